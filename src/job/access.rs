@@ -1,0 +1,309 @@
+//! Who copies, and between which buckets: identity, regions and owners, settled before the first row.
+
+use std::time::Duration;
+
+use s3haul_s3::{
+    BaseIdentity, BaseOptions, ClientOptions, Credentials, HeaderPair, HttpClient, IdentityError,
+    MfaCode, RoleOptions, S3Client, S3Error, find_region,
+};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// A role to assume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    /// Its ARN.
+    pub role_arn: String,
+    /// The external ID that its trust policy asks for.
+    pub external_id: Option<String>,
+    /// Session name.
+    pub session_name: String,
+    /// Life of a session, in seconds.
+    pub duration_seconds: u64,
+    /// The MFA device of the base identity.
+    pub mfa_serial: Option<String>,
+}
+
+/// Whose bucket one side expects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The account of the role; nobody's in particular without a role.
+    OfRole,
+    /// This account.
+    Account(String),
+    /// Anybody's.
+    Any,
+}
+
+/// How S3 and STS are reached, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessOptions {
+    /// Profile of the base identity; the AWS default chain without one.
+    pub profile: Option<String>,
+    /// The role that reads and writes; the base identity without one.
+    pub role: Option<Role>,
+    /// Expected owner of the source bucket.
+    pub source_account: Option<String>,
+    /// Expected owner of the destination bucket.
+    pub destination_account: Owner,
+    /// Region of the destination bucket, and of STS; found out where it is not named.
+    pub region: Option<String>,
+    /// Region of the source bucket; found out where it is not named.
+    pub source_region: Option<String>,
+    /// Endpoint of S3, and of STS where that has none of its own.
+    pub endpoint_url: Option<String>,
+    /// Endpoint for requests that read the source alone.
+    pub source_endpoint_url: Option<String>,
+    /// Endpoint of STS.
+    pub sts_endpoint_url: Option<String>,
+    /// Buckets go in the path, not in the host name.
+    pub force_path_style: bool,
+}
+
+/// Why a job has no access.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// There is no identity, or the role was refused.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A bucket is not there.
+    #[error("the {side} bucket {bucket} does not exist")]
+    NoSuchBucket {
+        /// `source` or `destination`.
+        side: &'static str,
+        /// The bucket.
+        bucket: String,
+        /// S3's answer.
+        source: Box<S3Error>,
+    },
+    /// A bucket is not the expected account's.
+    #[error("the {side} bucket {bucket} is not owned by account {account}")]
+    OtherOwner {
+        /// `source` or `destination`.
+        side: &'static str,
+        /// The bucket.
+        bucket: String,
+        /// The expected account.
+        account: String,
+        /// The flag that names another.
+        flag: &'static str,
+    },
+    /// A bucket cannot be asked for.
+    #[error("cannot reach the {side} bucket {bucket}")]
+    Unreachable {
+        /// `source` or `destination`.
+        side: &'static str,
+        /// The bucket.
+        bucket: String,
+        /// Why.
+        source: Box<S3Error>,
+    },
+}
+
+impl AccessError {
+    /// What to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Identity(error) => error.hint(),
+            Self::NoSuchBucket { .. } => Some("check the bucket's name".to_owned()),
+            Self::OtherOwner { flag, account, .. } => Some(format!(
+                "if that is meant, name its account with {flag}; {account} is {}",
+                if *flag == "--destination-account" { "the role's" } else { "what was given" }
+            )),
+            Self::Unreachable { .. } => Some(
+                "check the network, --endpoint-url and --region; requests go to the \
+                 destination's region"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// Whether the cause is a refusal, not a wrong name or an unreachable service.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::NoSuchBucket { .. })
+    }
+}
+
+/// An established access.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The credentials that all requests use.
+    pub credentials: Credentials,
+    /// Client of the destination's region.
+    pub destination: S3Client,
+    /// Client of the source's region.
+    pub source: S3Client,
+    /// Expected owner of the destination, on every request of that side.
+    pub destination_account: Option<String>,
+    /// S3's time.
+    pub now: OffsetDateTime,
+    /// Unique ID of the identity that copies; unknown where STS would not say.
+    pub user_id: Option<String>,
+}
+
+/// Connects and looks at both buckets.
+///
+/// # Errors
+/// No identity, a refused role, a bucket that is absent or another account's.
+pub async fn connect(
+    options: &AccessOptions,
+    mfa_code: Option<MfaCode>,
+    source_bucket: &str,
+    destination_bucket: &str,
+    max_connections: usize,
+) -> Result<Access, AccessError> {
+    let http = HttpClient::new(max_connections);
+    let base = BaseIdentity::load(
+        &http,
+        &BaseOptions {
+            profile: options.profile.clone(),
+            region: options.region.clone(),
+            sts_endpoint_url: options.sts_endpoint_url.clone(),
+            endpoint_url: options.endpoint_url.clone(),
+        },
+    )
+    .await?;
+    let credentials = credentials(&base, options, mfa_code).await?;
+    let client = |region: &str, endpoint_url: Option<&String>| {
+        let endpoint_url = endpoint_url.map(String::as_str).or(base.s3_endpoint_url());
+        let options = ClientOptions {
+            region: region.to_owned(),
+            endpoint_url: endpoint_url.map(str::to_owned),
+            force_path_style: options.force_path_style,
+            max_connections,
+        };
+        S3Client::new(&http, &options, &credentials)
+    };
+    let guess = base.region().unwrap_or("us-east-1").to_owned();
+    let destination_account = match &options.destination_account {
+        Owner::Account(account) => Some(account.clone()),
+        Owner::OfRole => options.role.as_ref().and_then(|role| account_of(&role.role_arn)),
+        Owner::Any => None,
+    };
+    let mut destination = Side {
+        side: "destination",
+        bucket: destination_bucket,
+        account: destination_account.as_deref(),
+        flag: "--destination-account",
+        client: client(options.region.as_deref().unwrap_or(&guess), options.endpoint_url.as_ref()),
+    };
+    let source_endpoint = options.source_endpoint_url.as_ref().or(options.endpoint_url.as_ref());
+    let mut source = Side {
+        side: "source",
+        bucket: source_bucket,
+        account: options.source_account.as_deref(),
+        flag: "--source-account",
+        client: client(options.source_region.as_deref().unwrap_or(&guess), source_endpoint),
+    };
+    if options.region.is_none() {
+        let region = destination.region().await?;
+        destination.client = client(region.as_deref().unwrap_or(&guess), options.endpoint_url.as_ref());
+    }
+    if options.source_region.is_none() {
+        let region = source.region().await?;
+        source.client = client(region.as_deref().unwrap_or(&guess), source_endpoint);
+    }
+    let date = destination.check_owner().await?;
+    let date = source.check_owner().await?.or(date);
+    let user_id = credentials.caller().await.ok().map(|caller| caller.user_id);
+    let (destination, source) = (destination.client, source.client);
+    Ok(Access {
+        destination,
+        source,
+        destination_account,
+        now: date.unwrap_or_else(own_time),
+        user_id,
+        credentials,
+    })
+}
+
+async fn credentials(
+    base: &BaseIdentity,
+    options: &AccessOptions,
+    mfa_code: Option<MfaCode>,
+) -> Result<Credentials, IdentityError> {
+    let Some(role) = &options.role else { return Credentials::base(base).await };
+    let role = RoleOptions {
+        role_arn: role.role_arn.clone(),
+        external_id: role.external_id.clone(),
+        session_name: role.session_name.clone(),
+        duration: Duration::from_secs(role.duration_seconds),
+        mfa_serial: role.mfa_serial.clone(),
+        mfa_code,
+    };
+    Credentials::assume_role(base, role).await
+}
+
+/// S3 would not say what time it is: ours, with room for a clock that is a little fast.
+fn own_time() -> OffsetDateTime {
+    tracing::warn!("S3 did not tell its time; this machine's is used to date the job");
+    let now = OffsetDateTime::now_utc() - Duration::from_secs(60);
+    now.replace_nanosecond(0).unwrap_or(now)
+}
+
+/// The account in a role's ARN.
+fn account_of(role_arn: &str) -> Option<String> {
+    role_arn.split(':').nth(4).map(str::to_owned)
+}
+
+struct Side<'a> {
+    side: &'static str,
+    bucket: &'a str,
+    account: Option<&'a str>,
+    flag: &'static str,
+    client: S3Client,
+}
+
+impl Side<'_> {
+    async fn region(&self) -> Result<Option<String>, AccessError> {
+        match find_region(&self.client, self.bucket).await {
+            Ok(found) => Ok(found.region),
+            Err(error) => self.unless_refused(error).map(|()| None),
+        }
+    }
+
+    /// A 403 with the expected owner and none without it means another owner; 403 both ways means
+    /// that we may not ask (s3:ListBucket), and the first rows will tell.
+    async fn check_owner(&self) -> Result<Option<OffsetDateTime>, AccessError> {
+        let owner: Vec<HeaderPair> = self
+            .account
+            .map(|account| ("x-amz-expected-bucket-owner".into(), account.to_owned()))
+            .into_iter()
+            .collect();
+        let refused = match self.client.head_bucket(self.bucket, &owner).await {
+            Ok(facts) => return Ok(facts.date),
+            Err(error) => error,
+        };
+        if let Some(account) = self.account
+            && refused.status == Some(403)
+            && self.client.head_bucket(self.bucket, &[]).await.is_ok()
+        {
+            return Err(AccessError::OtherOwner {
+                side: self.side,
+                bucket: self.bucket.to_owned(),
+                account: account.to_owned(),
+                flag: self.flag,
+            });
+        }
+        self.unless_refused(refused).map(|()| None)
+    }
+
+    fn unless_refused(&self, error: S3Error) -> Result<(), AccessError> {
+        let (side, bucket) = (self.side, self.bucket.to_owned());
+        match error.status {
+            Some(404) => {
+                Err(AccessError::NoSuchBucket { side, bucket, source: Box::new(error) })
+            }
+            Some(403) => {
+                tracing::warn!(
+                    bucket = self.bucket,
+                    "the {side} bucket may not be looked at (s3:ListBucket): its owner is checked \
+                     with each request only, and a missing object answers 403"
+                );
+                Ok(())
+            }
+            _ => Err(AccessError::Unreachable { side, bucket, source: Box::new(error) }),
+        }
+    }
+}

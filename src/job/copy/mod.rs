@@ -1,0 +1,271 @@
+//! One task: a row's object from the source to the destination.
+//!
+//! [`Copier::copy_small`] sends CopyObject, [`Copier::copy_large`] copies in parts; what is in doubt
+//! after either is settled in [`settle`].
+
+mod multipart;
+pub mod settings;
+mod settle;
+mod whole;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_channel::Sender;
+use s3haul_s3::retry::back_off;
+use s3haul_s3::{
+    Class, CopySource, ErrorKind, Head, HeadObject, Lane, OnDoubt, Operation, Requests, RetryOptions,
+    S3Client, S3Error, Tally, Throttle,
+};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use self::settings::JobHeaders;
+use super::outcome::{Ended, Failure};
+use super::plan::{PlanOptions, Task};
+use super::report::Event;
+
+/// What happens to an object that the destination has already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// It is replaced.
+    #[default]
+    Always,
+    /// It stays, and the row is skipped: `If-None-Match: *`.
+    Never,
+    /// It stays if a HEAD shows that it is equal; where that cannot be told it is replaced.
+    IfDifferent,
+}
+
+/// What happens to a source object that is not what the manifest lists any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceChanged {
+    /// It is copied as it stands.
+    #[default]
+    Copy,
+    /// Its row fails.
+    Fail,
+}
+
+/// How objects are copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOptions {
+    /// What happens to objects that are there already.
+    pub overwrite: Overwrite,
+    /// What happens to objects that changed since the manifest was made.
+    pub source_changed: SourceChanged,
+    /// Canned ACL of every copy; none is sent where there is none.
+    pub acl: Option<String>,
+    /// Requests that read say that the requester pays.
+    pub requester_pays: bool,
+    /// Expected owner of the source bucket.
+    pub source_account: Option<String>,
+    /// Expected owner of the destination bucket.
+    pub destination_account: Option<String>,
+    /// Which objects are copied in parts, and in which.
+    pub plan: PlanOptions,
+    /// Longest time for one request with all its attempts, in seconds.
+    pub row_timeout_seconds: u64,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            overwrite: Overwrite::default(),
+            source_changed: SourceChanged::default(),
+            acl: Some("bucket-owner-full-control".to_owned()),
+            requester_pays: false,
+            source_account: None,
+            destination_account: None,
+            plan: PlanOptions::default(),
+            row_timeout_seconds: 24 * 60 * 60,
+        }
+    }
+}
+
+/// How a worker's turn with a task ended.
+#[derive(Debug)]
+pub enum Turn {
+    /// The row has ended.
+    Ended(Ended),
+    /// The row proved large: it goes to the other lane.
+    Large,
+    /// The job is stopping: the row is not done, and what it has sent is kept for the next attempt.
+    Stopped,
+}
+
+/// What copies: the clients of both sides, and what all rows share.
+#[derive(Debug)]
+pub struct Copier {
+    /// Client of the destination's region, which copies.
+    pub destination: S3Client,
+    /// Client of the source's region, which reads its metadata and tags.
+    pub source: S3Client,
+    /// The one place that retries.
+    pub requests: Requests,
+    /// Its throttle.
+    pub throttle: Throttle,
+    /// Source bucket.
+    pub source_bucket: String,
+    /// Destination bucket.
+    pub destination_bucket: String,
+    /// How objects are copied.
+    pub options: CopyOptions,
+    /// Header pairs that all rows share.
+    pub headers: JobHeaders,
+    /// S3's time when the job was created.
+    pub began: OffsetDateTime,
+    /// No earlier attempt or pass can have written a row's object.
+    pub first_attempt: bool,
+    /// Times that a write in doubt is sent again, and a request attempted.
+    pub max_attempts: u32,
+    /// The user ID of our credentials, by which our uploads are known.
+    pub user_id: Option<String>,
+    /// Where uploads are reported.
+    pub events: Sender<Event>,
+    /// No more rows, no more parts.
+    pub drain: CancellationToken,
+    /// Told when a write has succeeded.
+    pub wrote: CancellationToken,
+    /// Large objects in hand.
+    pub large_in_hand: AtomicU32,
+}
+
+/// A row's end in the middle of a function: `?` hands it up.
+#[derive(Debug)]
+enum Stop {
+    Ended(Ended),
+    Stopped,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Ended(Ended::Failed(failure))
+    }
+}
+
+impl From<S3Error> for Stop {
+    fn from(error: S3Error) -> Self {
+        Failure::from(&error).into()
+    }
+}
+
+impl Copier {
+    /// Copies an object whose size is at most the threshold, or not known.
+    pub async fn copy_small(&self, task: &Task, tally: &mut Tally) -> Turn {
+        match self.whole(task, Lane::Small, tally).await {
+            Ok(turn) => turn,
+            Err(Stop::Ended(ended)) => Turn::Ended(ended),
+            Err(Stop::Stopped) => Turn::Stopped,
+        }
+    }
+
+    /// Copies an object that is over the threshold, as the manifest or a request said.
+    pub async fn copy_large(&self, task: &Task, tally: &mut Tally) -> Turn {
+        self.large_in_hand.fetch_add(1, Ordering::Relaxed);
+        let _in_hand = InHand(&self.large_in_hand);
+        match self.multipart(task, tally).await {
+            Ok(ended) | Err(Stop::Ended(ended)) => Turn::Ended(ended),
+            Err(Stop::Stopped) => Turn::Stopped,
+        }
+    }
+
+    /// The source of a copy, pinned to a version where one is known.
+    fn copy_source(&self, task: &Task, version_id: Option<&str>) -> CopySource {
+        CopySource {
+            bucket: self.source_bucket.clone(),
+            key: task.row.key.clone(),
+            version_id: version_id.map(str::to_owned),
+        }
+    }
+
+    async fn head_source(
+        &self,
+        task: &Task,
+        lane: Lane,
+        part_number: Option<u32>,
+        tally: &mut Tally,
+    ) -> s3haul_s3::Result<Head> {
+        let headers = self.headers.source_with_checksum();
+        let request = HeadObject {
+            bucket: &self.source_bucket,
+            key: &task.row.key,
+            version_id: task.row.version_id.as_deref(),
+            part_number,
+            headers: &headers,
+        };
+        let send = || self.source.head_object(request);
+        self.send(tally, lane, Operation::HeadObject, None, OnDoubt::Resend, send).await
+    }
+
+    async fn head_destination(
+        &self,
+        task: &Task,
+        lane: Lane,
+        checksum: bool,
+        tally: &mut Tally,
+    ) -> s3haul_s3::Result<Head> {
+        let with_checksum = self.headers.destination_with_checksum();
+        let request = HeadObject {
+            bucket: &self.destination_bucket,
+            key: &task.destination_key,
+            version_id: None,
+            part_number: None,
+            headers: if checksum { &with_checksum } else { self.headers.destination() },
+        };
+        let send = || self.destination.head_object(request);
+        self.send(tally, lane, Operation::HeadObject, None, OnDoubt::Resend, send).await
+    }
+
+    /// Waits before a write that was settled as absent is sent again.
+    async fn pause(&self, doubts: u32) {
+        let pause = back_off(&RetryOptions::default(), Class::Transient, doubts, None, fastrand::f64());
+        tokio::time::sleep(pause).await;
+    }
+
+    /// Sends a request until it is answered for good, or the row's time is up.
+    async fn send<T, F, Fut>(
+        &self,
+        tally: &mut Tally,
+        lane: Lane,
+        operation: Operation,
+        bytes: Option<u64>,
+        on_doubt: OnDoubt,
+        request: F,
+    ) -> s3haul_s3::Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = s3haul_s3::Result<T>>,
+    {
+        let limit = Duration::from_secs(self.options.row_timeout_seconds);
+        let sent = self.requests.send(tally, lane, operation, bytes, on_doubt, request);
+        match tokio::time::timeout(limit, sent).await {
+            Ok(answer) => answer,
+            Err(_) => Err(S3Error {
+                operation: operation.name(),
+                kind: ErrorKind::TimedOut,
+                code: None,
+                status: None,
+                message: format!("no answer for good within the row's {} s", limit.as_secs()),
+                condition: None,
+                request_id: None,
+                extended_request_id: None,
+                bucket_region: None,
+                retry_after: None,
+                source: None,
+            }),
+        }
+    }
+}
+
+/// Counts a large object while it lives.
+struct InHand<'a>(&'a AtomicU32);
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

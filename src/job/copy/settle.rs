@@ -1,0 +1,202 @@
+//! In doubt is a state: after a time-out, a lost answer or a crash nothing is guessed.
+//!
+//! A 412, a time-out and NoSuchUpload are questions, not answers. They are settled by looking: the
+//! row succeeded if the destination has what it writes, written since the job began.
+
+use s3haul_s3::{Head, Lane, OnDoubt, Operation, S3Error, Tally};
+
+use super::settings::{Sameness, compare, same_metadata};
+use super::whole::source_changed;
+use super::{Copier, Stop};
+use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
+use crate::job::plan::Task;
+
+/// What a look at the destination said of a write in doubt.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// It has what the row writes: the row has succeeded.
+    Landed(Box<Ended>),
+    /// It has no object there.
+    Absent,
+    /// It has another one, or it cannot be told.
+    Other,
+}
+
+/// What a multipart copy knows of its result.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected<'a> {
+    pub(super) source: &'a Head,
+    /// The ETag that Complete gives; unknown after a crash.
+    pub(super) e_tag: Option<&'a str>,
+    pub(super) parts: u32,
+}
+
+impl Copier {
+    /// Looks whether a write whose answer was lost has landed.
+    ///
+    /// # Errors
+    /// The destination or the source could not be looked at.
+    pub(super) async fn settle_write(
+        &self,
+        task: &Task,
+        lane: Lane,
+        expected: Option<Expected<'_>>,
+        tally: &mut Tally,
+    ) -> Result<Settled, Stop> {
+        let there = match self.head_destination(task, lane, false, tally).await {
+            Ok(head) => head,
+            Err(error) if error.status == Some(404) => return Ok(Settled::Absent),
+            Err(error) => return Err(cannot_look(&error).into()),
+        };
+        if !self.since_the_job_began(&there) {
+            return Ok(Settled::Other);
+        }
+        let source = match expected {
+            Some(expected) => expected.source.clone(),
+            None => self.head_source(task, lane, None, tally).await?,
+        };
+        let landed = match expected {
+            Some(Expected { e_tag: Some(e_tag), .. }) if there.e_tag == e_tag => true,
+            Some(expected) => in_as_many_parts(&there, expected.parts, &source),
+            None => is_copy(&source, &there),
+        };
+        if !landed {
+            return Ok(Settled::Other);
+        }
+        let parts = expected.map(|expected| expected.parts);
+        Ok(Settled::Landed(Box::new(found(task, &source, &there, parts))))
+    }
+
+    /// Says what a 412 means.
+    ///
+    /// `ambiguous`: a write of this row may have landed already, sent by this attempt or, unless it
+    /// is the first, by an earlier one.
+    pub(super) async fn settle_refused(
+        &self,
+        task: &Task,
+        lane: Lane,
+        refusal: &S3Error,
+        ambiguous: bool,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
+        if about_the_source(refusal, self.headers.listed_e_tag(&task.row).is_some()) {
+            return Err(source_changed(refusal).into());
+        }
+        if !ambiguous && self.first_attempt {
+            return Ok(exists());
+        }
+        match self.head_destination(task, lane, false, tally).await {
+            Ok(there) => self.settle_existing(task, lane, &there, ambiguous, tally).await,
+            // It was there a moment ago: somebody else removes objects.
+            Err(error) if error.status == Some(404) => {
+                Err(Failure::from(refusal).coded("DestinationConflict").into())
+            }
+            Err(error) => Err(cannot_look(&error).into()),
+        }
+    }
+
+    /// Says how a row ends that must not overwrite the object which is there.
+    ///
+    /// What was there before the job began, no write of ours has put there.
+    pub(super) async fn settle_existing(
+        &self,
+        task: &Task,
+        lane: Lane,
+        there: &Head,
+        ambiguous: bool,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
+        if !ambiguous && self.first_attempt || !self.since_the_job_began(there) {
+            return Ok(exists());
+        }
+        let source = self.head_source(task, lane, None, tally).await?;
+        if is_copy(&source, there) {
+            return Ok(found(task, &source, there, None));
+        }
+        let message = "an object that this row would not write was put there since the job began: \
+            it was left alone";
+        Err(Failure::of("DestinationConflict", message).into())
+    }
+
+    /// Aborts uploads of ours for this key that no record knows: a Create was executed and its
+    /// answer lost. Others' uploads are never touched.
+    pub(super) async fn abort_unrecorded(&self, task: &Task, tally: &mut Tally) -> Result<(), Stop> {
+        let key = &task.destination_key;
+        let list = || self.destination.list_multipart_uploads(&self.destination_bucket, key, self.headers.destination());
+        let operation = Operation::ListMultipartUploads;
+        let uploads =
+            self.send(tally, Lane::Large, operation, None, OnDoubt::Resend, list).await?;
+        for upload in uploads {
+            let ours = self.user_id.is_some() && upload.initiator_id == self.user_id
+                || upload.initiator_name.is_some() && upload.initiator_name == self.user_id;
+            let known = task.upload.as_ref().is_some_and(|open| open.upload_id == upload.upload_id);
+            let since = upload.initiated.is_some_and(|at| at >= self.began);
+            if upload.key == *key && ours && since && !known {
+                self.abort(key, &upload.upload_id, Lane::Large, tally).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// LastModified has whole seconds, and so has the time at which the job began.
+    pub(super) fn since_the_job_began(&self, head: &Head) -> bool {
+        head.last_modified.is_some_and(|at| at >= self.began)
+    }
+}
+
+/// S3's `<Condition>` names the header that failed; where a store names none, the conditions that
+/// were sent tell.
+fn about_the_source(refusal: &S3Error, source_condition_sent: bool) -> bool {
+    match &refusal.condition {
+        Some(condition) => condition.to_ascii_lowercase().starts_with("x-amz-copy-source"),
+        None => source_condition_sent,
+    }
+}
+
+fn exists() -> Ended {
+    Ended::Skipped {
+        code: "DestinationExists",
+        message: "the destination had an object of this key before the job".to_owned(),
+    }
+}
+
+fn cannot_look(error: &S3Error) -> Failure {
+    Failure::from(error).hinted(
+        "the answer to a write was lost, and the destination cannot be looked at to settle it: \
+         allow s3:GetObject and s3:ListBucket there, then run resume",
+    )
+}
+
+fn is_copy(source: &Head, there: &Head) -> bool {
+    match compare(source, there) {
+        Sameness::Same => true,
+        Sameness::Different => false,
+        Sameness::Unknown => same_metadata(source, there),
+    }
+}
+
+fn in_as_many_parts(there: &Head, parts: u32, source: &Head) -> bool {
+    there.e_tag.rsplit_once('-').is_some_and(|(_, count)| count == parts.to_string())
+        && there.bytes == source.bytes
+        && same_metadata(source, there)
+}
+
+/// The end of a row whose object a HEAD has shown at the destination.
+pub(super) fn found(task: &Task, source: &Head, there: &Head, parts: Option<u32>) -> Ended {
+    let by = if there.e_tag.contains('-') { By::Multipart } else { By::Copy };
+    Ended::Succeeded(Box::new(Success {
+        e_tag: there.e_tag.clone(),
+        version_id: there.version_id.clone(),
+        bytes: Some(there.bytes),
+        parts,
+        by,
+        evidence: Evidence::Found,
+        source_e_tag: Some(source.e_tag.clone()),
+        source_version_id: source.version_id.clone().or_else(|| task.row.version_id.clone()),
+        source_size: Some(source.bytes),
+        source_last_modified: source.header("last-modified").map(str::to_owned),
+        source_changed: false,
+        in_doubt: true,
+        notes: Vec::new(),
+    }))
+}

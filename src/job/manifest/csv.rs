@@ -1,0 +1,489 @@
+//! Rows of CSV: a manifest, or the failed rows of an earlier pass.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+use md5::{Digest, Md5};
+use s3haul_s3::quotas::MAX_KEY_BYTES;
+
+use super::key::{self, EncodingProbe, KeyEncoding, Shown};
+use super::{
+    BadRow, CsvOptions, Facts, Field, LISTED_BAD_ROWS, ManifestError, Place, Position, Row, Survey,
+};
+use crate::job::report::row::{COLUMNS, ReportRow};
+
+/// A UTF-8 byte order mark, which some spreadsheets write and no S3 manifest has.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The rows of a pass, in order.
+#[derive(Debug)]
+pub struct Source {
+    files: VecDeque<PathBuf>,
+    open: Option<(PathBuf, Reader<BufReader<File>>)>,
+    /// Number of `open`, and the byte at which it was begun to be read.
+    base: Place,
+    /// Number of the next file, and the byte at which to begin it.
+    next: Place,
+    ordinal: u64,
+    record: ByteRecord,
+    parse: Parse,
+}
+
+#[derive(Debug)]
+enum Parse {
+    Manifest(Box<RowParser>),
+    FailedRows,
+}
+
+impl Source {
+    /// The selected rows of a surveyed manifest, from `start`.
+    pub fn manifest(path: &Path, survey: &Survey, options: &CsvOptions, start: Position) -> Self {
+        let files = [path.to_owned()];
+        let parser = RowParser::new(survey.fields.clone(), survey.key_encoding, options);
+        let parser = RowParser {
+            bucket: Some(survey.bucket.clone()),
+            versions: Some(survey.version_ids),
+            ..parser
+        };
+        Self::new(files.into(), start, Parse::Manifest(Box::new(parser)))
+    }
+
+    /// The failed rows of an earlier pass, from `start`.
+    pub fn failed_rows(files: Vec<PathBuf>, start: Position) -> Self {
+        Self::new(files.into(), start, Parse::FailedRows)
+    }
+
+    fn new(mut files: VecDeque<PathBuf>, start: Position, parse: Parse) -> Self {
+        files.drain(..(start.place.file as usize).min(files.len()));
+        Self {
+            files,
+            open: None,
+            base: start.place,
+            next: start.place,
+            ordinal: start.ordinal,
+            record: ByteRecord::new(),
+            parse,
+        }
+    }
+
+    /// The next selected row; `None` at the end.
+    ///
+    /// # Errors
+    /// Reading fails, or a row is bad that the survey found good: the file has changed.
+    pub fn next_row(&mut self) -> Result<Option<Row>, ManifestError> {
+        loop {
+            let Some((path, reader)) = &mut self.open else {
+                if !self.open_next()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let more = reader
+                .read_byte_record(&mut self.record)
+                .map_err(|source| ManifestError::Csv { path: path.clone(), source })?;
+            if !more {
+                self.open = None;
+                continue;
+            }
+            let after = Place { byte: self.base.byte + reader.position().byte(), ..self.base };
+            let parsed = match &mut self.parse {
+                Parse::Manifest(parser) => parser.parse(&self.record),
+                Parse::FailedRows => parse_failed_row(&self.record),
+            };
+            let path = path.clone();
+            let parsed = parsed.map_err(|problem| bad_rows(&path, &self.record, problem))?;
+            if let Some(parsed) = parsed {
+                let ordinal = self.ordinal;
+                self.ordinal += 1;
+                return Ok(Some(parsed.into_row(ordinal, after)));
+            }
+        }
+    }
+
+    fn open_next(&mut self) -> Result<bool, ManifestError> {
+        let Some(path) = self.files.pop_front() else { return Ok(false) };
+        let (reader, byte) = open(&path, self.next.byte)
+            .map_err(|source| ManifestError::Io { path: path.clone(), source })?;
+        self.base = Place { file: self.next.file, byte };
+        self.next = Place { file: self.next.file + 1, byte: 0 };
+        self.open = Some((path, csv_reader(reader)));
+        Ok(true)
+    }
+}
+
+fn csv_reader(reader: BufReader<File>) -> Reader<BufReader<File>> {
+    ReaderBuilder::new().has_headers(false).flexible(true).from_reader(reader)
+}
+
+/// Opens a file at a byte; at the beginning a byte order mark is passed over.
+fn open(path: &Path, byte: u64) -> io::Result<(BufReader<File>, u64)> {
+    let mut file = File::open(path)?;
+    let mut byte = byte;
+    if byte == 0 {
+        let mut first = Vec::new();
+        file.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut first)?;
+        byte = if first == BYTE_ORDER_MARK { first.len() as u64 } else { 0 };
+    }
+    file.seek(SeekFrom::Start(byte))?;
+    Ok((BufReader::with_capacity(256 << 10, file), byte))
+}
+
+fn bad_rows(path: &Path, record: &ByteRecord, problem: String) -> ManifestError {
+    let rows = vec![bad_row(record, problem)];
+    ManifestError::BadRows { path: path.to_owned(), total: 1, rows }
+}
+
+fn bad_row(record: &ByteRecord, problem: String) -> BadRow {
+    let (line, byte) = record.position().map_or((0, 0), |at| (at.line(), at.byte()));
+    BadRow { line, byte, problem }
+}
+
+/// A row before it has a place in its pass.
+#[derive(Debug)]
+struct Parsed {
+    key: String,
+    spelling: String,
+    version_id: Option<String>,
+    facts: Facts,
+    problem: Option<String>,
+}
+
+impl Parsed {
+    fn into_row(self, ordinal: u64, after: Place) -> Row {
+        let Self { key, spelling, version_id, facts, problem } = self;
+        Row { ordinal, after, key, spelling, version_id, facts, problem }
+    }
+}
+
+/// Reads the rows of a manifest one by one; the first settles what all must have.
+#[derive(Debug)]
+struct RowParser {
+    fields: Vec<Field>,
+    key_encoding: KeyEncoding,
+    options: CsvOptions,
+    bucket: Option<String>,
+    versions: Option<bool>,
+}
+
+impl RowParser {
+    fn new(fields: Vec<Field>, key_encoding: KeyEncoding, options: &CsvOptions) -> Self {
+        Self { fields, key_encoding, options: options.clone(), bucket: None, versions: None }
+    }
+
+    /// The row, `None` if the filters leave it out; what is wrong with it, unless bad rows are kept.
+    fn parse(&mut self, record: &ByteRecord) -> Result<Option<Parsed>, String> {
+        match self.parse_strictly(record) {
+            Err(problem) if self.options.keep_bad_rows => {
+                let key = self.field(record, Field::Key).or_else(|| record.get(0));
+                let raw = String::from_utf8_lossy(key.unwrap_or_default());
+                Ok(Some(Parsed {
+                    spelling: key::encode(&raw),
+                    key: raw.into_owned(),
+                    version_id: None,
+                    facts: Facts::default(),
+                    problem: Some(problem),
+                }))
+            }
+            parsed => parsed,
+        }
+    }
+
+    fn parse_strictly(&mut self, record: &ByteRecord) -> Result<Option<Parsed>, String> {
+        if record.len() != self.fields.len() {
+            return Err(format!(
+                "it has {} columns where {} are expected",
+                record.len(),
+                self.fields.len()
+            ));
+        }
+        self.check_bucket(record)?;
+        let spelt = self.field(record, Field::Key).unwrap_or_default();
+        let key = key::decode(spelt, self.key_encoding).map_err(|error| error.to_string())?;
+        let version_id = self.version_id(record)?;
+        let facts = self.facts(record)?;
+        if !self.options.filters.select(&key, &facts) {
+            return Ok(None);
+        }
+        self.check_length(&key)?;
+        let spelling = match (self.key_encoding, std::str::from_utf8(spelt)) {
+            (KeyEncoding::Url, Ok(spelt)) => spelt.to_owned(),
+            _ => key::encode(&key),
+        };
+        Ok(Some(Parsed { key, spelling, version_id, facts, problem: None }))
+    }
+
+    fn field<'r>(&self, record: &'r ByteRecord, field: Field) -> Option<&'r [u8]> {
+        self.fields.iter().position(|named| *named == field).and_then(|at| record.get(at))
+    }
+
+    fn text<'r>(&self, record: &'r ByteRecord, field: Field) -> Result<Option<&'r str>, String> {
+        let Some(bytes) = self.field(record, field) else { return Ok(None) };
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| format!("its {} is not UTF-8", field.name()))?;
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    fn check_bucket(&mut self, record: &ByteRecord) -> Result<(), String> {
+        let bucket = self.text(record, Field::Bucket)?.ok_or("the bucket is empty")?;
+        let first = self.bucket.get_or_insert_with(|| bucket.to_owned());
+        if first != bucket {
+            return Err(format!(
+                "its bucket is {}, the first row's {}: a job has one source bucket",
+                Shown(bucket),
+                Shown(first)
+            ));
+        }
+        Ok(())
+    }
+
+    fn version_id(&mut self, record: &ByteRecord) -> Result<Option<String>, String> {
+        if !self.fields.contains(&Field::VersionId) {
+            return Ok(None);
+        }
+        let version_id = self.text(record, Field::VersionId)?;
+        let expected = *self.versions.get_or_insert(version_id.is_some());
+        match (expected, version_id) {
+            (true, None) => Err("it has no version ID, and the first row has one: \
+                 version IDs go on all rows or none (the null version is `null`)"
+                .to_owned()),
+            (false, Some(_)) => Err("it has a version ID, and the first row has none: \
+                 version IDs go on all rows or none (the null version is `null`)"
+                .to_owned()),
+            (_, version_id) => Ok(version_id.map(str::to_owned)),
+        }
+    }
+
+    fn facts(&self, record: &ByteRecord) -> Result<Facts, String> {
+        let size = match self.text(record, Field::Size)? {
+            None => None,
+            Some(text) => Some(
+                text.parse().map_err(|_| format!("its Size is {}, no number", Shown(text)))?,
+            ),
+        };
+        let last_modified = self.text(record, Field::LastModifiedDate)?;
+        if let Some(text) = last_modified
+            && super::parse_time(text).is_none()
+        {
+            return Err(format!("its LastModifiedDate is {}, no RFC 3339 time", Shown(text)));
+        }
+        let e_tag = self.text(record, Field::ETag)?;
+        Ok(Facts {
+            size,
+            last_modified: last_modified.map(str::to_owned),
+            e_tag: e_tag.map(|e_tag| e_tag.trim_matches('"').to_owned()),
+            storage_class: self.text(record, Field::StorageClass)?.map(str::to_owned),
+        })
+    }
+
+    /// A key that lacks the prefix to strip fails its own row later.
+    fn check_length(&self, key: &str) -> Result<(), String> {
+        let renamed = self.options.rename.destination_key(key);
+        let (what, bytes) = match &renamed {
+            Some(renamed) if renamed.is_empty() => {
+                return Err("its key is empty once --strip-prefix is removed".to_owned());
+            }
+            _ if key.len() > MAX_KEY_BYTES => ("its key", key.len()),
+            Some(renamed) => ("its destination key", renamed.len()),
+            None => return Ok(()),
+        };
+        if bytes > MAX_KEY_BYTES {
+            return Err(format!("{what} has {bytes} bytes, S3 takes {MAX_KEY_BYTES}"));
+        }
+        Ok(())
+    }
+}
+
+/// A line of a failed-rows file: the report's columns and the manifest's facts.
+fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
+    let read = || {
+        let record = csv::StringRecord::from_byte_record(record.clone()).ok()?;
+        let row = ReportRow::parse(&record)?;
+        let fact = |at: usize| record.get(COLUMNS + at).filter(|f| !f.is_empty()).map(str::to_owned);
+        let message = serde_json::from_str::<serde_json::Value>(&row.message).ok();
+        let problem = (row.error_code == "InvalidManifestRow").then(|| {
+            let message = message.as_ref().and_then(|m| m.get("message")?.as_str());
+            message.unwrap_or("bad row").to_owned()
+        });
+        let key = match &problem {
+            Some(_) => row.key.clone(),
+            None => key::decode(row.key.as_bytes(), KeyEncoding::Url).ok()?,
+        };
+        Some(Parsed {
+            key,
+            spelling: row.key,
+            version_id: Some(row.version_id).filter(|id| !id.is_empty()),
+            facts: Facts {
+                size: fact(0).and_then(|size| size.parse().ok()),
+                last_modified: fact(1),
+                e_tag: fact(2),
+                storage_class: fact(3),
+            },
+            problem,
+        })
+    };
+    read().map(Some).ok_or_else(|| "it is no failed row of this report".to_owned())
+}
+
+/// Reads a whole manifest: finds every bad row, counts the rows and takes the digest.
+///
+/// # Errors
+/// It cannot be read, is no CSV manifest, or has bad rows that are not to be kept.
+pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError> {
+    let io = |source| ManifestError::Io { path: path.to_owned(), source };
+    let (md5, file_bytes) = digest(path).map_err(io)?;
+    let mut start = Vec::new();
+    File::open(path).and_then(|f| f.take(8).read_to_end(&mut start)).map_err(io)?;
+    if let Some(what) = other_format(&start) {
+        return Err(ManifestError::NotCsv { path: path.to_owned(), what });
+    }
+    let (reader, _) = open(path, 0).map_err(io)?;
+    let found = Surveyor::new(path, options).read(csv_reader(reader))?;
+    let empty = || ManifestError::Empty { path: path.to_owned(), filtered: found.filtered };
+    let parser = found.parser.filter(|_| found.rows > 0).ok_or_else(empty)?;
+    Ok(Survey {
+        rows: found.rows,
+        filtered: found.filtered,
+        bad_rows: found.bad_rows,
+        bucket: parser.bucket.ok_or_else(empty)?,
+        version_ids: parser.versions.unwrap_or(false),
+        fields: parser.fields,
+        key_encoding: parser.key_encoding,
+        md5,
+        file_bytes,
+        byte_order_mark: start.starts_with(BYTE_ORDER_MARK),
+    })
+}
+
+/// MD5 and size of a file.
+pub(super) fn digest(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let mut md5 = Md5::new();
+    let mut bytes = 0;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => {
+                md5.update(buffer.get(..n).unwrap_or_default());
+                bytes += n as u64;
+            }
+        }
+    }
+    Ok((crate::job::report::passes::hex(&md5.finalize()), bytes))
+}
+
+fn other_format(start: &[u8]) -> Option<&'static str> {
+    let known: [(&[u8], &str); 7] = [
+        (b"\x1f\x8b", "gzip-compressed"),
+        (b"ORC", "an ORC file"),
+        (b"PAR1", "a Parquet file"),
+        (b"\xff\xfe", "UTF-16"),
+        (b"\xfe\xff", "UTF-16"),
+        (b"PK\x03\x04", "a ZIP archive or spreadsheet"),
+        (b"{", "JSON"),
+    ];
+    known.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| *what)
+}
+
+struct Surveyor<'a> {
+    path: &'a Path,
+    options: &'a CsvOptions,
+    parser: Option<RowParser>,
+    probe: Option<EncodingProbe>,
+    rows: u64,
+    filtered: u64,
+    bad_rows: u64,
+    listed: Vec<BadRow>,
+}
+
+impl<'a> Surveyor<'a> {
+    fn new(path: &'a Path, options: &'a CsvOptions) -> Self {
+        let probe = options.key_encoding.is_none().then(EncodingProbe::default);
+        Self {
+            path,
+            options,
+            parser: None,
+            probe,
+            rows: 0,
+            filtered: 0,
+            bad_rows: 0,
+            listed: Vec::new(),
+        }
+    }
+
+    fn read(mut self, mut reader: Reader<BufReader<File>>) -> Result<Self, ManifestError> {
+        let mut record = ByteRecord::new();
+        let mut line = 1;
+        while reader
+            .read_byte_record(&mut record)
+            .map_err(|source| ManifestError::Csv { path: self.path.to_owned(), source })?
+        {
+            line = record.position().map_or(line, csv::Position::line);
+            self.row(&record, line)?;
+        }
+        if let Some(doubt) = self.probe.and_then(|probe| probe.judge().err()) {
+            return Err(ManifestError::Encoding { path: self.path.to_owned(), line, doubt });
+        }
+        if self.bad_rows > 0 && !self.options.keep_bad_rows {
+            let (path, total) = (self.path.to_owned(), self.bad_rows);
+            return Err(ManifestError::BadRows { path, total, rows: self.listed });
+        }
+        Ok(self)
+    }
+
+    fn row(&mut self, record: &ByteRecord, line: u64) -> Result<(), ManifestError> {
+        if self.parser.is_none() {
+            self.parser = Some(self.first_row(record)?);
+        }
+        let Some(parser) = &mut self.parser else { return Ok(()) };
+        if let Some(probe) = &mut self.probe
+            && let Some(Err(doubt)) = parser.field(record, Field::Key).map(|key| probe.look(key))
+        {
+            return Err(ManifestError::Encoding { path: self.path.to_owned(), line, doubt });
+        }
+        match parser.parse(record) {
+            Ok(None) => self.filtered += 1,
+            Ok(Some(parsed)) => {
+                self.rows += 1;
+                self.bad_rows += u64::from(parsed.problem.is_some());
+            }
+            Err(problem) => {
+                self.bad_rows += 1;
+                if self.listed.len() < LISTED_BAD_ROWS {
+                    self.listed.push(bad_row(record, problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles the columns, and refuses a header row by name.
+    fn first_row(&self, record: &ByteRecord) -> Result<RowParser, ManifestError> {
+        let path = || self.path.to_owned();
+        let words: Vec<_> = record
+            .iter()
+            .map(|f| String::from_utf8_lossy(f).to_lowercase().replace([' ', '_', '-'], ""))
+            .collect();
+        if words.iter().any(|w| w == "bucket") && words.iter().any(|w| w == "key") {
+            let row = record.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",");
+            return Err(ManifestError::Header { path: path(), row: Shown(&row).to_string() });
+        }
+        let fields = match (&self.options.fields, record.len()) {
+            (Some(fields), _) => fields.clone(),
+            (None, 2) => vec![Field::Bucket, Field::Key],
+            (None, 3) => vec![Field::Bucket, Field::Key, Field::VersionId],
+            (None, columns) => return Err(ManifestError::Columns { path: path(), columns }),
+        };
+        if let Some((flag, field)) = self.options.filters.lacking(&fields) {
+            return Err(ManifestError::Lacking { path: path(), flag, field });
+        }
+        let key_encoding = self.options.key_encoding.unwrap_or(KeyEncoding::Url);
+        Ok(RowParser::new(fields, key_encoding, self.options))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,475 @@
+//! The flow, whole: wire the stages, start them, stop them, drain them.
+//!
+//! ```text
+//! manifest ──Row──▶ plan ──Task──▶ workers: copy ──Event──▶ report
+//! ```
+//! Bounded channels join the stages; a stage ends when the one before it drops its sender.
+
+pub mod access;
+pub mod copy;
+pub mod manifest;
+pub mod outcome;
+pub mod plan;
+pub mod report;
+pub mod spec;
+pub mod summary;
+
+mod watch;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender, bounded};
+use s3haul_s3::{
+    Concurrency, Requests, RetryOptions, S3Error, Tally, Throttle, ThrottleOptions,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::access::Access;
+use self::copy::settings::JobHeaders;
+use self::copy::{Copier, Turn};
+use self::manifest::{ManifestError, Row, Source};
+use self::outcome::{Cost, Ended, record};
+use self::plan::{Planned, Task, plan};
+use self::report::journal::OpenUpload;
+use self::report::passes::JobState;
+use self::report::{Event, Report, ReportError};
+use self::spec::{JobFile, SpeedOptions};
+pub use self::watch::{Cause, Progress};
+use self::watch::Watch;
+
+/// Rows that a job runs alone at first.
+pub const CANARY_ROWS: u64 = 10;
+/// Large objects in hand at a time.
+const LARGE_WORKERS: usize = 16;
+/// Largest adaptive concurrency; [`Concurrency::default`] has it too.
+const MAX_CONCURRENCY: u32 = 256;
+
+/// Which passes an attempt runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// The pass in hand.
+    InHand,
+    /// The pass in hand, then one over what failed.
+    AndFailed,
+}
+
+/// How a job is told to stop.
+#[derive(Debug, Clone, Default)]
+pub struct StopSignals {
+    /// No more rows, no more parts; what is in flight ends.
+    pub drain: CancellationToken,
+    /// What is in flight is dropped, its uploads kept, nothing recorded.
+    pub abandon: CancellationToken,
+}
+
+/// Why a job cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The report cannot be written.
+    #[error("the report cannot be written: outcomes since its last good write count as not run")]
+    Report(#[from] ReportError),
+    /// The manifest cannot be read any more.
+    #[error("the manifest cannot be read to its end")]
+    Manifest(#[from] ManifestError),
+    /// A stage has panicked.
+    #[error("a part of the program has failed: this is a bug, please report it ({0})")]
+    Bug(String),
+}
+
+/// A job about to run.
+#[derive(Debug)]
+pub struct Job {
+    /// The job as given.
+    pub file: JobFile,
+    /// The manifest, where it lies now.
+    pub manifest: PathBuf,
+    /// The established access.
+    pub access: Access,
+    /// The report, recovered or new.
+    pub report: Report,
+    /// Which passes are run.
+    pub passes: Passes,
+    /// What is seen of it from outside.
+    pub progress: Arc<Progress>,
+}
+
+/// The throttle's options of a job's speed.
+pub fn throttle_options(speed: &SpeedOptions) -> ThrottleOptions {
+    ThrottleOptions {
+        concurrency: speed.concurrency.map_or_else(Concurrency::default, Concurrency::Fixed),
+        requests_per_second: speed.requests_per_second,
+    }
+}
+
+/// Requests that a job may have in flight.
+pub fn max_concurrency(speed: &SpeedOptions) -> u32 {
+    speed.concurrency.unwrap_or(MAX_CONCURRENCY)
+}
+
+/// Runs a job to its end or until it is told to stop, and leaves its report sealed.
+///
+/// # Errors
+/// The report cannot be written, the manifest cannot be read, or a bug. What was durable stays.
+///
+/// # Cancellation
+/// Not to be dropped: `signals` ends it, at the latest a moment after `abandon`.
+pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<Cause>), JobError> {
+    let mut services = JoinSet::new();
+    services.spawn(job.access.credentials.clone().keep_renewed());
+    services.spawn(deadline(
+        signals.clone(),
+        Duration::from_secs(job.file.job.run.drain_timeout_seconds),
+    ));
+    let shared = Shared::of(&job);
+    loop {
+        let (report, cause) = run_pass(job.report, &shared, signals).await?;
+        job.report = report;
+        if let Some(cause) = cause {
+            job.report.seal(cause.state())?;
+            return Ok((job.report, Some(cause)));
+        }
+        job.report.seal(JobState::Running)?;
+        if job.passes == Passes::AndFailed && job.report.checkpoint().counts.failed > 0 {
+            job.passes = Passes::InHand;
+            job.report.next_pass()?;
+        } else {
+            job.report.finish()?;
+            return Ok((job.report, None));
+        }
+    }
+}
+
+/// Drops what is in flight when the drain has taken too long.
+async fn deadline(signals: StopSignals, drain_timeout: Duration) {
+    signals.drain.cancelled().await;
+    tokio::time::sleep(drain_timeout).await;
+    signals.abandon.cancel();
+}
+
+/// What all passes of an attempt share.
+struct Shared {
+    file: JobFile,
+    manifest: PathBuf,
+    access: Access,
+    throttle: Throttle,
+    requests: Requests,
+    progress: Arc<Progress>,
+}
+
+impl Shared {
+    fn of(job: &Job) -> Self {
+        let speed = &job.file.job.speed;
+        let throttle = Throttle::new(&throttle_options(speed));
+        let retry = RetryOptions {
+            max_attempts: speed.max_attempts,
+            attempt_timeout: speed.attempt_timeout_seconds.map(Duration::from_secs),
+            ..RetryOptions::default()
+        };
+        let credentials = job.access.credentials.clone();
+        Self {
+            file: job.file.clone(),
+            manifest: job.manifest.clone(),
+            access: job.access.clone(),
+            requests: Requests::new(throttle.clone(), credentials, retry),
+            throttle,
+            progress: Arc::clone(&job.progress),
+        }
+    }
+
+    fn copier(
+        &self,
+        report: &Report,
+        events: Sender<Event>,
+        watch: &Watch,
+        signals: &StopSignals,
+    ) -> Copier {
+        let at = report.checkpoint();
+        let mut options = self.file.job.copy.clone();
+        options.destination_account.clone_from(&self.access.destination_account);
+        Copier {
+            destination: self.access.destination.clone(),
+            source: self.access.source.clone(),
+            requests: self.requests.clone(),
+            throttle: self.throttle.clone(),
+            source_bucket: self.file.survey.bucket.clone(),
+            destination_bucket: self.file.job.destination_bucket.clone(),
+            headers: JobHeaders::new(&options),
+            options,
+            began: self.file.created_at,
+            first_attempt: at.attempt == 1 && at.pass == 0,
+            max_attempts: self.file.job.speed.max_attempts,
+            user_id: self.access.user_id.clone(),
+            events,
+            drain: signals.drain.clone(),
+            wrote: watch.proved.clone(),
+            large_in_hand: AtomicU32::new(0),
+        }
+    }
+
+    fn source(&self, report: &Report) -> Source {
+        let at = report.checkpoint();
+        if at.pass == 0 {
+            Source::manifest(&self.manifest, &self.file.survey, &self.file.job.csv, at.position)
+        } else {
+            Source::failed_rows(report.source_files(), at.position)
+        }
+    }
+}
+
+/// What a stage hands back.
+enum Stage {
+    Reader(Result<(), ManifestError>),
+    Worker,
+    Recorder(Box<Report>, Result<(), ReportError>),
+}
+
+/// Runs the pass in hand until its rows are done or the job is told to stop.
+async fn run_pass(
+    report: Report,
+    shared: &Shared,
+    signals: &StopSignals,
+) -> Result<(Report, Option<Cause>), JobError> {
+    let watch = Watch::new(shared, &report, signals);
+    let speed = &shared.file.job.speed;
+    let small_workers = 2 * max_concurrency(speed) as usize;
+    let (rows, to_plan) = bounded::<Row>(256);
+    let (small, to_small) = bounded::<Task>(64);
+    let (large, to_large) = bounded::<Task>(LARGE_WORKERS);
+    let (events, to_report) = bounded::<Event>(1024);
+    let copier = Arc::new(shared.copier(&report, events.clone(), &watch, signals));
+
+    let mut stages = JoinSet::new();
+    let source = shared.source(&report);
+    let done = report.checkpoint().done.clone();
+    stages.spawn_blocking(move || Stage::Reader(read(source, &done, &rows)));
+    let planner = Planner {
+        uploads: report
+            .checkpoint()
+            .uploads
+            .iter()
+            .map(|upload| (upload.ordinal, upload.clone()))
+            .collect(),
+        file: shared.file.clone(),
+        watch: watch.clone(),
+        drain: signals.drain.clone(),
+    };
+    stages.spawn(planner.run(to_plan, small, large.clone(), events.clone()));
+    for _ in 0..small_workers {
+        let worker = Worker {
+            copier: Arc::clone(&copier),
+            bucket: shared.file.survey.bucket.clone(),
+            tasks: to_small.clone(),
+            large: Some(large.clone()),
+            signals: signals.clone(),
+        };
+        stages.spawn(worker.run());
+    }
+    for _ in 0..LARGE_WORKERS {
+        let worker = Worker {
+            copier: Arc::clone(&copier),
+            bucket: shared.file.survey.bucket.clone(),
+            tasks: to_large.clone(),
+            large: None,
+            signals: signals.clone(),
+        };
+        stages.spawn(worker.run());
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let ended = watch.clone();
+    stages.spawn_blocking(move || {
+        let mut report = report;
+        let recorded = report::record(&mut report, &to_report, &runtime, |outcome, access| {
+            ended.ended(outcome, access);
+        });
+        // Nobody may wait for a recorder that is gone.
+        to_report.close();
+        Stage::Recorder(Box::new(report), recorded)
+    });
+    // Only the stages hold their ends now: each ends when the one before it has.
+    drop((copier, large, to_large, to_small, events));
+    let report = join(stages, &watch).await?;
+    let all_done = report.checkpoint().done.is_all_of(report.checkpoint().rows);
+    Ok((report, watch.cause(all_done)))
+}
+
+/// Waits for every stage; the first failure drains the others.
+async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobError> {
+    let mut report = None;
+    let mut failed: Option<JobError> = None;
+    while let Some(stage) = stages.join_next().await {
+        let error = match stage {
+            Ok(Stage::Worker) | Ok(Stage::Reader(Ok(()))) => continue,
+            Ok(Stage::Recorder(recorded, Ok(()))) => {
+                report = Some(*recorded);
+                continue;
+            }
+            Ok(Stage::Recorder(_, Err(error))) => {
+                // No outcome can be recorded any more: nothing is worth waiting for.
+                watch.signals.abandon.cancel();
+                error.into()
+            }
+            Ok(Stage::Reader(Err(error))) => error.into(),
+            Err(panic) => JobError::Bug(panic.to_string()),
+        };
+        watch.signals.drain.cancel();
+        failed.get_or_insert(error);
+    }
+    match (failed, report) {
+        (None, Some(report)) => Ok(report),
+        (Some(error), Some(mut report)) => {
+            report.seal(JobState::Interrupted)?;
+            Err(error)
+        }
+        (Some(error), None) => Err(error),
+        (None, None) => Err(JobError::Bug("the report's stage is gone".to_owned())),
+    }
+}
+
+/// The stage that reads rows, leaving out those that are done.
+fn read(
+    mut source: Source,
+    done: &report::done::Done,
+    rows: &Sender<Row>,
+) -> Result<(), ManifestError> {
+    while let Some(row) = source.next_row()? {
+        if !done.contains(row.ordinal) && rows.send_blocking(row).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The stage that says which way each row goes.
+struct Planner {
+    uploads: HashMap<u64, OpenUpload>,
+    file: JobFile,
+    watch: Watch,
+    drain: CancellationToken,
+}
+
+impl Planner {
+    async fn run(
+        mut self,
+        rows: Receiver<Row>,
+        small: Sender<Task>,
+        large: Sender<Task>,
+        events: Sender<Event>,
+    ) -> Stage {
+        let job = &self.file.job;
+        let mut sent = 0;
+        while let Some(Ok(row)) = self.drain.run_until_cancelled(rows.recv()).await {
+            if sent == CANARY_ROWS && !self.watch.proof().await {
+                break;
+            }
+            sent += 1;
+            let upload = self.uploads.remove(&row.ordinal);
+            let gone = match plan(row, upload, &job.csv.rename, &job.copy.plan) {
+                Planned::Small(task) => small.send(task).await.is_err(),
+                Planned::Large(task) => large.send(task).await.is_err(),
+                Planned::Ended(row, ended) => {
+                    let cost = Cost { tally: Tally::default(), elapsed: Duration::ZERO };
+                    let event = outcome_event(&self.file.survey.bucket, row, &ended, &cost);
+                    events.send(event).await.is_err()
+                }
+            };
+            if gone {
+                break;
+            }
+        }
+        Stage::Worker
+    }
+}
+
+/// A stage that copies the objects of one lane, one at a time.
+struct Worker {
+    copier: Arc<Copier>,
+    bucket: String,
+    tasks: Receiver<Task>,
+    /// Where rows go that prove large; none in their own lane.
+    large: Option<Sender<Task>>,
+    signals: StopSignals,
+}
+
+impl Worker {
+    async fn run(self) -> Stage {
+        // Boxed: most workers of a small job never hold a row.
+        let work = Box::pin(self.work());
+        let _ = self.signals.abandon.run_until_cancelled(work).await;
+        Stage::Worker
+    }
+
+    async fn work(&self) {
+        while let Ok(task) = self.tasks.recv().await {
+            if self.signals.drain.is_cancelled() {
+                break;
+            }
+            let started = Instant::now();
+            let mut tally = Tally::default();
+            let turn = match &self.large {
+                Some(_) => self.copier.copy_small(&task, &mut tally).await,
+                None => self.copier.copy_large(&task, &mut tally).await,
+            };
+            let gone = match (turn, &self.large) {
+                (Turn::Ended(ended), _) => {
+                    let cost = Cost { tally, elapsed: started.elapsed() };
+                    let event = outcome_event(&self.bucket, task.row, &ended, &cost);
+                    self.copier.events.send(event).await.is_err()
+                }
+                (Turn::Large, Some(large)) => large.send(task).await.is_err(),
+                (Turn::Stopped | Turn::Large, _) => false,
+            };
+            if gone {
+                break;
+            }
+        }
+    }
+}
+
+fn outcome_event(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> Event {
+    let access = matches!(ended, Ended::Failed(failure) if failure.access);
+    Event::Outcome { outcome: Box::new(record(bucket, row, ended, cost)), access }
+}
+
+/// Aborts the uploads that an interrupted job keeps. Those that are gone already are no error.
+///
+/// # Errors
+/// S3's answer to the first that could not be aborted.
+pub async fn abort_uploads(
+    access: &Access,
+    bucket: &str,
+    uploads: &[OpenUpload],
+) -> Result<(), S3Error> {
+    let headers: Vec<_> = access
+        .destination_account
+        .iter()
+        .map(|account| ("x-amz-expected-bucket-owner".into(), account.clone()))
+        .collect();
+    let throttle = Throttle::new(&ThrottleOptions::default());
+    let requests = Requests::new(throttle, access.credentials.clone(), RetryOptions::default());
+    for upload in uploads {
+        let mut tally = Tally::default();
+        let abort = || {
+            let client = &access.destination;
+            client.abort_multipart_upload(bucket, &upload.key, &upload.upload_id, &headers)
+        };
+        let sent = requests
+            .send_uncounted(
+                &mut tally,
+                s3haul_s3::Operation::AbortMultipartUpload,
+                None,
+                s3haul_s3::OnDoubt::Resend,
+                abort,
+            )
+            .await;
+        match sent {
+            Err(error) if error.report_code() != "NoSuchUpload" => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

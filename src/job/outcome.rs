@@ -1,0 +1,262 @@
+//! How a row ends: where `copy` and `report` meet.
+
+use std::time::Duration;
+
+use s3haul_s3::{S3Error, Tally};
+use serde::Serialize;
+
+use super::manifest::Row;
+use super::report::journal::OutcomeRecord;
+use super::report::now;
+use super::report::row::{ReportRow, TaskStatus, write_line};
+
+/// How a row ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// S3 has answered with the result's ETag, or a HEAD has shown that it is there.
+    Succeeded(Box<Success>),
+    /// It was not copied.
+    Failed(Failure),
+    /// It was left alone on purpose.
+    Skipped {
+        /// Why, in one word.
+        code: &'static str,
+        /// Why, in a sentence.
+        message: String,
+    },
+}
+
+/// By which requests an object was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// One CopyObject.
+    Copy,
+    /// UploadPartCopy, part by part.
+    Multipart,
+}
+
+/// What proved a success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// S3's answer to the write.
+    Response,
+    /// A HEAD that found, after an answer was lost, what this row was to write.
+    Found,
+}
+
+impl Evidence {
+    /// The report's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::Found => "found",
+        }
+    }
+}
+
+/// The result of a copy, as the report's message shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Success {
+    /// ETag of the copy.
+    pub e_tag: String,
+    /// Version of the copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// Size; unknown where neither the manifest nor a request told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Parts of a multipart copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<u32>,
+    /// By which requests.
+    pub by: By,
+    /// What proved it.
+    pub evidence: Evidence,
+    /// ETag of the source, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_e_tag: Option<String>,
+    /// Version of the source that was copied, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_version_id: Option<String>,
+    /// Size of the source, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_size: Option<u64>,
+    /// Time of the source's last change, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_last_modified: Option<String>,
+    /// The source was not what the manifest listed; it was copied as it stood.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub source_changed: bool,
+    /// The fate of a write was once unknown, and settled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
+    /// What a reader should know besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Why a row failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// S3's error code, or one of s3haul's.
+    #[serde(skip)]
+    pub code: String,
+    /// Status of S3's answer.
+    #[serde(skip)]
+    pub http_status: Option<u16>,
+    /// The code is one of access.
+    #[serde(skip)]
+    pub access: bool,
+    /// What happened.
+    pub message: String,
+    /// Request that failed, as S3 names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'static str>,
+    /// S3's request ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// S3's extended request ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extended_request_id: Option<String>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure that no request is to blame for.
+    pub fn of(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), ..Self::default() }
+    }
+
+    /// A failure with S3's error behind it, under another code.
+    #[must_use]
+    pub fn coded(mut self, code: &str) -> Self {
+        code.clone_into(&mut self.code);
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<&S3Error> for Failure {
+    fn from(error: &S3Error) -> Self {
+        Self {
+            code: error.report_code().to_owned(),
+            http_status: error.status,
+            access: error.is_access_refusal(),
+            message: error.message.clone(),
+            operation: Some(error.operation),
+            request_id: error.request_id.clone(),
+            extended_request_id: error.extended_request_id.clone(),
+            hint: hint(error).map(str::to_owned),
+        }
+    }
+}
+
+/// What to do about an error of S3's.
+fn hint(error: &S3Error) -> Option<&'static str> {
+    Some(match (error.report_code(), error.operation) {
+        ("AccessDenied" | "Forbidden", "CopyObject" | "UploadPartCopy") => {
+            "the role needs s3:GetObject and s3:GetObjectTagging (with a version: s3:GetObjectVersion, \
+             s3:GetObjectVersionTagging) on the source, allowed by its own policy and by the source \
+             bucket's, and s3:PutObject, s3:PutObjectTagging and s3:PutObjectAcl on the destination; \
+             without s3:ListBucket on the source a missing object answers 403 too"
+        }
+        ("AccessDenied" | "Forbidden", "HeadObject") => {
+            "the role needs s3:GetObject on this object, and s3:ListBucket on its bucket: without it \
+             a missing object answers 403 too"
+        }
+        ("AccessDenied" | "Forbidden", "GetObjectTagging") => {
+            "the role needs s3:GetObjectTagging (with a version: s3:GetObjectVersionTagging) on the \
+             source, allowed by its own policy and by the source bucket's"
+        }
+        ("AccessDenied" | "Forbidden", "CreateMultipartUpload" | "CompleteMultipartUpload") => {
+            "the role needs s3:PutObject, s3:PutObjectTagging for tagged objects and s3:PutObjectAcl \
+             (unless --acl none) on the destination"
+        }
+        ("AccessControlListNotSupported", _) => {
+            "the destination bucket has ACLs disabled: give --acl bucket-owner-full-control or \
+             --acl none"
+        }
+        ("InvalidObjectState" | "ObjectNotInActiveTierError", _) => {
+            "the object is archived: restore it first, then run resume"
+        }
+        ("NoSuchKey" | "NoSuchVersion" | "NotFound", _) => {
+            "the source has no such object any more: nothing was copied"
+        }
+        ("RequestTimedOut", _) => "give --attempt-timeout a longer time if S3 is slow for this object",
+        ("SlowDown" | "ServiceUnavailable", _) => {
+            "S3 throttled this row to its end: run resume, with a lower --max-rps if it happens again"
+        }
+        _ => return None,
+    })
+}
+
+/// The tally and the time of a row, for its report row.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// Requests.
+    pub tally: Tally,
+    /// From the row's first request to its end.
+    pub elapsed: Duration,
+}
+
+/// What the report records of a row's end.
+pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeRecord {
+    let (status, http_status, code, mut message) = match ended {
+        Ended::Succeeded(success) => {
+            (TaskStatus::Succeeded, Some(200), "", serde_json::to_value(success))
+        }
+        Ended::Failed(failure) => (
+            TaskStatus::Failed,
+            failure.http_status,
+            failure.code.as_str(),
+            serde_json::to_value(failure),
+        ),
+        Ended::Skipped { code, message } => {
+            (TaskStatus::Skipped, None, *code, Ok(serde_json::json!({ "message": message })))
+        }
+    };
+    if let Ok(serde_json::Value::Object(members)) = &mut message {
+        members.insert("ended_at".into(), now().into());
+        members.insert("attempts".into(), cost.tally.attempts.max(1).into());
+        let elapsed_ms = u64::try_from(cost.elapsed.as_millis()).unwrap_or(u64::MAX);
+        members.insert("elapsed_ms".into(), elapsed_ms.into());
+    }
+    let report_row = ReportRow {
+        bucket: bucket.to_owned(),
+        key: row.spelling,
+        version_id: row.version_id.unwrap_or_default(),
+        status,
+        http_status,
+        error_code: code.to_owned(),
+        message: message.map(|message| message.to_string()).unwrap_or_default(),
+    };
+    let mut line = Vec::with_capacity(512);
+    write_line(&mut line, report_row.fields());
+    let success = match ended {
+        Ended::Succeeded(success) => Some(success),
+        _ => None,
+    };
+    OutcomeRecord {
+        ordinal: row.ordinal,
+        after: row.after,
+        status,
+        error_code: report_row.error_code,
+        evidence: success.map(|success| success.evidence.as_str().to_owned()),
+        bytes: success.and_then(|success| success.bytes).unwrap_or_default(),
+        requests: cost.tally.requests,
+        throttled: cost.tally.throttled,
+        in_doubt: success.is_some_and(|success| success.in_doubt),
+        row: String::from_utf8(line).unwrap_or_default(),
+        facts: (status == TaskStatus::Failed).then_some(row.facts),
+    }
+}

@@ -1,0 +1,205 @@
+//! What is to be done for a row: pure, from the row and the options to a task.
+
+use serde::{Deserialize, Serialize};
+use s3haul_s3::quotas::{MAX_COPY_BYTES, MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES};
+
+use super::manifest::{Rename, Row};
+use super::outcome::{Ended, Failure};
+use super::report::journal::OpenUpload;
+
+const MIB: u64 = 1 << 20;
+/// `--part-size auto`: large enough that requests do not dominate, small enough that a few hundred
+/// in flight keep a single large object busy.
+const AUTO_PART_BYTES: u64 = 128 * MIB;
+
+/// Size of the parts of a multipart copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartSize {
+    /// 128 MiB, growing to fit 10,000 parts.
+    Auto,
+    /// The source object's own part size, so that the ETag comes out equal.
+    MatchSource,
+    /// A fixed size in bytes, growing to fit 10,000 parts.
+    Bytes(u64),
+}
+
+/// Which rows are copied with CopyObject, and which in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanOptions {
+    /// Objects over this many bytes are copied in parts; at most 5 GiB, which is what CopyObject
+    /// takes.
+    pub multipart_threshold: u64,
+    /// Size of the parts.
+    pub part_size: PartSize,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { multipart_threshold: 1 << 30, part_size: PartSize::Auto }
+    }
+}
+
+/// One row's work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The row.
+    pub row: Row,
+    /// Where its object goes.
+    pub destination_key: String,
+    /// An upload that an earlier attempt of this pass left open for it.
+    pub upload: Option<OpenUpload>,
+}
+
+/// Where a row goes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Planned {
+    /// To CopyObject: its size is at most the threshold, or not known.
+    Small(Task),
+    /// To a multipart copy.
+    Large(Task),
+    /// It ends without a request.
+    Ended(Row, Ended),
+}
+
+/// Plans a row. `upload` is what an earlier attempt of this pass left open for it.
+pub fn plan(row: Row, upload: Option<OpenUpload>, rename: &Rename, options: &PlanOptions) -> Planned {
+    if let Some(problem) = &row.problem {
+        let failure = Failure::of("InvalidManifestRow", problem.clone());
+        return Planned::Ended(row, Ended::Failed(failure));
+    }
+    let Some(destination_key) = rename.destination_key(&row.key) else {
+        let prefix = rename.strip_prefix.as_deref().unwrap_or_default();
+        let failure = Failure::of(
+            "PrefixNotFound",
+            format!("the key does not begin with the prefix to strip, {prefix}"),
+        );
+        return Planned::Ended(row, Ended::Failed(failure));
+    };
+    // The ETag of an object that was uploaded in parts ends in their number.
+    let in_parts = row.facts.e_tag.as_deref().is_some_and(|e_tag| e_tag.contains('-'));
+    let large = upload.is_some()
+        || row.facts.size.is_some_and(|size| size > options.multipart_threshold)
+        || (options.part_size == PartSize::MatchSource && in_parts);
+    let task = Task { row, destination_key, upload };
+    if large { Planned::Large(task) } else { Planned::Small(task) }
+}
+
+/// How an object is cut into parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartPlan {
+    /// Size of the object.
+    pub object_bytes: u64,
+    /// Size of every part but the last.
+    pub part_bytes: u64,
+}
+
+impl PartPlan {
+    /// Cuts an object of `object_bytes`, which is not empty.
+    ///
+    /// `source_part_bytes` is the source's own part size, where it is known and wanted. Sizes grow
+    /// by whole mebibytes until 10,000 parts are enough.
+    pub fn new(object_bytes: u64, part_size: PartSize, source_part_bytes: Option<u64>) -> Self {
+        let wanted = match (part_size, source_part_bytes) {
+            (PartSize::Bytes(bytes), _) => bytes,
+            (PartSize::MatchSource, Some(bytes)) => {
+                return Self { object_bytes, part_bytes: bytes.min(MAX_PART_BYTES) };
+            }
+            (PartSize::Auto | PartSize::MatchSource, _) => AUTO_PART_BYTES,
+        };
+        let least = object_bytes.div_ceil(u64::from(MAX_PARTS)).next_multiple_of(MIB);
+        let part_bytes = wanted.max(least).clamp(MIN_PART_BYTES, MAX_PART_BYTES);
+        Self { object_bytes, part_bytes }
+    }
+
+    /// Number of parts.
+    pub fn parts(&self) -> u32 {
+        u32::try_from(self.object_bytes.div_ceil(self.part_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// First and last byte of a part, both inclusive; parts count from 1.
+    pub fn range(&self, part_number: u32) -> (u64, u64) {
+        let first = u64::from(part_number.saturating_sub(1)) * self.part_bytes;
+        (first, (first + self.part_bytes).min(self.object_bytes) - 1)
+    }
+
+    /// Size of a part.
+    pub fn bytes(&self, part_number: u32) -> u64 {
+        let (first, last) = self.range(part_number);
+        last + 1 - first
+    }
+}
+
+/// Whether CopyObject takes an object of this size.
+pub fn fits_one_copy(bytes: u64) -> bool {
+    bytes <= MAX_COPY_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::manifest::{Facts, Place};
+    use proptest::prelude::*;
+
+    fn row(size: Option<u64>, e_tag: Option<&str>) -> Row {
+        Row {
+            ordinal: 0,
+            after: Place::default(),
+            key: "a/b".into(),
+            spelling: "a/b".into(),
+            version_id: None,
+            facts: Facts { size, e_tag: e_tag.map(Into::into), ..Facts::default() },
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn size_decides_and_an_unknown_size_tries_one_request() {
+        let options = PlanOptions { multipart_threshold: 100, part_size: PartSize::Auto };
+        for (size, large) in [(None, false), (Some(100), false), (Some(101), true)] {
+            let planned = plan(row(size, None), None, &Rename::default(), &options);
+            assert_eq!(matches!(planned, Planned::Large(_)), large, "{size:?}");
+        }
+    }
+
+    #[test]
+    fn match_source_sends_what_was_uploaded_in_parts_in_parts() {
+        let options = PlanOptions { part_size: PartSize::MatchSource, ..PlanOptions::default() };
+        for (e_tag, large) in [("abc-2", true), ("abc", false)] {
+            let planned = plan(row(Some(1), Some(e_tag)), None, &Rename::default(), &options);
+            assert_eq!(matches!(planned, Planned::Large(_)), large, "{e_tag}");
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_run_end_here() {
+        let options = PlanOptions::default();
+        let bad = Row { problem: Some("why".into()), ..row(None, None) };
+        assert!(matches!(plan(bad, None, &Rename::default(), &options), Planned::Ended(..)));
+        let rename = Rename { prefix: String::new(), strip_prefix: Some("x/".into()) };
+        let planned = plan(row(None, None), None, &rename, &options);
+        let Planned::Ended(_, Ended::Failed(failure)) = planned else { panic!("{planned:?}") };
+        assert_eq!(failure.code, "PrefixNotFound");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_the_object_once(
+            object_bytes in 1u64..=50_000_000_000_000,
+            part in proptest::option::of(MIN_PART_BYTES..=MAX_PART_BYTES),
+        ) {
+            let part_size = part.map_or(PartSize::Auto, PartSize::Bytes);
+            let plan = PartPlan::new(object_bytes, part_size, None);
+            prop_assert!(plan.part_bytes >= MIN_PART_BYTES && plan.part_bytes <= MAX_PART_BYTES);
+            prop_assert!((1..=MAX_PARTS).contains(&plan.parts()));
+            prop_assert_eq!(plan.range(1).0, 0);
+            prop_assert_eq!(plan.range(plan.parts()).1, object_bytes - 1);
+            for part in [1, plan.parts() / 2, plan.parts() - 1] {
+                if (1..plan.parts()).contains(&part) {
+                    prop_assert_eq!(plan.range(part).1 + 1, plan.range(part + 1).0);
+                    prop_assert_eq!(plan.bytes(part), plan.part_bytes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The job as given: what `job.json` holds, composed of the options of each part.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::access::AccessOptions;
+use super::copy::CopyOptions;
+use super::manifest::{CsvOptions, Survey};
+use super::report::ReportScope;
+
+/// How fast a job may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeedOptions {
+    /// Requests in flight; adaptive, 16 to 256, without a number.
+    pub concurrency: Option<u32>,
+    /// Requests a second; no limit without a number.
+    pub requests_per_second: Option<u32>,
+    /// Attempts of a request.
+    pub max_attempts: u32,
+    /// Longest time for an attempt, in seconds; by operation and size without a number.
+    pub attempt_timeout_seconds: Option<u64>,
+}
+
+/// What a job does besides copying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Which rows the report lists.
+    pub report_scope: ReportScope,
+    /// Failed rows, in percent of the rows run, over which the job stops; none without a number.
+    pub failure_threshold: Option<u8>,
+    /// Exit code of a job that ran to its end with failed rows.
+    pub failed_rows_exit: u8,
+    /// Time for what is in flight after a signal, in seconds.
+    pub drain_timeout_seconds: u64,
+}
+
+/// A job as it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The manifest: a path, or `-` for a stream that was spooled into the report.
+    pub manifest: PathBuf,
+    /// How it is read.
+    pub csv: CsvOptions,
+    /// Destination bucket.
+    pub destination_bucket: String,
+    /// Who copies.
+    pub access: AccessOptions,
+    /// How objects are copied.
+    pub copy: CopyOptions,
+    /// How fast.
+    pub speed: SpeedOptions,
+    /// What else.
+    pub run: RunOptions,
+}
+
+/// `job.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFile {
+    /// The software that began the job.
+    pub software: String,
+    /// The job's ID.
+    pub job_id: String,
+    /// S3's time when the job was created.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: time::OffsetDateTime,
+    /// The manifest's identity.
+    pub survey: Survey,
+    /// The job as given; no key, token or password is part of it.
+    pub job: JobSpec,
+}
+
+impl JobSpec {
+    /// Where the job as given differs from another of the same ID, by the parts that make it another
+    /// job. Its speed, its time-outs, its profile and its exit code do not.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let (a, b) = (&self.access, &other.access);
+        let (c, d) = (&self.copy, &other.copy);
+        let role = |o: &AccessOptions| o.role.as_ref().map(|role| role.role_arn.clone());
+        [
+            ("--manifest", self.manifest != other.manifest),
+            ("--manifest-fields", self.csv.fields != other.csv.fields),
+            ("--key-encoding", self.csv.key_encoding != other.csv.key_encoding),
+            ("the row filters", self.csv.filters != other.csv.filters),
+            (
+                "--to",
+                self.destination_bucket != other.destination_bucket
+                    || self.csv.rename.prefix != other.csv.rename.prefix,
+            ),
+            ("--strip-prefix", self.csv.rename.strip_prefix != other.csv.rename.strip_prefix),
+            ("--overwrite", c.overwrite != d.overwrite),
+            ("--source-changed", c.source_changed != d.source_changed),
+            ("--role-arn", role(a) != role(b)),
+            ("--source-account", a.source_account != b.source_account),
+            ("--destination-account", a.destination_account != b.destination_account),
+            ("--endpoint-url", a.endpoint_url != b.endpoint_url),
+            ("--requester-pays", c.requester_pays != d.requester_pays),
+            ("--acl", c.acl != d.acl),
+            ("--multipart-threshold", c.plan.multipart_threshold != d.plan.multipart_threshold),
+            ("--part-size", c.plan.part_size != d.plan.part_size),
+            ("--report-scope", self.run.report_scope != other.run.report_scope),
+        ]
+        .into_iter()
+        .filter_map(|(flag, differs)| differs.then_some(flag))
+        .collect()
+    }
+}

@@ -1,0 +1,132 @@
+//! What is said of a job at its end: one JSON object, or a few lines.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::report::passes::{Checkpoint, JobState};
+
+/// The summary of a job, as `--output json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The job's ID.
+    pub job_id: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// Selected rows.
+    pub rows: u64,
+    /// Rows that succeeded.
+    pub succeeded: u64,
+    /// Rows that failed in the last pass.
+    pub failed: u64,
+    /// Rows left alone on purpose.
+    pub skipped: u64,
+    /// Rows that the filters left out.
+    pub filtered: u64,
+    /// Succeeded rows a write of which was once in doubt.
+    pub in_doubt: u64,
+    /// Bytes copied, of rows whose size was known.
+    pub bytes: u64,
+    /// Requests sent for rows.
+    pub requests: u64,
+    /// Of them, throttled.
+    pub throttled: u64,
+    /// Time at work, over all attempts.
+    pub elapsed_seconds: f64,
+    /// Failed rows by error code.
+    pub errors: BTreeMap<String, u64>,
+    /// Succeeded rows by what proved them.
+    pub evidence: BTreeMap<String, u64>,
+    /// Where the report lies.
+    pub report: String,
+    /// What the program exits with.
+    pub exit_code: u8,
+}
+
+impl Summary {
+    /// The summary of a checkpoint. `failed_rows_exit` is what a finished job with failed rows exits
+    /// with.
+    pub fn new(job_id: &str, at: &Checkpoint, report: String, failed_rows_exit: u8) -> Self {
+        let counts = at.counts.clone();
+        let exit_code = match at.state {
+            JobState::Complete if counts.failed > 0 => failed_rows_exit,
+            JobState::Complete => 0,
+            JobState::Failed => 3,
+            JobState::Running | JobState::Interrupted | JobState::Abandoned => 4,
+        };
+        // A pass over failed rows that is not done has rows that failed before and wait.
+        let waiting = if at.pass > 0 { at.rows.saturating_sub(at.done.rows()) } else { 0 };
+        Self {
+            job_id: job_id.to_owned(),
+            state: at.state,
+            rows: counts.rows,
+            succeeded: counts.succeeded,
+            failed: counts.failed + waiting,
+            skipped: counts.skipped,
+            filtered: counts.filtered,
+            in_doubt: counts.in_doubt,
+            bytes: counts.bytes,
+            requests: counts.requests,
+            throttled: counts.throttled,
+            // Milliseconds are well inside what a float holds.
+            #[expect(clippy::cast_precision_loss, reason = "a display value")]
+            elapsed_seconds: counts.elapsed_ms as f64 / 1000.0,
+            errors: counts.errors,
+            evidence: counts.evidence,
+            report,
+            exit_code,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            JobState::Complete => "complete",
+            JobState::Interrupted => "interrupted",
+            JobState::Failed => "stopped",
+            JobState::Running => "not ended",
+            JobState::Abandoned => "abandoned",
+        };
+        writeln!(f, "job {} {state} in {:.1} s", self.job_id, self.elapsed_seconds)?;
+        let not_run = self.rows.saturating_sub(self.succeeded + self.failed + self.skipped);
+        write!(
+            f,
+            "  {} rows: {} succeeded, {} failed, {} skipped",
+            self.rows, self.succeeded, self.failed, self.skipped
+        )?;
+        for (count, what) in
+            [(not_run, "not run"), (self.filtered, "filtered out"), (self.in_doubt, "settled in doubt")]
+        {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        writeln!(f)?;
+        writeln!(f, "  {} copied, {} requests, {} throttled", Size(self.bytes), self.requests, self.throttled)?;
+        for (code, count) in &self.errors {
+            writeln!(f, "  {count} failed with {code}")?;
+        }
+        write!(f, "  report: {}", self.report)
+    }
+}
+
+/// Bytes in the unit that keeps the number short.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        #[expect(clippy::cast_precision_loss, reason = "a display value")]
+        let mut value = self.0 as f64;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        let unit_name = UNITS.get(unit).copied().unwrap_or_default();
+        if unit == 0 { write!(f, "{} B", self.0) } else { write!(f, "{value:.1} {unit_name}") }
+    }
+}

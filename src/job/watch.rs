@@ -1,0 +1,175 @@
+//! What stops a job besides a signal: the first rows all refused, or too many failed. And what is
+//! seen of it meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::report::Report;
+use super::report::journal::OutcomeRecord;
+use super::report::passes::JobState;
+use super::report::row::TaskStatus;
+use super::{CANARY_ROWS, Shared, StopSignals};
+
+/// Rows that must have run before the failure threshold is looked at, as in S3 Batch Operations.
+const THRESHOLD_ROWS: u64 = 1_000;
+
+/// Why a job stopped before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A signal.
+    Signal,
+    /// The first rows all ended in codes of access.
+    Refused {
+        /// How many.
+        rows: u64,
+    },
+    /// More rows failed than the threshold allows.
+    Threshold {
+        /// Rows that failed.
+        failed: u64,
+        /// Rows that ran.
+        run: u64,
+    },
+}
+
+impl Cause {
+    /// The state that it leaves the job in.
+    pub fn state(self) -> JobState {
+        match self {
+            Self::Signal => JobState::Interrupted,
+            Self::Refused { .. } | Self::Threshold { .. } => JobState::Failed,
+        }
+    }
+}
+
+/// A job as seen from outside, while it runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Rows of the pass in hand.
+    pub rows: AtomicU64,
+    /// Of them, done.
+    pub done: AtomicU64,
+    /// Rows of the pass that failed.
+    pub failed: AtomicU64,
+    /// Bytes copied by this attempt.
+    pub bytes: AtomicU64,
+    /// The pass in hand.
+    pub pass: AtomicU64,
+    /// Requests throttled in this attempt.
+    pub throttled: AtomicU64,
+}
+
+/// Follows the outcomes of a pass.
+#[derive(Debug, Clone)]
+pub(super) struct Watch {
+    /// The job's signals, which it may pull.
+    pub(super) signals: StopSignals,
+    /// Told by the first write that succeeds.
+    pub(super) proved: CancellationToken,
+    /// Rows that make the proof; none where it is not asked for.
+    canary: Option<u64>,
+    threshold: Option<u8>,
+    counts: Arc<Mutex<Counts>>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Rows that were sent, skipped ones left out.
+    run: u64,
+    failed: u64,
+    ended: u64,
+    refused: u64,
+    cause: Option<Cause>,
+}
+
+impl Watch {
+    pub(super) fn new(shared: &Shared, report: &Report, signals: &StopSignals) -> Self {
+        let at = report.checkpoint();
+        let first_pass = at.pass == 0;
+        let left = at.rows - at.done.rows();
+        let progress = Arc::clone(&shared.progress);
+        progress.rows.store(at.rows, Ordering::Relaxed);
+        progress.done.store(at.done.rows(), Ordering::Relaxed);
+        progress.failed.store(at.counts.failed, Ordering::Relaxed);
+        progress.pass.store(u64::from(at.pass), Ordering::Relaxed);
+        Self {
+            signals: signals.clone(),
+            proved: CancellationToken::new(),
+            canary: first_pass.then_some(CANARY_ROWS.min(left)),
+            threshold: shared.file.job.run.failure_threshold.filter(|_| first_pass),
+            counts: Arc::default(),
+            progress,
+        }
+    }
+
+    /// Waits until a write has succeeded or a row ended in anything but a refusal; `false` if the
+    /// job stops instead.
+    pub(super) async fn proof(&self) -> bool {
+        if self.canary.is_none() {
+            return true;
+        }
+        tokio::select! {
+            biased;
+            () = self.signals.drain.cancelled() => false,
+            () = self.proved.cancelled() => true,
+        }
+    }
+
+    /// Takes note of a row's end.
+    pub(super) fn ended(&self, outcome: &OutcomeRecord, access: bool) {
+        self.progress.done.fetch_add(1, Ordering::Relaxed);
+        self.progress.throttled.fetch_add(outcome.throttled, Ordering::Relaxed);
+        let failed = outcome.status == TaskStatus::Failed;
+        if failed {
+            self.progress.failed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.progress.bytes.fetch_add(outcome.bytes, Ordering::Relaxed);
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.ended += 1;
+        counts.refused += u64::from(access);
+        if !access {
+            self.proved.cancel();
+        }
+        let counted = outcome.requests > 0
+            && outcome.status != TaskStatus::Skipped
+            && outcome.error_code != "RestoreInProgress";
+        if counted {
+            counts.run += 1;
+            counts.failed += u64::from(failed);
+        }
+        let cause = self.refused(&counts).or_else(|| self.over_threshold(&counts));
+        if let Some(cause) = cause
+            && counts.cause.is_none()
+        {
+            counts.cause = Some(cause);
+            self.signals.drain.cancel();
+        }
+    }
+
+    fn refused(&self, counts: &Counts) -> Option<Cause> {
+        let canary = self.canary?;
+        let all = counts.ended == canary && counts.refused == canary;
+        (all && !self.proved.is_cancelled()).then_some(Cause::Refused { rows: canary })
+    }
+
+    fn over_threshold(&self, counts: &Counts) -> Option<Cause> {
+        let percent = u64::from(self.threshold?);
+        let over = counts.run >= THRESHOLD_ROWS && counts.failed * 100 > counts.run * percent;
+        over.then_some(Cause::Threshold { failed: counts.failed, run: counts.run })
+    }
+
+    /// Why the pass ended, if not because its rows are done.
+    pub(super) fn cause(&self, all_done: bool) -> Option<Cause> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.cause {
+            // Ten rows in all, and all refused: nothing is left to run, and it is access all the same.
+            Some(cause) => Some(cause),
+            None if all_done => None,
+            None => Some(Cause::Signal),
+        }
+    }
+}
