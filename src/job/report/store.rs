@@ -114,7 +114,12 @@ fn operations(step: &Step, job: &str) -> Vec<Operation> {
         }
         Step::Cut { from, to } => replace(at(to), Content::Cut { from: at(from) }),
         Step::Replace { path, bytes } => replace(at(path), Content::Bytes(bytes.clone())),
-        Step::Remove { path } => vec![Operation::Remove { path: at(path) }],
+        Step::Remove { path } => {
+            let path = at(path);
+            // Else a file could come back when nothing remembers it any more.
+            let folder = Operation::SyncFolder { path: parent(&path) };
+            vec![Operation::Remove { path }, folder]
+        }
     }
 }
 
