@@ -12,6 +12,8 @@
 //! In the order of the flow: [`job::access`] settles who copies and between which buckets,
 //! [`job::manifest`] hands out rows, [`job::plan`] says which way each goes, [`job::copy`] copies one
 //! object, [`job::outcome`] is where copying and reporting meet, [`job::report`] records how each row
-//! ended. [`job`] wires them.
+//! ended. [`job`] wires them, and [`cli`] turns flags into a job and a job into an exit code.
 
 pub mod job;
+
+pub mod cli;

@@ -357,8 +357,22 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
     })
 }
 
+/// Reads a manifest once more and compares it with what the job began with.
+///
+/// # Errors
+/// It cannot be read, or is another file.
+pub fn check_unchanged(path: &Path, survey: &Survey) -> Result<(), ManifestError> {
+    let (found, _) = digest(path)
+        .map_err(|source| ManifestError::Io { path: path.to_owned(), source })?;
+    if found == survey.md5 {
+        return Ok(());
+    }
+    let expected = survey.md5.clone();
+    Err(ManifestError::Changed { path: path.to_owned(), found, expected })
+}
+
 /// MD5 and size of a file.
-pub(super) fn digest(path: &Path) -> io::Result<(String, u64)> {
+fn digest(path: &Path) -> io::Result<(String, u64)> {
     let mut file = File::open(path)?;
     let mut md5 = Md5::new();
     let mut bytes = 0;

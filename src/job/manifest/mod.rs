@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::csv::{Source, survey};
+pub use self::csv::{Source, check_unchanged, survey};
 use self::key::{EncodingDoubt, KeyEncoding};
 
 /// Where a row begins: a file of the source, by number, and a byte in it.

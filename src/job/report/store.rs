@@ -190,6 +190,14 @@ impl Folder {
         Ok(Self { report: report.to_owned(), job: job.to_owned(), _lock: lock, journal: None })
     }
 
+    /// Removes a folder that was staged for a job which did not come to be.
+    pub fn discard(self) {
+        let staged = self.report.join(staging(&self.job));
+        // What is left of it is taken over by the next start of the same job.
+        let _ = fs::remove_dir_all(staged);
+        let _ = fs::remove_dir(&self.report);
+    }
+
     /// Locks the folder of a job that exists.
     ///
     /// # Errors

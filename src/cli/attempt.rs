@@ -1,0 +1,333 @@
+//! From a job as given to its summary: what `copy`, `resume` and `demo` have in common.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use s3haul_s3::MfaCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use super::exit::{Exit, Failed, print_cause};
+use super::progress::{self, ProgressMode};
+use super::values::bucket_kind;
+use super::{Output, print_result};
+use crate::job::access::{Access, connect};
+use crate::job::manifest::{Survey, survey};
+use crate::job::report::passes::{Checkpoint, JobState};
+use crate::job::report::store::Folder;
+use crate::job::report::{Report, read_checkpoint, read_job};
+use crate::job::spec::{JobFile, JobSpec};
+use crate::job::summary::Summary;
+use crate::job::{self, Cause, Job, Passes, Progress, StopSignals, max_concurrency};
+
+/// Where a manifest from stdin is kept in the job's folder.
+pub(super) const SPOOL: &str = "work/manifest.csv";
+
+/// A job that `copy` is given.
+#[derive(Debug)]
+pub(super) struct NewJob {
+    pub(super) job_id: String,
+    /// The folder of reports.
+    pub(super) report: PathBuf,
+    pub(super) job: JobSpec,
+    pub(super) mfa_code: Option<String>,
+    pub(super) show: ProgressMode,
+    pub(super) output: Output,
+}
+
+/// Name of a job's folder.
+pub(super) fn folder_name(job_id: &str) -> String {
+    format!("job-{job_id}")
+}
+
+/// An ID that no other job has: the time, and a random part.
+pub(super) fn new_job_id() -> String {
+    let format =
+        time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+    let now = time::OffsetDateTime::now_utc().format(format).unwrap_or_default();
+    format!("{now}-{:06x}", fastrand::u32(..0x0100_0000))
+}
+
+/// The ID that AWS Batch or Slurm gave this job, so that a container that is run again resumes.
+pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
+    for variable in ["AWS_BATCH_JOB_ID", "SLURM_ARRAY_JOB_ID"] {
+        if let Ok(id) = std::env::var(variable)
+            && !id.is_empty()
+        {
+            let id = id.split(':').next().unwrap_or_default();
+            return match super::values::job_id(id) {
+                Ok(id) => Ok(Some(id)),
+                Err(why) => Err(Failed::usage(format!("{variable}: {why}; give --job-id"))),
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
+pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
+    let name = folder_name(&new.job_id);
+    if new.report.join(&name).exists() {
+        return again(new).await;
+    }
+    let folder = Folder::stage(&new.report, &name)?;
+    let file_and_access = prepare(&new, &folder).await;
+    let (file, access) = match file_and_access {
+        Ok(prepared) => prepared,
+        Err(failed) => {
+            folder.discard();
+            return Err(failed);
+        }
+    };
+    let json = serde_json::to_vec_pretty(&file).map_err(|e| Failed::new(e, Exit::Usage))?;
+    let (rows, filtered) = (file.survey.rows, file.survey.filtered);
+    let scope = file.job.run.report_scope;
+    let report = Report::create(folder, &new.job_id, scope, rows, filtered, json)?;
+    run(file, access, report, Passes::InHand, new.show, new.output).await
+}
+
+/// All that can be found wrong before the first request that copies.
+async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Failed> {
+    let manifest = if new.job.csv.keep_bad_rows {
+        let spool = folder.path().join(SPOOL);
+        spool_stdin(&spool)?;
+        spool
+    } else {
+        new.job.manifest.clone()
+    };
+    let survey = survey(&manifest, &new.job.csv)?;
+    check(&survey, &new.job)?;
+    let access = establish(&new.job, &survey, new.mfa_code.as_deref()).await?;
+    let file = JobFile {
+        software: concat!("s3haul ", env!("CARGO_PKG_VERSION")).to_owned(),
+        job_id: new.job_id.clone(),
+        created_at: access.now,
+        survey,
+        job: new.job.clone(),
+    };
+    Ok((file, access))
+}
+
+pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
+    bucket_kind(&survey.bucket)
+        .map_err(|why| Failed::usage(format!("the source bucket {}: {why}", survey.bucket)))?;
+    if survey.byte_order_mark {
+        tracing::warn!("the manifest begins with a byte order mark, which was skipped");
+    }
+    if survey.version_ids {
+        tracing::warn!(
+            "the manifest lists versions: rows run in no order, so that of several versions of a \
+             key any may end up as the current one"
+        );
+    }
+    if survey.bucket == job.destination_bucket
+        && job.csv.rename.prefix.is_empty()
+        && job.csv.rename.strip_prefix.is_none()
+    {
+        return Err(Failed::usage(
+            "source and destination are the same bucket, and no prefix tells the copies from \
+             their sources",
+        ));
+    }
+    Ok(())
+}
+
+fn spool_stdin(spool: &Path) -> Result<(), Failed> {
+    let spooled = std::fs::File::create(spool).and_then(|mut file| {
+        std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
+        file.sync_all()
+    });
+    spooled.map_err(|error| {
+        let path = spool.display();
+        Failed::usage(format!("cannot spool the manifest from stdin into {path}: {error}"))
+    })
+}
+
+/// Connects, and asks for the MFA code where one is needed and none was given.
+pub(super) async fn establish(
+    job: &JobSpec,
+    survey: &Survey,
+    mfa_code: Option<&str>,
+) -> Result<Access, Failed> {
+    let needed = job.access.role.as_ref().and_then(|role| role.mfa_serial.as_deref());
+    let code = match (needed, mfa_code) {
+        (Some(serial), None) => Some(ask_mfa_code(serial)?),
+        (_, code) => code.map(str::to_owned),
+    };
+    let connections = max_concurrency(&job.speed) as usize;
+    let code = code.as_deref().map(MfaCode::new);
+    let bucket = &job.destination_bucket;
+    Ok(connect(&job.access, code, &survey.bucket, bucket, connections).await?)
+}
+
+fn ask_mfa_code(serial: &str) -> Result<String, Failed> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failed::usage(format!(
+            "the code of the MFA device {serial} is needed, and there is no terminal to ask on: \
+             give --mfa-code"
+        )));
+    }
+    let _ = write!(std::io::stderr(), "MFA code of {serial}: ");
+    let mut code = String::new();
+    stdin.read_line(&mut code).map_err(|error| Failed::new(error, Exit::Usage))?;
+    Ok(code.trim().to_owned())
+}
+
+/// The same command line again: goes on with the job, or says how it ended.
+async fn again(new: NewJob) -> Result<u8, Failed> {
+    let name = folder_name(&new.job_id);
+    let path = new.report.join(&name);
+    let mut file: JobFile = read_job(&path)?;
+    let differences = new.job.differences(&file.job);
+    if !differences.is_empty() {
+        return Err(Failed::usage(format!(
+            "{} is the report of another job: {} differ",
+            path.display(),
+            differences.join(", ")
+        ))
+        .hinted("give this job another --job-id, or none".to_owned()));
+    }
+    let checkpoint = read_checkpoint(&path)?;
+    if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
+        return Ok(code);
+    }
+    file.job = JobSpec { manifest: file.job.manifest.clone(), ..new.job };
+    let job = OldJob { report: path, file, mfa_code: new.mfa_code, passes: Passes::InHand };
+    go_on(job, new.show, new.output).await
+}
+
+/// Prints the summary of a job that has ended; `None` for one that can go on.
+fn ended(
+    file: &JobFile,
+    checkpoint: &Checkpoint,
+    report: &Path,
+    output: Output,
+) -> Result<Option<u8>, Failed> {
+    match checkpoint.state {
+        JobState::Complete => {
+            let summary = summary(file, checkpoint, report);
+            print_result(output, &summary)?;
+            Ok(Some(summary.exit_code))
+        }
+        JobState::Abandoned => Err(abandoned(report)),
+        JobState::Running | JobState::Interrupted | JobState::Failed => Ok(None),
+    }
+}
+
+pub(super) fn abandoned(report: &Path) -> Failed {
+    Failed::usage(format!("the job of {} was abandoned", report.display()))
+        .hinted("start a new one, with another --job-id".to_owned())
+}
+
+pub(super) fn summary(file: &JobFile, checkpoint: &Checkpoint, report: &Path) -> Summary {
+    let report = report.display().to_string();
+    Summary::new(&file.job_id, checkpoint, report, file.job.run.failed_rows_exit)
+}
+
+/// A job whose report exists.
+#[derive(Debug)]
+pub(super) struct OldJob {
+    /// The job's folder.
+    pub(super) report: PathBuf,
+    pub(super) file: JobFile,
+    pub(super) mfa_code: Option<String>,
+    pub(super) passes: Passes,
+}
+
+/// Goes on with a job from its report.
+pub(super) async fn go_on(
+    old: OldJob,
+    show: ProgressMode,
+    output: Output,
+) -> Result<u8, Failed> {
+    let OldJob { report: path, file, mfa_code, passes } = old;
+    let folder = open(&path)?;
+    let manifest = manifest_of(&file, &path);
+    let pass = read_checkpoint(&path)?.pass;
+    if pass == 0 {
+        crate::job::manifest::check_unchanged(&manifest, &file.survey)?;
+    }
+    let access = establish(&file.job, &file.survey, mfa_code.as_deref()).await?;
+    let report = Report::recover(folder, &file.job_id, file.job.run.report_scope)?;
+    run(file, access, report, passes, show, output).await
+}
+
+/// Opens and locks a job's folder.
+pub(super) fn open(path: &Path) -> Result<Folder, Failed> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let (Some(parent), Some(name)) = (path.parent(), name) else {
+        return Err(Failed::usage(format!("{} is no job's folder", path.display())));
+    };
+    Ok(Folder::open(parent, &name)?)
+}
+
+fn manifest_of(file: &JobFile, report: &Path) -> PathBuf {
+    if file.job.csv.keep_bad_rows { report.join(SPOOL) } else { file.job.manifest.clone() }
+}
+
+/// Runs the job and prints its summary.
+async fn run(
+    file: JobFile,
+    access: Access,
+    report: Report,
+    passes: Passes,
+    show: ProgressMode,
+    output: Output,
+) -> Result<u8, Failed> {
+    let signals = StopSignals::default();
+    let progress = Arc::new(Progress::default());
+    let mut services = JoinSet::new();
+    services.spawn(stop_on_signals(signals.clone()));
+    services.spawn(progress::show(show, Arc::clone(&progress)));
+    tracing::info!(job_id = file.job_id, rows = file.survey.rows, "the job runs");
+    let path = report.path();
+    let manifest = manifest_of(&file, &path);
+    let file_again = file.clone();
+    let job = Job { file, manifest, access, report, passes, progress };
+    let ran = job::run(job, &signals).await;
+    services.shutdown().await;
+    let (report, cause) = match ran {
+        Ok(ran) => ran,
+        Err(error) => {
+            if let Ok(checkpoint) = read_checkpoint(&path) {
+                print_result(output, &summary(&file_again, &checkpoint, &path))?;
+            }
+            return Err(error.into());
+        }
+    };
+    let summary = summary(&file_again, report.checkpoint(), &path);
+    tracing::info!(job_id = summary.job_id, exit_code = summary.exit_code, "the job has stopped");
+    print_result(output, &summary)?;
+    if let Some(cause) = cause {
+        print_cause(cause, &path.display().to_string());
+    } else if summary.failed > 0 {
+        let report = path.display();
+        let _ = writeln!(std::io::stderr(), "hint: try the failed rows again with: s3haul resume {report}");
+    }
+    debug_assert!(cause != Some(Cause::Signal) || summary.exit_code == Exit::Stopped as u8);
+    Ok(summary.exit_code)
+}
+
+/// The first SIGINT or SIGTERM drains the job, a second ends the process at once.
+async fn stop_on_signals(signals: StopSignals) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for first in [true, false] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if first {
+            let words = "stopping: what is in flight ends first; once more to stop at once";
+            let _ = writeln!(std::io::stderr(), "{words}");
+            signals.drain.cancel();
+        }
+    }
+    // What is durable is in the report; the rest counts as not run.
+    std::process::exit(i32::from(Exit::Stopped as u8));
+}

@@ -1,0 +1,424 @@
+//! `s3haul copy`: the main job.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use time::OffsetDateTime;
+
+use super::exit::Failed;
+use super::flags::{AgainArgs, KeyEncodingFlag, RunArgs, SpeedArgs, repeated};
+use super::attempt::{self, NewJob};
+use super::values::{self, Location};
+use crate::job::access::{AccessOptions, Owner, Role};
+use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
+use crate::job::manifest::key::KeyEncoding;
+use crate::job::manifest::{CsvOptions, Field, Filters, Rename};
+use crate::job::plan::{PartSize, PlanOptions};
+use crate::job::report::ReportScope;
+use crate::job::spec::{JobSpec, RunOptions};
+
+/// The flags of `copy`.
+#[derive(Debug, Args)]
+pub(super) struct CopyArgs {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    #[command(flatten)]
+    destination: DestinationArgs,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    again: AgainArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    parts: PartsArgs,
+    #[command(flatten)]
+    speed: SpeedArgs,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Manifest")]
+struct ManifestArgs {
+    /// A CSV manifest, or - for stdin (spooled into the report before the first copy)
+    #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH|-")]
+    manifest: PathBuf,
+    /// The form of the manifest
+    #[arg(long, env = "S3HAUL_MANIFEST_FORMAT", value_enum, default_value_t = FormatFlag::Auto)]
+    manifest_format: FormatFlag,
+    /// Columns, e.g. Bucket,Key,VersionId,Size,LastModifiedDate,ETag,StorageClass,Ignore [default: by
+    /// their number, two or three]
+    #[arg(long, env = "S3HAUL_MANIFEST_FIELDS", value_name = "FIELD,…", value_parser = fields)]
+    manifest_fields: Option<Fields>,
+    /// How keys are spelt
+    #[arg(long, env = "S3HAUL_KEY_ENCODING", value_enum, default_value_t = KeyEncodingFlag::Auto)]
+    key_encoding: KeyEncodingFlag,
+    /// Which versions: those that the manifest lists, in no order
+    #[arg(long, env = "S3HAUL_VERSIONS", value_enum, default_value_t = VersionsFlag::Listed)]
+    versions: VersionsFlag,
+    /// Only keys that begin with this (repeatable; a JSON array in S3HAUL_INCLUDE_PREFIX)
+    #[arg(long, value_name = "PREFIX")]
+    include_prefix: Vec<String>,
+    /// No keys that begin with this (repeatable; a JSON array in S3HAUL_EXCLUDE_PREFIX)
+    #[arg(long, value_name = "PREFIX")]
+    exclude_prefix: Vec<String>,
+    /// Only objects of at least this size; needs the column Size
+    #[arg(long, env = "S3HAUL_MIN_SIZE", value_name = "SIZE", value_parser = values::size)]
+    min_size: Option<u64>,
+    /// Only objects of at most this size; needs the column Size
+    #[arg(long, env = "S3HAUL_MAX_SIZE", value_name = "SIZE", value_parser = values::size)]
+    max_size: Option<u64>,
+    /// Only objects changed at or after this time; needs the column LastModifiedDate
+    #[arg(long, env = "S3HAUL_MODIFIED_AFTER", value_name = "TIME", value_parser = values::instant)]
+    modified_after: Option<OffsetDateTime>,
+    /// Only objects changed before this time; needs the column LastModifiedDate
+    #[arg(long, env = "S3HAUL_MODIFIED_BEFORE", value_name = "TIME", value_parser = values::instant)]
+    modified_before: Option<OffsetDateTime>,
+}
+
+/// A type of its own: clap would read a `Vec` as a repeated flag.
+#[derive(Debug, Clone)]
+struct Fields(Vec<Field>);
+
+fn fields(text: &str) -> Result<Fields, String> {
+    values::fields(text).map(Fields)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatFlag {
+    Auto,
+    Csv,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum VersionsFlag {
+    Listed,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Destination")]
+struct DestinationArgs {
+    /// Destination bucket and prefix; the key is put behind the prefix as it is
+    #[arg(long, env = "S3HAUL_TO", value_name = "s3://BUCKET[/PREFIX]", value_parser = values::location)]
+    to: Location,
+    /// Removed from the source key first; a key without it fails its row
+    #[arg(long, env = "S3HAUL_STRIP_PREFIX", value_name = "PREFIX")]
+    strip_prefix: Option<String>,
+    /// What happens to objects that are there already
+    #[arg(long, env = "S3HAUL_OVERWRITE", value_enum, default_value_t = OverwriteFlag::Always)]
+    overwrite: OverwriteFlag,
+    /// What happens to objects that are not what the manifest lists any more; needs the column ETag
+    #[arg(long, env = "S3HAUL_SOURCE_CHANGED", value_enum, default_value_t = SourceChangedFlag::Copy)]
+    source_changed: SourceChangedFlag,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OverwriteFlag {
+    /// They are replaced.
+    Always,
+    /// They stay, and the row is skipped.
+    Never,
+    /// They stay if they are equal.
+    IfDifferent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SourceChangedFlag {
+    /// They are copied as they stand.
+    Copy,
+    /// Their rows fail.
+    Fail,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+struct AccessArgs {
+    /// The role that reads the source and writes the destination, in the destination's account
+    #[arg(long, env = "S3HAUL_ROLE_ARN", value_name = "ARN", value_parser = values::role_arn, required_unless_present = "no_role", conflicts_with = "no_role")]
+    role_arn: Option<String>,
+    /// The external ID that the role's trust policy asks for
+    #[arg(long, env = "S3HAUL_EXTERNAL_ID", value_name = "ID", requires = "role_arn")]
+    external_id: Option<String>,
+    /// Name of the role's session [default: s3haul-JOBID]
+    #[arg(long, env = "S3HAUL_ROLE_SESSION_NAME", value_name = "NAME", requires = "role_arn")]
+    role_session_name: Option<String>,
+    /// Life of a session; a chained role lives one hour at most
+    #[arg(long, env = "S3HAUL_ROLE_DURATION", value_name = "DUR", value_parser = values::duration, default_value = "1h")]
+    role_duration: Duration,
+    /// The MFA device of the base identity
+    #[arg(long, env = "S3HAUL_MFA_SERIAL", value_name = "ARN", requires = "role_arn")]
+    mfa_serial: Option<String>,
+    /// Copy as the base identity, without a role
+    #[arg(long, env = "S3HAUL_NO_ROLE")]
+    no_role: bool,
+    /// Expected owner of the source bucket
+    #[arg(long, env = "S3HAUL_SOURCE_ACCOUNT", value_name = "ID", value_parser = values::account)]
+    source_account: Option<String>,
+    /// Expected owner of the destination bucket, or any [default: the role's account]
+    #[arg(long, env = "S3HAUL_DESTINATION_ACCOUNT", value_name = "ID|any", value_parser = owner)]
+    destination_account: Option<Owner>,
+    /// Region of the destination bucket and of STS [default: found by asking]
+    #[arg(long, env = "S3HAUL_REGION", value_name = "REGION")]
+    region: Option<String>,
+    /// Region of the source bucket [default: found by asking]
+    #[arg(long, env = "S3HAUL_SOURCE_REGION", value_name = "REGION")]
+    source_region: Option<String>,
+    /// Another endpoint of S3, and of STS
+    #[arg(long, env = "S3HAUL_ENDPOINT_URL", value_name = "URL", value_parser = values::endpoint_url)]
+    endpoint_url: Option<String>,
+    /// Another endpoint for requests that read the source alone
+    #[arg(long, env = "S3HAUL_SOURCE_ENDPOINT_URL", value_name = "URL", value_parser = values::endpoint_url)]
+    source_endpoint_url: Option<String>,
+    /// Another endpoint of STS
+    #[arg(long, env = "S3HAUL_STS_ENDPOINT_URL", value_name = "URL", value_parser = values::endpoint_url)]
+    sts_endpoint_url: Option<String>,
+    /// Buckets go in the path, not in the host name
+    #[arg(long, env = "S3HAUL_FORCE_PATH_STYLE")]
+    force_path_style: bool,
+    /// The requester pays for reading the source
+    #[arg(long, env = "S3HAUL_REQUESTER_PAYS")]
+    requester_pays: bool,
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    match text {
+        "any" => Ok(Owner::Any),
+        _ => values::account(text).map(Owner::Account),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Object settings")]
+struct SettingsArgs {
+    /// Canned ACL of every copy, or none to send none
+    #[arg(long, env = "S3HAUL_ACL", value_name = "ACL|none", value_parser = acl, default_value = "bucket-owner-full-control")]
+    acl: Acl,
+}
+
+/// A type of its own: clap reads `Option` as an optional flag.
+#[derive(Debug, Clone)]
+struct Acl(Option<String>);
+
+fn acl(text: &str) -> Result<Acl, String> {
+    values::acl(text).map(Acl)
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Speed")]
+struct PartsArgs {
+    /// Objects over this size are copied in parts: 5MiB to 5GiB
+    #[arg(long, env = "S3HAUL_MULTIPART_THRESHOLD", value_name = "SIZE", value_parser = values::multipart_threshold, default_value = "1GiB")]
+    multipart_threshold: u64,
+    /// Size of the parts: 5MiB to 5GiB, auto (128 MiB, growing to fit 10,000), or match-source
+    #[arg(long, env = "S3HAUL_PART_SIZE", value_name = "SIZE|auto|match-source", value_parser = values::part_size, default_value = "auto")]
+    part_size: PartSize,
+    /// Longest time for one request with all its attempts
+    #[arg(long, env = "S3HAUL_ROW_TIMEOUT", value_name = "DUR", value_parser = values::duration, default_value = "24h")]
+    row_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Evidence")]
+struct EvidenceArgs {
+    /// What proves a copy: S3's answer
+    #[arg(long, env = "S3HAUL_VERIFY", value_enum, default_value_t = VerifyFlag::Response)]
+    verify: VerifyFlag,
+    /// The folder of reports
+    #[arg(long, env = "S3HAUL_REPORT", value_name = "DIR", default_value = "./s3haul-report")]
+    report: PathBuf,
+    /// The job's ID: 1 to 40 of A-Z a-z 0-9 . _ - [default: of AWS Batch or Slurm, else new]
+    #[arg(long, env = "S3HAUL_JOB_ID", value_name = "ID", value_parser = values::job_id)]
+    job_id: Option<String>,
+    /// Which rows the report lists
+    #[arg(long, env = "S3HAUL_REPORT_SCOPE", value_enum, default_value_t = ScopeFlag::All)]
+    report_scope: ScopeFlag,
+    /// Failed rows, in percent, over which the job stops, from the 1,000th row that it runs
+    #[arg(long, env = "S3HAUL_FAILURE_THRESHOLD", value_name = "PERCENT|none", value_parser = threshold, default_value = "50")]
+    failure_threshold: Threshold,
+    /// Count rows, requests and cost, and copy nothing
+    #[arg(long, env = "S3HAUL_DRY_RUN")]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum VerifyFlag {
+    Response,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScopeFlag {
+    /// Every row.
+    All,
+    /// Failed rows; the others are counted.
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Threshold(Option<u8>);
+
+fn threshold(text: &str) -> Result<Threshold, String> {
+    values::percentage(text).map(Threshold)
+}
+
+/// Runs `s3haul copy`.
+pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
+    args.run.words.start_log();
+    let job_id = match &args.evidence.job_id {
+        Some(id) => id.clone(),
+        None => attempt::job_id_of_environment()?.unwrap_or_else(attempt::new_job_id),
+    };
+    let dry_run = args.evidence.dry_run;
+    let show = args.run.progress;
+    let output = args.run.words.output;
+    let report = args.evidence.report.clone();
+    let mfa_code = args.again.mfa_code.clone();
+    let job = spec(args, &job_id)?;
+    if dry_run {
+        return super::dry_run::run(&job, output);
+    }
+    attempt::copy(NewJob { job_id, report, job, mfa_code, show, output }).await
+}
+
+/// The job that the flags give.
+fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
+    let ManifestArgs { manifest, manifest_fields, key_encoding, .. } = &args.manifest;
+    // Both have one value that is not the default's name for what the program does anyway.
+    debug_assert!(args.evidence.verify == VerifyFlag::Response);
+    debug_assert!(args.manifest.versions == VersionsFlag::Listed);
+    let manifest = local_manifest(manifest)?;
+    let stream = manifest.as_os_str() == "-";
+    let filters = filters(&args.manifest)?;
+    let csv = CsvOptions {
+        fields: manifest_fields.clone().map(|fields| fields.0),
+        key_encoding: match key_encoding {
+            KeyEncodingFlag::Auto => None,
+            KeyEncodingFlag::Url => Some(KeyEncoding::Url),
+            KeyEncodingFlag::Raw => Some(KeyEncoding::Raw),
+        },
+        filters,
+        keep_bad_rows: stream,
+        rename: Rename {
+            prefix: args.destination.to.prefix.clone(),
+            strip_prefix: args.destination.strip_prefix.clone(),
+        },
+    };
+    let source_changed = match args.destination.source_changed {
+        SourceChangedFlag::Copy => SourceChanged::Copy,
+        SourceChangedFlag::Fail => SourceChanged::Fail,
+    };
+    let e_tags = csv.fields.as_ref().is_some_and(|fields| fields.contains(&Field::ETag));
+    if source_changed == SourceChanged::Fail && !e_tags {
+        return Err(Failed::usage(
+            "--source-changed fail needs the column ETag: name the columns with --manifest-fields",
+        ));
+    }
+    if args.evidence.report.to_string_lossy().starts_with("s3://") {
+        return Err(Failed::usage("--report takes a local folder; reports in S3 are not supported"));
+    }
+    let mut run = RunOptions {
+        report_scope: match args.evidence.report_scope {
+            ScopeFlag::All => ReportScope::All,
+            ScopeFlag::Failed => ReportScope::Failed,
+        },
+        failure_threshold: args.evidence.failure_threshold.0,
+        failed_rows_exit: 1,
+        drain_timeout_seconds: 20,
+    };
+    args.run.apply(&mut run);
+    let copy = CopyOptions {
+        overwrite: match args.destination.overwrite {
+            OverwriteFlag::Always => Overwrite::Always,
+            OverwriteFlag::Never => Overwrite::Never,
+            OverwriteFlag::IfDifferent => Overwrite::IfDifferent,
+        },
+        source_changed,
+        acl: args.settings.acl.0.clone(),
+        requester_pays: args.access.requester_pays,
+        source_account: args.access.source_account.clone(),
+        destination_account: None,
+        plan: PlanOptions {
+            multipart_threshold: args.parts.multipart_threshold,
+            part_size: args.parts.part_size,
+        },
+        row_timeout_seconds: args.parts.row_timeout.as_secs().max(1),
+    };
+    Ok(JobSpec {
+        manifest,
+        csv,
+        destination_bucket: args.destination.to.bucket.clone(),
+        access: access(args.access, args.again.profile, job_id)?,
+        copy,
+        speed: args.speed.options(),
+        run,
+    })
+}
+
+/// The manifest's path, absolute, so that a resume finds it from anywhere.
+fn local_manifest(manifest: &std::path::Path) -> Result<PathBuf, Failed> {
+    let text = manifest.to_string_lossy();
+    if text.starts_with("s3://") {
+        return Err(Failed::usage(
+            "--manifest takes a local file or -; manifests in S3 are not supported: download it first",
+        ));
+    }
+    if text == "-" {
+        return Ok(manifest.to_owned());
+    }
+    std::path::absolute(manifest)
+        .map_err(|error| Failed::usage(format!("cannot find the manifest {text}: {error}")))
+}
+
+fn filters(args: &ManifestArgs) -> Result<Filters, Failed> {
+    Ok(Filters {
+        include_prefixes: repeated(args.include_prefix.clone(), "S3HAUL_INCLUDE_PREFIX")?,
+        exclude_prefixes: repeated(args.exclude_prefix.clone(), "S3HAUL_EXCLUDE_PREFIX")?,
+        min_size: args.min_size,
+        max_size: args.max_size,
+        modified_after: args.modified_after,
+        modified_before: args.modified_before,
+    })
+}
+
+fn access(
+    args: AccessArgs,
+    profile: Option<String>,
+    job_id: &str,
+) -> Result<AccessOptions, Failed> {
+    let session_name = args.role_session_name.unwrap_or_else(|| format!("s3haul-{job_id}"));
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+    if !(2..=64).contains(&session_name.len()) || !session_name.bytes().all(allowed) {
+        return Err(Failed::usage(
+            "--role-session-name has 2 to 64 of A-Z a-z 0-9 _ + = , . @ -",
+        ));
+    }
+    if let Some(id) = &args.external_id
+        && !(2..=1224).contains(&id.len())
+    {
+        return Err(Failed::usage("--external-id has 2 to 1224 characters"));
+    }
+    if args.role_duration > Duration::from_secs(12 * 60 * 60) {
+        return Err(Failed::usage("--role-duration is 12h at most, and 1h for a chained role"));
+    }
+    Ok(AccessOptions {
+        profile,
+        role: args.role_arn.map(|role_arn| Role {
+            role_arn,
+            external_id: args.external_id,
+            session_name,
+            duration_seconds: args.role_duration.as_secs().max(1),
+            mfa_serial: args.mfa_serial,
+        }),
+        source_account: args.source_account,
+        destination_account: args.destination_account.unwrap_or(Owner::OfRole),
+        region: args.region,
+        source_region: args.source_region,
+        endpoint_url: args.endpoint_url,
+        source_endpoint_url: args.source_endpoint_url,
+        sts_endpoint_url: args.sts_endpoint_url,
+        force_path_style: args.force_path_style,
+    })
+}

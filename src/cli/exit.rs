@@ -1,0 +1,141 @@
+//! Exit codes, and how an error is shown.
+
+use std::error::Error;
+use std::io::Write;
+
+use crate::job::access::AccessError;
+use crate::job::manifest::ManifestError;
+use crate::job::manifest::key::Shown;
+use crate::job::report::ReportError;
+use crate::job::report::store::StoreError;
+use crate::job::{Cause, JobError};
+
+/// What the program exits with, besides 0 and the code of failed rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Bad flags, bad job file, unreadable manifest: nothing was copied.
+    Usage = 2,
+    /// Access was refused, or the failure threshold stopped the job.
+    Access = 3,
+    /// Stopped by a signal or for its report: everything done is in the report.
+    Stopped = 4,
+}
+
+/// An error on its way to the user: the cause, what to do, and the exit code.
+#[derive(Debug)]
+pub(super) struct Failed {
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+    exit: Exit,
+}
+
+impl Failed {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { error: message.into().into(), hint: None, exit: Exit::Usage }
+    }
+
+    pub(super) fn new(error: impl Error + Send + Sync + 'static, exit: Exit) -> Self {
+        Self { error: Box::new(error), hint: None, exit }
+    }
+
+    pub(super) fn hinted(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Prints the error, its causes and the hint to stderr.
+    pub(super) fn print(&self) -> u8 {
+        let mut stderr = std::io::stderr().lock();
+        let mut causes = vec![self.error.to_string()];
+        let mut error: &dyn Error = &*self.error;
+        while let Some(source) = error.source() {
+            causes.push(source.to_string());
+            error = source;
+        }
+        // Errors quote keys and answers of strangers, line by line.
+        let lines = |text: &str| text.lines().map(|l| Shown(l).to_string()).collect::<Vec<_>>();
+        for (at, cause) in causes.iter().enumerate() {
+            let word = if at == 0 { "error" } else { "  caused by" };
+            let _ = writeln!(stderr, "{word}: {}", lines(cause).join("\n"));
+        }
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(stderr, "hint: {}", lines(hint).join("\n"));
+        }
+        self.exit as u8
+    }
+}
+
+impl From<ManifestError> for Failed {
+    fn from(error: ManifestError) -> Self {
+        let hint = match &error {
+            ManifestError::Header { .. } => Some("remove the first line"),
+            ManifestError::NotCsv { what: "gzip-compressed", .. } => Some("decompress it first"),
+            ManifestError::BadRows { .. } => {
+                Some("mend these rows; nothing was copied, since no row is left out in silence")
+            }
+            ManifestError::Changed { .. } => Some(
+                "a job goes on only with the manifest that it began with: put it back, or start a \
+                 new job",
+            ),
+            _ => None,
+        };
+        Self::new(error, Exit::Usage).hinted(hint.map(str::to_owned))
+    }
+}
+
+impl From<AccessError> for Failed {
+    fn from(error: AccessError) -> Self {
+        let exit = if error.is_refusal() { Exit::Access } else { Exit::Usage };
+        let hint = error.hint();
+        Self::new(error, exit).hinted(hint)
+    }
+}
+
+impl From<ReportError> for Failed {
+    fn from(error: ReportError) -> Self {
+        let hint = match &error {
+            ReportError::Store(StoreError::Locked { .. }) => {
+                Some("wait for it to end, or stop it: one process writes a report at a time")
+            }
+            ReportError::Store(StoreError::Io { .. }) => {
+                Some("the report's folder must be writable and have room: see --report")
+            }
+            _ => None,
+        };
+        Self::new(error, Exit::Usage).hinted(hint.map(str::to_owned))
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        ReportError::Store(error).into()
+    }
+}
+
+impl From<JobError> for Failed {
+    fn from(error: JobError) -> Self {
+        let hint = "everything durable is in the report: mend the cause, then run s3haul resume";
+        Self::new(error, Exit::Stopped).hinted(hint.to_owned())
+    }
+}
+
+/// Says on stderr why a job stopped before its end.
+pub(super) fn print_cause(cause: Cause, report: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let (what, hint) = match cause {
+        Cause::Signal => ("stopped by a signal".to_owned(), "go on"),
+        Cause::Refused { rows } => {
+            let what = if rows == 1 {
+                "the first row was refused for want of access: the job was stopped".to_owned()
+            } else {
+                format!("the first {rows} rows were all refused for want of access: the job was stopped")
+            };
+            (what, "once the cause is mended, go on")
+        }
+        Cause::Threshold { failed, run } => (
+            format!("{failed} of {run} rows failed, which is over the --failure-threshold: the job was stopped"),
+            "once the cause is mended, go on",
+        ),
+    };
+    let _ = writeln!(stderr, "{what}\nhint: {hint} with: s3haul resume {report}");
+}

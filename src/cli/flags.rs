@@ -1,0 +1,166 @@
+//! Flags that commands share, grouped as `help` groups them.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::Output;
+use super::exit::Failed;
+use super::log::{self, LogFormat, LogLevel};
+use super::progress::ProgressMode;
+use super::values;
+use crate::job::spec::{JobSpec, RunOptions, SpeedOptions};
+
+/// Requests a second that leave room for a bucket's other users: S3 promises 3,500 writes a second
+/// for each prefix.
+const REQUESTS_PER_SECOND: u32 = 3_000;
+
+/// Speed of a job. Each can be given again to a resume.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Speed")]
+pub(super) struct SpeedArgs {
+    /// Requests in flight: a number, or auto (adaptive, 16 to 256)
+    #[arg(long, env = "S3HAUL_CONCURRENCY", value_name = "N|auto", value_parser = concurrency)]
+    concurrency: Option<Number>,
+    /// Requests a second, for the whole job [default: 3000]
+    #[arg(long, env = "S3HAUL_MAX_RPS", value_name = "N|none", value_parser = max_rps)]
+    max_rps: Option<Number>,
+    /// Attempts of a request [default: 10]
+    #[arg(long, env = "S3HAUL_MAX_ATTEMPTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: Option<u32>,
+    /// Longest time for one attempt [default: by operation and size]
+    #[arg(long, env = "S3HAUL_ATTEMPT_TIMEOUT", value_name = "DUR", value_parser = values::duration)]
+    attempt_timeout: Option<Duration>,
+}
+
+/// A number, or the word for its lack. Its own type, since clap reads `Option<Option<_>>` otherwise.
+#[derive(Debug, Clone, Copy)]
+struct Number(Option<u32>);
+
+fn concurrency(text: &str) -> Result<Number, String> {
+    values::number_or("auto", text).map(Number)
+}
+
+fn max_rps(text: &str) -> Result<Number, String> {
+    values::number_or("none", text).map(Number)
+}
+
+impl SpeedArgs {
+    pub(super) fn options(&self) -> SpeedOptions {
+        let mut speed = SpeedOptions {
+            concurrency: None,
+            requests_per_second: Some(REQUESTS_PER_SECOND),
+            max_attempts: 10,
+            attempt_timeout_seconds: None,
+        };
+        self.apply(&mut speed);
+        speed
+    }
+
+    /// Changes what was given.
+    pub(super) fn apply(&self, speed: &mut SpeedOptions) {
+        if let Some(Number(concurrency)) = self.concurrency {
+            speed.concurrency = concurrency;
+        }
+        if let Some(Number(requests)) = self.max_rps {
+            speed.requests_per_second = requests;
+        }
+        if let Some(attempts) = self.max_attempts {
+            speed.max_attempts = attempts;
+        }
+        if let Some(timeout) = self.attempt_timeout {
+            speed.attempt_timeout_seconds = Some(timeout.as_secs().max(1));
+        }
+    }
+}
+
+/// How a job runs. Each can be given again to a resume.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Running")]
+pub(super) struct RunArgs {
+    /// Time for what is in flight after the first SIGINT or SIGTERM [default: 20s]
+    #[arg(long, env = "S3HAUL_DRAIN_TIMEOUT", value_name = "DUR", value_parser = values::duration)]
+    drain_timeout: Option<Duration>,
+    /// Exit code of a job that ran to its end with failed rows [default: 1]
+    #[arg(long, env = "S3HAUL_FAILED_ROWS_EXIT", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    failed_rows_exit: Option<u8>,
+    /// How progress is shown on stderr
+    #[arg(long, env = "S3HAUL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto)]
+    pub(super) progress: ProgressMode,
+    #[command(flatten)]
+    pub(super) words: WordsArgs,
+}
+
+impl RunArgs {
+    /// Changes what was given.
+    pub(super) fn apply(&self, run: &mut RunOptions) {
+        if let Some(timeout) = self.drain_timeout {
+            run.drain_timeout_seconds = timeout.as_secs();
+        }
+        if let Some(code) = self.failed_rows_exit {
+            run.failed_rows_exit = code;
+        }
+    }
+}
+
+/// What every command that reaches S3 says, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Running")]
+pub(super) struct WordsArgs {
+    /// The form of log lines on stderr
+    #[arg(long, env = "S3HAUL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// What is logged
+    #[arg(long, env = "S3HAUL_LOG_LEVEL", value_enum, default_value_t = LogLevel::Warn)]
+    log_level: LogLevel,
+    /// The form of the result on stdout
+    #[arg(long, env = "S3HAUL_OUTPUT", value_enum, default_value_t = Output::Text)]
+    pub(super) output: Output,
+}
+
+impl WordsArgs {
+    pub(super) fn start_log(&self) {
+        log::start(self.log_format, self.log_level);
+    }
+}
+
+/// The parts of a job's identity that do not make it another job.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(super) struct AgainArgs {
+    /// Profile of the base identity [default: the AWS default chain]
+    #[arg(long, env = "S3HAUL_PROFILE", value_name = "NAME")]
+    pub(super) profile: Option<String>,
+    /// The code that the MFA device shows; asked for once if it is needed and not given
+    #[arg(long, env = "S3HAUL_MFA_CODE", value_name = "CODE", hide_env_values = true)]
+    pub(super) mfa_code: Option<String>,
+}
+
+impl AgainArgs {
+    /// Changes what was given.
+    pub(super) fn apply(&self, job: &mut JobSpec) {
+        if self.profile.is_some() {
+            job.access.profile.clone_from(&self.profile);
+        }
+    }
+}
+
+/// The values of a flag that can be repeated: as given, else a JSON array in the environment.
+pub(super) fn repeated(given: Vec<String>, variable: &str) -> Result<Vec<String>, Failed> {
+    match std::env::var(variable) {
+        Ok(json) if given.is_empty() && !json.is_empty() => serde_json::from_str(&json)
+            .map_err(|_| Failed::usage(format!("{variable} is no JSON array of strings"))),
+        _ => Ok(given),
+    }
+}
+
+/// How an enum of the job is named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum KeyEncodingFlag {
+    /// URL-encoded; stops where that is in doubt.
+    Auto,
+    /// URL-encoded, as S3 Batch Operations asks.
+    Url,
+    /// The keys' own bytes.
+    Raw,
+}

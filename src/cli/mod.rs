@@ -1,0 +1,108 @@
+//! Flags, words and exit codes: the only code that knows clap. One file a command.
+
+mod abandon;
+mod attempt;
+mod copy;
+#[cfg(feature = "demo")]
+mod demo;
+mod dry_run;
+mod exit;
+mod flags;
+mod log;
+mod progress;
+mod report;
+mod resume;
+mod values;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use self::exit::Exit;
+use self::exit::Failed;
+
+/// Copies what a manifest lists from an S3 bucket in one AWS account to a bucket in another, and
+/// writes a completion report from which a failed or interrupted job resumes.
+#[derive(Debug, Parser)]
+#[command(name = "s3haul", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  every row succeeded or was skipped on purpose
+  1  the job ran to its end and some rows failed: the report names them; s3haul resume tries them again
+  2  bad flags, bad job file, unreadable manifest: nothing was copied
+  3  access refused, the first rows all refused, or the failure threshold stopped the job
+  4  stopped by a signal or lost its report; s3haul resume goes on";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Copy what a manifest lists, and write a completion report
+    Copy(Box<copy::CopyArgs>),
+    /// Finish a job from its report: rows not reached are copied, failed rows are tried again
+    Resume(Box<resume::ResumeArgs>),
+    /// Abort the multipart uploads that an interrupted job keeps, and mark the job abandoned
+    Abandon(abandon::AbandonArgs),
+    /// Read completion reports
+    #[command(subcommand)]
+    Report(report::ReportCommand),
+    /// The whole job on an embedded two-account S3, with no account and no set-up
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
+}
+
+/// The form of what goes to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A few lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Runs the command that `arguments` give, and says what the program exits with.
+pub async fn run(arguments: Vec<OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage as u8 } else { 0 };
+        }
+    };
+    let ended = match cli.command {
+        Command::Copy(args) => copy::run(*args).await,
+        Command::Resume(args) => resume::run(*args).await,
+        Command::Abandon(args) => abandon::run(args).await,
+        Command::Report(command) => report::run(command),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(args).await,
+    };
+    ended.unwrap_or_else(|failed| failed.print())
+}
+
+/// Says that the program cannot even start.
+pub fn cannot_start(error: &std::io::Error) -> std::process::ExitCode {
+    let failed = Failed::usage(format!("cannot start: {error}"));
+    std::process::ExitCode::from(failed.print())
+}
+
+/// Writes a command's result to stdout: one JSON object or the text.
+fn print_result<T: serde::Serialize + std::fmt::Display>(output: Output, result: &T) -> Result<(), Failed> {
+    let text = match output {
+        Output::Text => result.to_string(),
+        Output::Json => serde_json::to_string(result)
+            .map_err(|error| Failed::new(error, Exit::Stopped))?,
+    };
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failed::new(error, Exit::Stopped))
+        }
+        _ => Ok(()),
+    }
+}

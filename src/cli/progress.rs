@@ -1,0 +1,91 @@
+//! What is seen of a running job on stderr.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::job::Progress;
+use crate::job::summary::Size;
+
+/// Time between two lines of the plain form.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressMode {
+    /// A bar on a terminal, else nothing.
+    Auto,
+    /// A bar.
+    Bar,
+    /// A line every ten seconds.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// Shows progress until it is dropped.
+pub(super) async fn show(mode: ProgressMode, progress: Arc<Progress>) {
+    match mode {
+        ProgressMode::None => std::future::pending().await,
+        ProgressMode::Auto if !std::io::stderr().is_terminal() => std::future::pending().await,
+        ProgressMode::Auto | ProgressMode::Bar => bar(progress).await,
+        ProgressMode::Plain => plain(progress).await,
+    }
+}
+
+/// Wipes the bar when the job ends, so that the summary stands alone.
+struct Wiped(ProgressBar);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+async fn bar(progress: Arc<Progress>) {
+    let bar = Wiped(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()));
+    let template = "{bar:30} {pos}/{len} rows{msg} {per_sec} ETA {eta}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.0.set_style(style);
+    }
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        ticks.tick().await;
+        bar.0.set_length(progress.rows.load(Ordering::Relaxed));
+        bar.0.set_position(progress.done.load(Ordering::Relaxed));
+        bar.0.set_message(details(&progress));
+    }
+}
+
+async fn plain(progress: Arc<Progress>) {
+    let started = Instant::now();
+    let mut ticks = tokio::time::interval(PLAIN_INTERVAL);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let done = progress.done.load(Ordering::Relaxed);
+        let rows = progress.rows.load(Ordering::Relaxed);
+        let seconds = started.elapsed().as_secs();
+        let details = details(&progress);
+        let _ = writeln!(std::io::stderr(), "{seconds} s: {done}/{rows} rows{details}");
+    }
+}
+
+fn details(progress: &Progress) -> String {
+    let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+    let (pass, failed) = (load(&progress.pass), load(&progress.failed));
+    let (bytes, throttled) = (load(&progress.bytes), load(&progress.throttled));
+    let pass = if pass > 0 { format!(" of pass {pass}") } else { String::new() };
+    let mut details = format!("{pass}, {failed} failed");
+    if bytes > 0 {
+        details = format!("{details}, {}", Size(bytes));
+    }
+    if throttled > 0 {
+        details = format!("{details}, {throttled} throttled");
+    }
+    details
+}

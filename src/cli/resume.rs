@@ -1,0 +1,84 @@
+//! `s3haul resume`: finish a job from its report.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::Failed;
+use super::flags::{AgainArgs, RunArgs, SpeedArgs};
+use super::print_result;
+use super::attempt::{self, OldJob};
+use crate::job::Passes;
+use crate::job::report::passes::JobState;
+use crate::job::report::{read_checkpoint, read_job};
+use crate::job::spec::JobFile;
+
+/// The flags of `resume`. All else is as the job was given.
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// The job's folder (REPORT/job-ID), or REPORT if it holds one job
+    report: PathBuf,
+    /// The manifest, if it has been moved; it must be the same file
+    #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH")]
+    manifest: Option<PathBuf>,
+    #[command(flatten)]
+    again: AgainArgs,
+    #[command(flatten)]
+    speed: SpeedArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Runs `s3haul resume`.
+pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
+    args.run.words.start_log();
+    let report = job_folder(&args.report)?;
+    let mut file: JobFile = read_job(&report)?;
+    args.again.apply(&mut file.job);
+    args.speed.apply(&mut file.job.speed);
+    args.run.apply(&mut file.job.run);
+    if let Some(manifest) = args.manifest {
+        file.job.manifest = manifest;
+    }
+    let output = args.run.words.output;
+    let checkpoint = read_checkpoint(&report)?;
+    match checkpoint.state {
+        JobState::Abandoned => return Err(attempt::abandoned(&report)),
+        JobState::Complete if checkpoint.counts.failed == 0 => {
+            let summary = attempt::summary(&file, &checkpoint, &report);
+            print_result(output, &summary)?;
+            return Ok(summary.exit_code);
+        }
+        _ => {}
+    }
+    let mfa_code = args.again.mfa_code;
+    let job = OldJob { report, file, mfa_code, passes: Passes::AndFailed };
+    attempt::go_on(job, args.run.progress, output).await
+}
+
+/// The job's folder: the one given, or the one job in it.
+pub(super) fn job_folder(given: &Path) -> Result<PathBuf, Failed> {
+    if given.join("job.json").is_file() {
+        // A folder's name is needed, which `.` does not tell.
+        return std::fs::canonicalize(given).map_err(|e| Failed::usage(e.to_string()));
+    }
+    let entries = std::fs::read_dir(given).map_err(|error| {
+        Failed::usage(format!("cannot read the report {}: {error}", given.display()))
+    })?;
+    let mut jobs: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
+        .map(|entry| entry.path())
+        .filter(|path| path.join("job.json").is_file())
+        .collect();
+    jobs.sort();
+    match jobs.len() {
+        0 => Err(Failed::usage(format!("{} holds no job", given.display()))),
+        1 => Ok(jobs.swap_remove(0)),
+        _ => {
+            let names: Vec<_> = jobs.iter().map(|job| job.display().to_string()).collect();
+            Err(Failed::usage(format!("{} holds several jobs", given.display()))
+                .hinted(format!("name one of them:\n  {}", names.join("\n  "))))
+        }
+    }
+}
