@@ -1,1 +1,71 @@
-//! map
+//! S3 and STS for s3haul: the only crate that knows the AWS SDK.
+//!
+//! A request goes `credentials → permit → rate token → send → classify → back-off`,
+//! and each of those has one home:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`identity`] | who we are: the default chain or a profile, and where STS is |
+//! | [`role`] | who we become: the role to assume, MFA |
+//! | [`credentials`] | the slot of credentials with a generation that all clients read, and its renewal |
+//! | [`client`] | one S3 client a region and endpoint, over one shared pool of connections |
+//! | [`resolver`] | DNS for that pool: cached, single flight, shuffled |
+//! | [`object`], [`multipart`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
+//! | [`region`] | which region a bucket is in |
+//! | [`copy_source`] | the encoding of `x-amz-copy-source` |
+//! | [`headers`] | header pairs: what callers add to a request before it is signed |
+//! | [`error`] | what S3, or the way to it, answered instead |
+//! | [`operation`] | every request by name, and how long an attempt may take |
+//! | [`throttle`], [`limit`] | permits, lanes, the rate, and the adaptive limit (a pure state machine) |
+//! | [`retry`] | classification and back-off: pure functions |
+//! | [`requests`] | the one place that retries |
+//! | [`quotas`] | S3's numbers, each with the page that it comes from |
+//!
+//! The types are this crate's own. Nothing of the SDK is public, so that a leaner path can replace
+//! endpoint, signing, sending and parsing, and nothing else.
+
+pub mod bucket;
+pub mod client;
+pub mod copy_source;
+pub mod credentials;
+pub mod error;
+pub mod headers;
+pub mod identity;
+pub mod limit;
+pub mod multipart;
+pub mod object;
+pub mod operation;
+pub mod quotas;
+pub mod region;
+pub mod requests;
+pub mod resolver;
+pub mod retry;
+pub mod role;
+pub mod throttle;
+
+mod profile;
+mod sts;
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod wire_tests;
+
+pub use bucket::BucketFacts;
+pub use client::{ClientOptions, HttpClient, S3Client, validate_endpoint_url};
+pub use copy_source::CopySource;
+pub use credentials::Credentials;
+pub use error::{ErrorKind, Result, S3Error};
+pub use headers::HeaderPair;
+pub use identity::{BaseIdentity, BaseOptions, Caller, IdentityError};
+pub use limit::Limit;
+pub use multipart::{
+    ChecksumAlgorithm, CompleteMultipartUpload, Completed, CopiedPart, CreateMultipartUpload,
+    CreatedUpload, ListedPart, ListedUpload, PartChecksum, UploadPartCopy,
+};
+pub use object::{Copied, CopyObject, Head, HeadObject, Tag};
+pub use operation::{Operation, attempt_timeout};
+pub use region::find_region;
+pub use requests::{OnDoubt, Requests, Tally, Totals};
+pub use retry::{Class, RetryOptions};
+pub use role::{MfaCode, RoleOptions, is_role_arn};
+pub use throttle::{Concurrency, Lane, Permit, Throttle, ThrottleOptions};

@@ -1,0 +1,444 @@
+//! Who we are before any role: the default chain or a profile, and where STS and S3 are.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_types::SdkConfig;
+use aws_types::service_config::ServiceConfigKey;
+
+use crate::client::HttpClient;
+use crate::error::{ErrorKind, S3Error};
+use crate::profile;
+use crate::quotas::MAX_ROLE_CHAINING;
+use crate::retry::Class;
+use crate::sts::{self, StsEndpoint};
+
+/// The region of STS when none is named.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Base credentials are asked for anew when they have less than this to live.
+const LITTLE_LIFE: Duration = Duration::from_mins(1);
+
+/// Where the base identity comes from.
+#[derive(Debug, Clone, Default)]
+pub struct BaseOptions {
+    /// A profile of the shared files; else the AWS default chain.
+    pub profile: Option<String>,
+    /// The region of STS; else `AWS_REGION`, the profile's, us-east-1.
+    pub region: Option<String>,
+    /// Another endpoint of STS.
+    pub sts_endpoint_url: Option<String>,
+    /// Another endpoint of S3, also of STS if `sts_endpoint_url` is none.
+    pub endpoint_url: Option<String>,
+}
+
+/// Who somebody is, as STS says it.
+///
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The account, 12 digits.
+    pub account: String,
+    /// The ARN of the user, or of the role's session.
+    pub arn: String,
+    /// The unique ID.
+    pub user_id: String,
+}
+
+/// Why there are no credentials. [`hint`](Self::hint) says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The chain or the profile has none.
+    #[error("no AWS credentials were found")]
+    NoCredentials {
+        /// What was asked, and what it said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// They have expired, and no others are to be had.
+    #[error("the base credentials have expired")]
+    ExpiredBase {
+        /// What STS said, if it was STS.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// STS does not know them.
+    #[error("STS refuses the base credentials")]
+    BaseRefused {
+        /// What STS said.
+        #[source]
+        error: Box<S3Error>,
+    },
+    /// STS does not give the role to them.
+    #[error("role {role_arn} cannot be assumed")]
+    RoleRefused {
+        /// The role.
+        role_arn: String,
+        /// How long its session should have lived.
+        duration: Duration,
+        /// What STS said.
+        #[source]
+        error: Box<S3Error>,
+    },
+    /// An MFA device was named, and no code was given.
+    #[error("MFA device {mfa_serial} needs a code")]
+    MfaCodeNeeded {
+        /// The device.
+        mfa_serial: String,
+    },
+    /// STS does not take the code, the device, or that there is MFA at all.
+    #[error("no session can be had with MFA device {mfa_serial}")]
+    MfaRefused {
+        /// The device.
+        mfa_serial: String,
+        /// What STS said.
+        #[source]
+        error: Box<S3Error>,
+    },
+    /// There is no profile of that name.
+    #[error("there is no profile {profile}")]
+    ProfileNotFound {
+        /// The name.
+        profile: String,
+    },
+    /// The shared files cannot be read.
+    #[error("the AWS profiles cannot be read")]
+    ProfilesUnreadable(#[source] Box<dyn Error + Send + Sync>),
+    /// A profile asks for what would be left out.
+    #[error("profile {profile} has {what} beside role_arn, which is not supported in a profile")]
+    ProfileUnsupported {
+        /// The profile, perhaps one that the named one builds on.
+        profile: String,
+        /// The setting.
+        what: &'static str,
+    },
+    /// STS gives no answer.
+    #[error("STS does not answer")]
+    Unreachable {
+        /// How far the request came.
+        #[source]
+        error: Box<S3Error>,
+    },
+    /// Another request has just tried to renew the credentials.
+    #[error("the credentials cannot be renewed")]
+    RenewalFailed(#[source] Arc<IdentityError>),
+}
+
+impl IdentityError {
+    /// What to do about it, if there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoCredentials { .. } => Some(
+                "name a profile with --profile, log in with `aws sso login`, set AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, or run where an instance, task or pod role is attached"
+                    .to_owned(),
+            ),
+            Self::ExpiredBase { .. } => {
+                Some("log in again, then resume the job".to_owned())
+            }
+            Self::BaseRefused { .. } => Some(
+                "the access key is wrong, inactive or deleted, or its session has ended: look at the \
+                 environment and the profile, and unset a left-over AWS_SESSION_TOKEN"
+                    .to_owned(),
+            ),
+            Self::RoleRefused {
+                duration, error, ..
+            } => role_hint(*duration, error),
+            Self::MfaCodeNeeded { .. } => {
+                Some("give --mfa-code, or run in a terminal to be asked".to_owned())
+            }
+            Self::MfaRefused { .. } => Some(
+                "a code serves once and for 30 seconds, the device must be the calling user's own, and \
+                 only an IAM user's long-term access key can start a session with it"
+                    .to_owned(),
+            ),
+            Self::ProfileUnsupported { what, .. } => Some(if *what == "mfa_serial" {
+                "take the role with --role-arn and --mfa-serial, and the profile it builds on with --profile"
+                    .to_owned()
+            } else {
+                "take the role with --role-arn and --role-duration, and the profile it builds on with --profile"
+                    .to_owned()
+            }),
+            Self::Unreachable { .. } => {
+                Some("look at --region, --sts-endpoint-url and the way to the network".to_owned())
+            }
+            Self::RenewalFailed(error) => error.hint(),
+            Self::ProfileNotFound { .. } | Self::ProfilesUnreadable(_) => None,
+        }
+    }
+
+    /// Whether to ask again may help.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::NoCredentials { source } => source
+                .downcast_ref::<CredentialsError>()
+                .is_some_and(|error| {
+                    matches!(
+                        error,
+                        CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
+                    )
+                }),
+            Self::RenewalFailed(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Sorts what STS said by whose fault it is; `refused` says what a refusal is about.
+    pub(crate) fn from_sts(
+        error: S3Error,
+        refused: impl FnOnce(Box<S3Error>) -> IdentityError,
+    ) -> Self {
+        match (error.kind, error.class()) {
+            (ErrorKind::Credentials, _) => Self::NoCredentials {
+                source: Box::new(error),
+            },
+            (_, Class::ExpiredToken) => Self::ExpiredBase {
+                source: Some(Box::new(error)),
+            },
+            (_, Class::Throttled | Class::Transient) => Self::Unreachable {
+                error: Box::new(error),
+            },
+            _ => match error.report_code() {
+                "InvalidClientTokenId"
+                | "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "UnrecognizedClientException" => Self::BaseRefused {
+                    error: Box::new(error),
+                },
+                _ => refused(Box::new(error)),
+            },
+        }
+    }
+}
+
+/// STS gives one answer to many causes; the hint names them.
+fn role_hint(duration: Duration, error: &S3Error) -> Option<String> {
+    match error.report_code() {
+        "AccessDenied" => Some(
+            "STS does not say which: the role's trust policy may not name the calling identity; it may \
+             ask for another external ID (--external-id) or for MFA (--mfa-serial); the calling identity \
+             may lack sts:AssumeRole on the role; or there is no such role"
+                .to_owned(),
+        ),
+        "ValidationError" if duration > MAX_ROLE_CHAINING => Some(
+            "a role taken with another role's credentials lives one hour, any other as long as its own \
+             maximum session duration: give a shorter --role-duration, sessions are renewed"
+                .to_owned(),
+        ),
+        "RegionDisabledException" => {
+            Some("STS is not active in that region for the role's account: give --region".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The identity that a job starts from: a user, a role of an instance, task or pod, or an SSO session.
+///
+/// Clones share the credentials, which are asked for anew before they end.
+#[derive(Clone)]
+pub struct BaseIdentity(Arc<Inner>);
+
+struct Inner {
+    profile: Option<String>,
+    region: Option<String>,
+    s3_endpoint_url: Option<String>,
+    sts: StsEndpoint,
+    temporary: bool,
+    held: tokio::sync::Mutex<aws_credential_types::Credentials>,
+}
+
+impl BaseIdentity {
+    /// Finds the base identity and gets its credentials once, so that a lack of them shows at once.
+    ///
+    /// # Errors
+    ///
+    /// No credentials, no such profile, or one that asks for what is not supported.
+    pub async fn load(
+        http: &HttpClient,
+        options: &BaseOptions,
+    ) -> std::result::Result<Self, IdentityError> {
+        profile::check(options.profile.as_deref()).await?;
+        let config = shared_config(http, options).await;
+        let region = config.region().map(|region| region.as_ref().to_owned());
+        let sts = StsEndpoint {
+            http: http.clone(),
+            region: region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+            url: options
+                .sts_endpoint_url
+                .clone()
+                .or_else(|| options.endpoint_url.clone())
+                .or_else(|| endpoint_url(&config, "STS")),
+        };
+        let s3_endpoint_url = options
+            .endpoint_url
+            .clone()
+            .or_else(|| endpoint_url(&config, "S3"));
+        let credentials = provide(options.profile.as_deref(), &sts).await?;
+        Ok(Self(Arc::new(Inner {
+            profile: options.profile.clone(),
+            region,
+            s3_endpoint_url,
+            sts,
+            temporary: credentials.session_token().is_some(),
+            held: tokio::sync::Mutex::new(credentials),
+        })))
+    }
+
+    /// Asks STS who this is.
+    ///
+    /// # Errors
+    ///
+    /// The credentials are no good, or STS does not answer.
+    pub async fn caller(&self) -> std::result::Result<Caller, IdentityError> {
+        let client = self.sts().client(self.clone());
+        sts::caller(&client).await.map_err(|error| {
+            IdentityError::from_sts(error, |error| IdentityError::BaseRefused { error })
+        })
+    }
+
+    /// The region that was given, or is set in the environment or the profile.
+    pub fn region(&self) -> Option<&str> {
+        self.0.region.as_deref()
+    }
+
+    /// The endpoint of S3 that was given, or is set in the environment (`AWS_ENDPOINT_URL_S3`,
+    /// `AWS_ENDPOINT_URL`) or the profile (its `services` section, or `endpoint_url`).
+    pub fn s3_endpoint_url(&self) -> Option<&str> {
+        self.0.s3_endpoint_url.as_deref()
+    }
+
+    /// Whether the credentials end, as those of a role or a session do: a role taken with a role's lives an hour.
+    pub fn is_temporary(&self) -> bool {
+        self.0.temporary
+    }
+
+    pub(crate) fn sts(&self) -> &StsEndpoint {
+        &self.0.sts
+    }
+
+    /// The credentials, asked for anew if they are about to end.
+    pub(crate) async fn current(
+        &self,
+    ) -> std::result::Result<aws_credential_types::Credentials, IdentityError> {
+        let mut held = self.0.held.lock().await;
+        let ends_soon = held
+            .expiry()
+            .is_some_and(|end| end < SystemTime::now() + LITTLE_LIFE);
+        if ends_soon {
+            match self.provide().await {
+                Ok(credentials) => *held = credentials,
+                // They may still serve: our clock is not the one that counts.
+                Err(error) => tracing::debug!(%error, "no new base credentials"),
+            }
+        }
+        Ok(held.clone())
+    }
+
+    /// The credentials, asked for anew.
+    pub(crate) async fn renewed(
+        &self,
+    ) -> std::result::Result<aws_credential_types::Credentials, IdentityError> {
+        let mut held = self.0.held.lock().await;
+        *held = self.provide().await?;
+        Ok(held.clone())
+    }
+
+    async fn provide(
+        &self,
+    ) -> std::result::Result<aws_credential_types::Credentials, IdentityError> {
+        provide(self.0.profile.as_deref(), &self.0.sts).await
+    }
+}
+
+impl ProvideCredentials for BaseIdentity {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.current()
+                .await
+                .map_err(CredentialsError::provider_error)
+        })
+    }
+}
+
+impl fmt::Debug for BaseIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BaseIdentity")
+            .field("profile", &self.0.profile)
+            .field("region", &self.0.region)
+            .field("temporary", &self.0.temporary)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What environment and profile say about regions and endpoints.
+async fn shared_config(http: &HttpClient, options: &BaseOptions) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http.shared())
+        .no_credentials();
+    if let Some(profile) = &options.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(region) = &options.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    loader.load().await
+}
+
+fn endpoint_url(config: &SdkConfig, service_id: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id(service_id)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    config
+        .service_config()
+        .and_then(|services| services.load_config(key))
+        .or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+/// Asks the profile if one is named, else the default chain.
+///
+/// The chain is built anew each time: it keeps what it has once read of the shared files, and who logs in
+/// again while a job runs writes there. A named profile is asked alone, as the chain would prefer keys in
+/// the environment to it.
+async fn provide(
+    profile: Option<&str>,
+    sts: &StsEndpoint,
+) -> std::result::Result<aws_credential_types::Credentials, IdentityError> {
+    let config = ProviderConfig::without_region()
+        .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+        .with_region(Some(Region::new(sts.region.clone())))
+        .with_http_client(sts.http.shared());
+    let provided = match profile {
+        Some(profile) => {
+            ProfileFileCredentialsProvider::builder()
+                .profile_name(profile)
+                .configure(&config)
+                .build()
+                .provide_credentials()
+                .await
+        }
+        None => {
+            DefaultCredentialsChain::builder()
+                .configure(config)
+                .build()
+                .await
+                .provide_credentials()
+                .await
+        }
+    };
+    provided.map_err(|error| IdentityError::NoCredentials {
+        source: Box::new(error),
+    })
+}

@@ -1,0 +1,292 @@
+//! Requests about one object.
+
+use aws_sdk_s3::types::Tagging;
+use time::OffsetDateTime;
+
+use crate::client::S3Client;
+use crate::copy_source::CopySource;
+use crate::error::{ErrorKind, Result, S3Error};
+use crate::headers::{self, AddHeaders, CaptureHeaders, HeaderPair};
+use crate::operation::Operation;
+
+/// Copies an object of up to 5 GiB in one request.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
+#[derive(Debug, Clone, Copy)]
+pub struct CopyObject<'a> {
+    /// The destination bucket.
+    pub bucket: &'a str,
+    /// The destination key.
+    pub key: &'a str,
+    /// What is copied.
+    pub source: &'a CopySource,
+    /// All other settings, as headers.
+    pub headers: &'a [HeaderPair],
+}
+
+/// What `CopyObject` made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// The new object's ETag, without quotes; never empty.
+    pub e_tag: String,
+    /// The new object's version, if its bucket has versions.
+    pub version_id: Option<String>,
+    /// The version that was read, if the source has versions.
+    pub source_version_id: Option<String>,
+    /// When S3 says that the new object was made.
+    pub last_modified: Option<OffsetDateTime>,
+}
+
+/// Reads an object's headers.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
+#[derive(Debug, Clone, Copy)]
+pub struct HeadObject<'a> {
+    /// The bucket.
+    pub bucket: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// The version; none means the object as it stands.
+    pub version_id: Option<&'a str>,
+    /// One part only, to learn its size and how many parts there are.
+    pub part_number: Option<u32>,
+    /// Other headers.
+    pub headers: &'a [HeaderPair],
+}
+
+/// What `HeadObject` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The object's size, or that of the part asked for.
+    pub bytes: u64,
+    /// The ETag, without quotes.
+    pub e_tag: String,
+    /// The version, if the bucket has versions.
+    pub version_id: Option<String>,
+    /// When the object was made, to the second.
+    pub last_modified: Option<OffsetDateTime>,
+    /// All headers of the answer, names in lower case, values as S3 sent them.
+    pub headers: Vec<HeaderPair>,
+    /// `Date`: the server's time.
+    pub date: Option<OffsetDateTime>,
+}
+
+impl Head {
+    /// The value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        headers::find(&self.headers, name)
+    }
+
+    /// `x-amz-mp-parts-count`: how many parts the object was made of, told if a part was asked for.
+    pub fn parts_count(&self) -> Option<u32> {
+        self.header("x-amz-mp-parts-count")?.parse().ok()
+    }
+
+    /// `x-amz-missing-meta`: how many user metadata entries HTTP cannot carry.
+    pub fn missing_meta(&self) -> u32 {
+        self.header("x-amz-missing-meta")
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// A tag of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag {
+    /// Up to 128 characters.
+    pub key: String,
+    /// Up to 256 characters, or none.
+    pub value: String,
+}
+
+impl S3Client {
+    /// Copies an object of up to 5 GiB in one request.
+    ///
+    /// # Errors
+    ///
+    /// S3's, also those it hides in a 200; `EmptyAnswer` if no ETag came.
+    pub async fn copy_object(&self, request: CopyObject<'_>) -> Result<Copied> {
+        let operation = Operation::CopyObject;
+        let headers = AddHeaders::new(operation, request.headers).map_err(|error| *error)?;
+        let output = self
+            .sdk
+            .copy_object()
+            .bucket(request.bucket)
+            .key(request.key)
+            .copy_source(request.source.header())
+            .customize()
+            .interceptor(headers)
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        let result = output.copy_object_result();
+        let request_id = aws_sdk_s3::operation::RequestId::request_id(&output);
+        Ok(Copied {
+            e_tag: result_e_tag(result.and_then(|r| r.e_tag()))
+                .ok_or_else(|| empty_answer(operation, "ETag", request_id))?,
+            last_modified: result
+                .and_then(|r| r.last_modified())
+                .and_then(headers::offset_date_time),
+            version_id: output.version_id,
+            source_version_id: output.copy_source_version_id,
+        })
+    }
+
+    /// Reads an object's headers.
+    ///
+    /// # Errors
+    ///
+    /// S3's, without code or message, as HEAD answers have no body; `EmptyAnswer` if no ETag or length came.
+    pub async fn head_object(&self, request: HeadObject<'_>) -> Result<Head> {
+        let operation = Operation::HeadObject;
+        let headers = AddHeaders::new(operation, request.headers).map_err(|error| *error)?;
+        let captured = CaptureHeaders::default();
+        let output = self
+            .sdk
+            .head_object()
+            .bucket(request.bucket)
+            .key(request.key)
+            .set_version_id(request.version_id.map(str::to_owned))
+            .set_part_number(
+                request
+                    .part_number
+                    .map(|n| i32::try_from(n).unwrap_or(i32::MAX)),
+            )
+            .customize()
+            .interceptor(headers)
+            .interceptor(captured.clone())
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        let request_id = aws_sdk_s3::operation::RequestId::request_id(&output);
+        let e_tag = result_e_tag(output.e_tag())
+            .ok_or_else(|| empty_answer(operation, "ETag", request_id))?;
+        let headers = captured.take();
+        // The SDK's length is of a signed type, and what S3 calls it is a header like the others.
+        let bytes = headers::find(&headers, "content-length").and_then(|n| n.parse().ok());
+        let Some(bytes) = bytes else {
+            return Err(empty_answer(operation, "Content-Length", request_id));
+        };
+        Ok(Head {
+            bytes,
+            e_tag,
+            last_modified: headers::find(&headers, "last-modified").and_then(headers::http_date),
+            date: headers::find(&headers, "date").and_then(headers::http_date),
+            version_id: output.version_id,
+            headers,
+        })
+    }
+
+    /// Reads an object's tags.
+    ///
+    /// # Errors
+    ///
+    /// S3's.
+    pub async fn get_object_tagging(
+        &self,
+        bucket: &str,
+        key: &str,
+        version_id: Option<&str>,
+        headers: &[HeaderPair],
+    ) -> Result<Vec<Tag>> {
+        let operation = Operation::GetObjectTagging;
+        let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
+        let output = self
+            .sdk
+            .get_object_tagging()
+            .bucket(bucket)
+            .key(key)
+            .set_version_id(version_id.map(str::to_owned))
+            .customize()
+            .interceptor(headers)
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        Ok(output
+            .tag_set
+            .into_iter()
+            .map(|tag| Tag {
+                key: tag.key,
+                value: tag.value,
+            })
+            .collect())
+    }
+
+    /// Replaces an object's tags.
+    ///
+    /// # Errors
+    ///
+    /// S3's.
+    pub async fn put_object_tagging(
+        &self,
+        bucket: &str,
+        key: &str,
+        version_id: Option<&str>,
+        tags: &[Tag],
+        headers: &[HeaderPair],
+    ) -> Result<()> {
+        let operation = Operation::PutObjectTagging;
+        let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
+        let not_built = |error| {
+            let mut told = S3Error::new(operation, ErrorKind::NotBuilt, "the tags are not whole");
+            told.source = Some(Box::new(error));
+            told
+        };
+        let tag_set = tags
+            .iter()
+            .map(|tag| {
+                aws_sdk_s3::types::Tag::builder()
+                    .key(&tag.key)
+                    .value(&tag.value)
+                    .build()
+            })
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(not_built)?;
+        let tagging = Tagging::builder()
+            .set_tag_set(Some(tag_set))
+            .build()
+            .map_err(not_built)?;
+        self.sdk
+            .put_object_tagging()
+            .bucket(bucket)
+            .key(key)
+            .set_version_id(version_id.map(str::to_owned))
+            .tagging(tagging)
+            .customize()
+            .interceptor(headers)
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        Ok(())
+    }
+}
+
+/// An ETag without its quotes. S3 quotes them, but not in every place: unquoted they compare.
+pub(crate) fn unquoted(e_tag: &str) -> String {
+    e_tag.trim_matches('"').to_owned()
+}
+
+/// The ETag that makes an answer a result: whole, and not empty.
+///
+/// The SDK reads as much as there is of a body that breaks off, which shows in a quote left open.
+pub(crate) fn result_e_tag(e_tag: Option<&str>) -> Option<String> {
+    let e_tag = e_tag?;
+    let whole = match e_tag.strip_prefix('"') {
+        Some(rest) => rest.ends_with('"'),
+        None => true,
+    };
+    let e_tag = unquoted(e_tag);
+    (whole && !e_tag.is_empty()).then_some(e_tag)
+}
+
+pub(crate) fn empty_answer(
+    operation: Operation,
+    missing: &str,
+    request_id: Option<&str>,
+) -> S3Error {
+    let message = format!("the answer has no {missing}");
+    let mut error = S3Error::new(operation, ErrorKind::EmptyAnswer, message);
+    error.status = Some(200);
+    error.request_id = request_id.map(str::to_owned);
+    error
+}

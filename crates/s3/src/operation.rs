@@ -1,0 +1,131 @@
+//! Every request by name, and how long one attempt of it may take.
+
+use std::time::Duration;
+
+use crate::quotas::MAX_COPY_BYTES;
+
+/// A request that this crate can send, of S3 or of STS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Copies an object of up to 5 GiB.
+    CopyObject,
+    /// Reads an object's headers.
+    HeadObject,
+    /// Reads an object's tags.
+    GetObjectTagging,
+    /// Replaces an object's tags.
+    PutObjectTagging,
+    /// Starts a multipart upload.
+    CreateMultipartUpload,
+    /// Copies a range of an object into a part.
+    UploadPartCopy,
+    /// Makes the object of its parts.
+    CompleteMultipartUpload,
+    /// Gives up a multipart upload.
+    AbortMultipartUpload,
+    /// Lists the parts of a multipart upload.
+    ListParts,
+    /// Lists multipart uploads under way.
+    ListMultipartUploads,
+    /// Asks whether a bucket can be reached, and where it is.
+    HeadBucket,
+    /// STS: becomes a role.
+    AssumeRole,
+    /// STS: makes a session of an IAM user, with MFA.
+    GetSessionToken,
+    /// STS: asks who we are.
+    GetCallerIdentity,
+}
+
+impl Operation {
+    /// The name that AWS gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CopyObject => "CopyObject",
+            Self::HeadObject => "HeadObject",
+            Self::GetObjectTagging => "GetObjectTagging",
+            Self::PutObjectTagging => "PutObjectTagging",
+            Self::CreateMultipartUpload => "CreateMultipartUpload",
+            Self::UploadPartCopy => "UploadPartCopy",
+            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
+            Self::AbortMultipartUpload => "AbortMultipartUpload",
+            Self::ListParts => "ListParts",
+            Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::HeadBucket => "HeadBucket",
+            Self::AssumeRole => "AssumeRole",
+            Self::GetSessionToken => "GetSessionToken",
+            Self::GetCallerIdentity => "GetCallerIdentity",
+        }
+    }
+
+    /// Whether it changes something, so that a lost answer leaves a doubt.
+    pub fn is_write(self) -> bool {
+        matches!(
+            self,
+            Self::CopyObject
+                | Self::PutObjectTagging
+                | Self::CreateMultipartUpload
+                | Self::UploadPartCopy
+                | Self::CompleteMultipartUpload
+                | Self::AbortMultipartUpload
+        )
+    }
+}
+
+/// How long one attempt may take, from its permit to the last byte of its answer.
+///
+/// `CopyObject` and `UploadPartCopy` take 60 s and 1 s more for every 20 MiB begun, as S3 may be silent
+/// while it copies; `bytes` is what they copy, 5 GiB if unknown. `CompleteMultipartUpload` takes
+/// 15 minutes ("may take several minutes",
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>). Others take 30 s.
+pub fn attempt_timeout(operation: Operation, bytes: Option<u64>) -> Duration {
+    const BYTES_PER_SECOND: u64 = 20 * 1024 * 1024;
+    match operation {
+        Operation::CopyObject | Operation::UploadPartCopy => {
+            let bytes = bytes.unwrap_or(MAX_COPY_BYTES);
+            Duration::from_secs(60 + bytes.div_ceil(BYTES_PER_SECOND))
+        }
+        Operation::CompleteMultipartUpload => Duration::from_mins(15),
+        _ => Duration::from_secs(30),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempt_timeouts() {
+        const MIB: u64 = 1024 * 1024;
+        let table = [
+            (Operation::CopyObject, Some(0), 60),
+            (Operation::CopyObject, Some(1), 61),
+            (Operation::CopyObject, Some(20 * MIB), 61),
+            (Operation::CopyObject, Some(20 * MIB + 1), 62),
+            (Operation::CopyObject, Some(MAX_COPY_BYTES), 316),
+            (Operation::CopyObject, None, 316),
+            (Operation::UploadPartCopy, Some(128 * MIB), 67),
+            (Operation::CompleteMultipartUpload, Some(128 * MIB), 900),
+            (Operation::HeadObject, Some(MAX_COPY_BYTES), 30),
+            (Operation::ListParts, None, 30),
+        ];
+        for (operation, bytes, seconds) in table {
+            assert_eq!(
+                attempt_timeout(operation, bytes),
+                Duration::from_secs(seconds),
+                "{operation:?} {bytes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_the_variants() {
+        for operation in [
+            Operation::CopyObject,
+            Operation::ListMultipartUploads,
+            Operation::GetCallerIdentity,
+        ] {
+            assert_eq!(operation.name(), format!("{operation:?}"));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Requests to STS. Few and rare, so that the SDK's own retry will do.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_sts::config::retry::RetryConfig;
+use aws_sdk_sts::config::timeout::TimeoutConfig;
+use aws_sdk_sts::config::{BehaviorVersion, IdentityCache, Region};
+
+use crate::client::{CONNECT_TIMEOUT, HttpClient};
+use crate::error::{Result, S3Error};
+use crate::identity::Caller;
+use crate::object::empty_answer;
+use crate::operation::{Operation, attempt_timeout};
+use crate::quotas::MAX_USER_SESSION;
+use crate::role::RoleOptions;
+
+/// Attempts of one request, the first one included.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// Where STS is.
+#[derive(Debug, Clone)]
+pub(crate) struct StsEndpoint {
+    pub(crate) http: HttpClient,
+    pub(crate) region: String,
+    pub(crate) url: Option<String>,
+}
+
+/// A session as STS gives it.
+pub(crate) struct Session {
+    pub(crate) credentials: Credentials,
+    pub(crate) caller: Option<Caller>,
+}
+
+impl StsEndpoint {
+    /// A client that signs with what `provider` has at the time.
+    pub(crate) fn client(
+        &self,
+        provider: impl ProvideCredentials + 'static,
+    ) -> aws_sdk_sts::Client {
+        let retry = RetryConfig::standard()
+            .with_max_attempts(MAX_ATTEMPTS)
+            .with_initial_backoff(Duration::from_millis(250))
+            .with_max_backoff(Duration::from_secs(5));
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(attempt_timeout(Operation::AssumeRole, None))
+            .build();
+        let mut config = aws_sdk_sts::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(self.http.shared())
+            .region(Region::new(self.region.clone()))
+            .credentials_provider(provider)
+            .identity_cache(IdentityCache::no_cache())
+            .retry_config(retry)
+            .timeout_config(timeouts);
+        config.set_endpoint_url(self.url.clone());
+        aws_sdk_sts::Client::from_conf(config.build())
+    }
+}
+
+/// Becomes the role. MFA, if any, was done before: the client's credentials carry it.
+pub(crate) async fn assume_role(
+    client: &aws_sdk_sts::Client,
+    role: &RoleOptions,
+) -> Result<Session> {
+    let operation = Operation::AssumeRole;
+    let output = client
+        .assume_role()
+        .role_arn(&role.role_arn)
+        .role_session_name(&role.session_name)
+        .set_external_id(role.external_id.clone())
+        .duration_seconds(seconds(role.duration))
+        .send()
+        .await
+        .map_err(|error| S3Error::from_sdk(operation, error))?;
+    let Some(credentials) = output.credentials() else {
+        return Err(empty_answer(operation, "Credentials", None));
+    };
+    Ok(Session {
+        credentials: taken(credentials, "AssumeRole"),
+        caller: output.assumed_role_user().map(|user| Caller {
+            account: account_of_arn(user.arn()),
+            arn: user.arn().to_owned(),
+            user_id: user.assumed_role_id().to_owned(),
+        }),
+    })
+}
+
+/// Makes a session of an IAM user with MFA, as long-lived as there is: the code is asked for once.
+pub(crate) async fn session_token(
+    client: &aws_sdk_sts::Client,
+    mfa_serial: &str,
+    mfa_code: &str,
+) -> Result<Session> {
+    let operation = Operation::GetSessionToken;
+    let output = client
+        .get_session_token()
+        .serial_number(mfa_serial)
+        .token_code(mfa_code)
+        .duration_seconds(seconds(MAX_USER_SESSION))
+        .send()
+        .await
+        .map_err(|error| S3Error::from_sdk(operation, error))?;
+    let Some(credentials) = output.credentials() else {
+        return Err(empty_answer(operation, "Credentials", None));
+    };
+    Ok(Session {
+        credentials: taken(credentials, "GetSessionToken"),
+        caller: None,
+    })
+}
+
+/// Asks who the client's credentials are.
+pub(crate) async fn caller(client: &aws_sdk_sts::Client) -> Result<Caller> {
+    let operation = Operation::GetCallerIdentity;
+    let output = client
+        .get_caller_identity()
+        .send()
+        .await
+        .map_err(|error| S3Error::from_sdk(operation, error))?;
+    match (output.account, output.arn) {
+        (Some(account), Some(arn)) => Ok(Caller {
+            account,
+            arn,
+            user_id: output.user_id.unwrap_or_default(),
+        }),
+        _ => Err(empty_answer(operation, "Account", None)),
+    }
+}
+
+fn taken(credentials: &aws_sdk_sts::types::Credentials, provider: &'static str) -> Credentials {
+    Credentials::new(
+        credentials.access_key_id(),
+        credentials.secret_access_key(),
+        Some(credentials.session_token().to_owned()),
+        std::time::SystemTime::try_from(*credentials.expiration()).ok(),
+        provider,
+    )
+}
+
+fn seconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
+}
+
+fn account_of_arn(arn: &str) -> String {
+    arn.split(':').nth(4).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,454 @@
+//! What goes over the wire, and what is made of what comes back.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::test_server::{Answer, TestServer};
+use crate::throttle::{Lane, Throttle, ThrottleOptions};
+use crate::{
+    Class, ClientOptions, CompleteMultipartUpload, CopyObject, CopySource, Credentials, ErrorKind,
+    HeadObject, HeaderPair, HttpClient, OnDoubt, Operation, Requests, RetryOptions, S3Client,
+    S3Error, Tag, Tally, UploadPartCopy, find_region,
+};
+
+const COPIED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+    <CopyObjectResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+    <LastModified>2026-01-02T03:04:05.000Z</LastModified>\
+    <ETag>&quot;9b2cf535f27731c974343645a3985328&quot;</ETag></CopyObjectResult>";
+
+fn source() -> CopySource {
+    CopySource {
+        bucket: "from".into(),
+        key: "a+b c?.txt".into(),
+        version_id: Some("v1".into()),
+    }
+}
+
+async fn copy(client: &S3Client, headers: &[HeaderPair]) -> crate::Result<crate::Copied> {
+    let source = source();
+    client
+        .copy_object(CopyObject {
+            bucket: "to",
+            key: "a+b c?.txt",
+            source: &source,
+            headers,
+        })
+        .await
+}
+
+async fn copied_error(answer: Answer) -> S3Error {
+    let server = TestServer::start(vec![answer]).await;
+    let client = server.client(&Credentials::fixed());
+    copy(&client, &[]).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn headers_are_signed_and_the_answer_is_whole() {
+    let answer = Answer::Whole(
+        200,
+        &[
+            ("x-amz-version-id", "v2"),
+            ("x-amz-copy-source-version-id", "v1"),
+        ],
+        COPIED,
+    );
+    let server = TestServer::start(vec![answer]).await;
+    let client = server.client(&Credentials::fixed());
+    let headers: [HeaderPair; 2] = [
+        (
+            Cow::Borrowed("x-amz-expected-bucket-owner"),
+            "111122223333".into(),
+        ),
+        (Cow::Borrowed("x-amz-meta-ü"), "x".into()),
+    ];
+    let copied = copy(&client, &headers[..1]).await.unwrap();
+    assert_eq!(copied.e_tag, "9b2cf535f27731c974343645a3985328");
+    assert_eq!(copied.version_id.as_deref(), Some("v2"));
+    assert_eq!(copied.source_version_id.as_deref(), Some("v1"));
+    assert_eq!(
+        copied.last_modified.unwrap().unix_timestamp(),
+        1_767_323_045
+    );
+
+    let request = &server.requests()[0];
+    assert!(request.starts_with("PUT /to/a%2Bb%20c%3F.txt"), "{request}");
+    assert!(request.contains("x-amz-copy-source: from/a%2Bb%20c%3F.txt?versionId=v1\r\n"));
+    assert!(request.contains("x-amz-expected-bucket-owner: 111122223333\r\n"));
+    let (_, signed) = request.split_once("SignedHeaders=").unwrap();
+    let (signed, _) = signed.split_once(',').unwrap();
+    assert!(
+        signed
+            .split(';')
+            .any(|name| name == "x-amz-expected-bucket-owner"),
+        "{signed}"
+    );
+    // Nothing that the caller did not ask for.
+    assert!(!request.contains("checksum"), "{request}");
+
+    let error = copy(&client, &headers).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotBuilt);
+    assert_eq!(error.class(), Class::Permanent);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_inside_a_200() {
+    let error = copied_error(Answer::Whole(
+        200,
+        &[("x-amz-request-id", "R1"), ("x-amz-id-2", "E1")],
+        "<?xml version=\"1.0\"?>\n  \n<Error><Code>InternalError</Code>\
+         <Message>We encountered an internal error.</Message></Error>",
+    ))
+    .await;
+    assert_eq!(error.kind, ErrorKind::Answered);
+    assert_eq!(error.status, Some(200));
+    assert_eq!(error.code.as_deref(), Some("InternalError"));
+    assert_eq!(error.request_id.as_deref(), Some("R1"));
+    assert_eq!(error.extended_request_id.as_deref(), Some("E1"));
+    assert!(error.is_in_doubt());
+    assert_eq!(
+        error.to_string(),
+        "CopyObject: 200 InternalError: We encountered an internal error. (request ID R1)"
+    );
+}
+
+#[tokio::test]
+async fn white_space_while_s3_works() {
+    for body in [
+        "  \n<Error><Code>SlowDown</Code><Message>m</Message></Error>",
+        "  \n<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>m</Message></Error>",
+    ] {
+        let error = copied_error(Answer::Whole(200, &[], body)).await;
+        assert_eq!(error.kind, ErrorKind::Answered, "{body}");
+        assert_eq!(error.class(), Class::Throttled, "{body}");
+        assert_eq!(error.message, "m", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_200_without_a_result() {
+    for body in [
+        "",
+        "<CopyObjectResult></CopyObjectResult>",
+        "<CopyObjectResult><ETag></ETag></CopyObjectResult>",
+        "<CopyObjectResult><ETag>&quot;&quot;</ETag></CopyObjectResult>",
+        "<CopyObjectResult><ETag>&quot;9b2c",
+        "surprise",
+    ] {
+        let error = copied_error(Answer::Whole(200, &[], body)).await;
+        assert_eq!(error.kind, ErrorKind::EmptyAnswer, "{body}");
+        assert_eq!(error.report_code(), "EmptyAnswer", "{body}");
+        assert!(error.is_in_doubt(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_error_says() {
+    let error = copied_error(Answer::Whole(
+        412,
+        &[("x-amz-bucket-region", "us-west-2"), ("retry-after", "7")],
+        "<Error><Code>PreconditionFailed</Code><Message>At least one</Message>\
+         <Condition>x-amz-copy-source-If-Match</Condition><RequestId>R</RequestId></Error>",
+    ))
+    .await;
+    assert_eq!(error.report_code(), "PreconditionFailed");
+    assert_eq!(
+        error.condition.as_deref(),
+        Some("x-amz-copy-source-If-Match")
+    );
+    assert_eq!(error.bucket_region.as_deref(), Some("us-west-2"));
+    assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
+    assert!(error.source.is_none());
+    assert!(!error.is_in_doubt());
+}
+
+#[tokio::test]
+async fn answers_that_do_not_come() {
+    for answer in [Answer::Closed, Answer::Cut] {
+        let error = copied_error(answer).await;
+        assert_eq!(error.kind, ErrorKind::AnswerLost, "{error:?}");
+        assert!(error.is_in_doubt());
+        assert!(error.source.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = ClientOptions {
+        region: "eu-west-1".into(),
+        endpoint_url: Some(format!("http://{}", listener.local_addr().unwrap())),
+        force_path_style: true,
+        max_connections: 4,
+    };
+    drop(listener);
+    let client = S3Client::new(&HttpClient::new(4), &options, &Credentials::fixed());
+    let error = copy(&client, &[]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotSent, "{error:?}");
+    assert_eq!(error.report_code(), "ConnectionFailed");
+    assert!(!error.is_in_doubt());
+
+    let nowhere = ClientOptions {
+        endpoint_url: Some("http://nowhere.invalid".into()),
+        ..options
+    };
+    let client = S3Client::new(&HttpClient::new(4), &nowhere, &Credentials::fixed());
+    let error = copy(&client, &[]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotSent, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_silent_body_is_timed_out_and_its_connection_closed() {
+    let server = TestServer::start(vec![Answer::Silent, Answer::Whole(200, &[], COPIED)]).await;
+    let credentials = Credentials::fixed();
+    let client = server.client(&credentials);
+    let retry = RetryOptions {
+        attempt_timeout: Some(Duration::from_millis(200)),
+        ..RetryOptions::default()
+    };
+    let throttle = Throttle::new(&ThrottleOptions::default());
+    let requests = Requests::new(throttle.clone(), credentials, retry);
+    let mut tally = Tally::default();
+    let send = async |tally: &mut Tally, on_doubt| {
+        requests
+            .send(
+                tally,
+                Lane::Small,
+                Operation::CopyObject,
+                Some(1),
+                on_doubt,
+                || copy(&client, &[]),
+            )
+            .await
+    };
+    let error = send(&mut tally, OnDoubt::Return).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::TimedOut);
+    assert_eq!(error.report_code(), "RequestTimedOut");
+    assert_eq!(
+        (tally.requests, tally.attempts, tally.in_doubt),
+        (1, 1, true)
+    );
+    assert_eq!(throttle.in_flight(), 0);
+    send(&mut tally, OnDoubt::Return).await.unwrap();
+    let log = server.requests();
+    assert!(log.contains(&"closed".to_owned()), "{log:?}");
+}
+
+#[tokio::test]
+async fn head_keeps_headers_as_they_came() {
+    let answer = Answer::Whole(
+        200,
+        &[
+            ("Content-Length", "12345678901"),
+            ("ETag", "\"abc-7\""),
+            ("Last-Modified", "Tue, 15 Nov 2022 08:12:31 GMT"),
+            ("Date", "Wed, 16 Nov 2022 08:12:31 GMT"),
+            ("Expires", "not a date"),
+            ("X-Amz-Meta-Key", "Välue"),
+            ("x-amz-mp-parts-count", "7"),
+            ("x-amz-missing-meta", "2"),
+            ("x-amz-version-id", "v"),
+        ],
+        "",
+    );
+    let server = TestServer::start(vec![answer, Answer::Whole(404, &[], "")]).await;
+    let client = server.client(&Credentials::fixed());
+    let request = HeadObject {
+        bucket: "b",
+        key: "k",
+        version_id: Some("v"),
+        part_number: Some(1),
+        headers: &[],
+    };
+    let head = client.head_object(request).await.unwrap();
+    assert_eq!(head.bytes, 12_345_678_901);
+    assert_eq!(head.e_tag, "abc-7");
+    assert_eq!(head.version_id.as_deref(), Some("v"));
+    assert_eq!(head.header("expires"), Some("not a date"));
+    assert_eq!(head.header("x-amz-meta-key"), Some("Välue"));
+    assert_eq!(head.parts_count(), Some(7));
+    assert_eq!(head.missing_meta(), 2);
+    assert_eq!(head.last_modified.unwrap().unix_timestamp(), 1_668_499_951);
+    assert_eq!(head.date.unwrap().unix_timestamp(), 1_668_586_351);
+    let request_text = &server.requests()[0];
+    assert!(request_text.starts_with("HEAD /b/k?"), "{request_text}");
+    assert!(request_text.contains("partNumber=1") && request_text.contains("versionId=v"));
+
+    let error = client.head_object(request).await.unwrap_err();
+    assert_eq!(error.report_code(), "NotFound");
+    assert_eq!(error.message, "NotFound");
+}
+
+#[tokio::test]
+async fn regions_come_with_refusals_too() {
+    let region: &[(&str, &str)] = &[("x-amz-bucket-region", "ap-south-1")];
+    let answers = [200, 301, 400, 403].map(|status| Answer::Whole(status, region, ""));
+    let server = TestServer::start(answers.into()).await;
+    let client = server.client(&Credentials::fixed());
+    for _ in 0..4 {
+        let facts = find_region(&client, "b").await.unwrap();
+        assert_eq!(facts.region.as_deref(), Some("ap-south-1"));
+    }
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|r| !r.contains("expected-bucket-owner"))
+    );
+}
+
+#[tokio::test]
+async fn the_requests_of_an_upload() {
+    let created = "<InitiateMultipartUploadResult><UploadId>U/1+</UploadId>\
+        </InitiateMultipartUploadResult>";
+    let part = "<CopyPartResult><ETag>&quot;p1&quot;</ETag>\
+        <ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME></CopyPartResult>";
+    let completed = "\n \n<CompleteMultipartUploadResult><ETag>&quot;e-1&quot;</ETag>\
+        </CompleteMultipartUploadResult>";
+    let server = TestServer::start(vec![
+        Answer::Whole(200, &[], created),
+        Answer::Whole(200, &[], part),
+        Answer::Whole(200, &[("x-amz-version-id", "v")], completed),
+    ])
+    .await;
+    let client = server.client(&Credentials::fixed());
+    let source = source();
+    let (bucket, key) = ("b", "k");
+    let created = client
+        .create_multipart_upload(crate::CreateMultipartUpload {
+            bucket,
+            key,
+            headers: &[],
+        })
+        .await
+        .unwrap();
+    assert_eq!(created.upload_id, "U/1+");
+    let upload_id = created.upload_id.as_str();
+    let part = client
+        .upload_part_copy(UploadPartCopy {
+            bucket,
+            key,
+            upload_id,
+            part_number: 3,
+            source: &source,
+            range: Some((10, 19)),
+            headers: &[],
+        })
+        .await
+        .unwrap();
+    assert_eq!((part.part_number, part.e_tag.as_str()), (3, "p1"));
+    assert_eq!(
+        part.checksum.as_ref().unwrap().algorithm.name(),
+        "CRC64NVME"
+    );
+    let completed = client
+        .complete_multipart_upload(CompleteMultipartUpload {
+            bucket,
+            key,
+            upload_id,
+            parts: &[part],
+            object_bytes: 10,
+            headers: &[],
+        })
+        .await
+        .unwrap();
+    assert_eq!(completed.e_tag, "e-1");
+    assert_eq!(completed.version_id.as_deref(), Some("v"));
+
+    let log = server.requests();
+    // The SDK would add an algorithm of its own choice if it were let.
+    assert!(!log[0].contains("checksum"), "{}", log[0]);
+    assert!(
+        log[1].contains("x-amz-copy-source-range: bytes=10-19\r\n"),
+        "{}",
+        log[1]
+    );
+    assert!(
+        log[2].contains("x-amz-mp-object-size: 10\r\n"),
+        "{}",
+        log[2]
+    );
+    assert!(log[2].contains("<ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>"));
+    assert!(log[2].contains("<PartNumber>3</PartNumber>"), "{}", log[2]);
+    assert!(log[2].contains("<ETag>\"p1\"</ETag>") || log[2].contains("&quot;p1&quot;"));
+}
+
+#[tokio::test]
+async fn listings_go_on_to_their_end() {
+    let parts = [
+        "<ListPartsResult><IsTruncated>true</IsTruncated>\
+         <NextPartNumberMarker>1</NextPartNumberMarker>\
+         <Part><PartNumber>1</PartNumber><ETag>\"a\"</ETag><Size>5</Size>\
+         <ChecksumSHA256>S=</ChecksumSHA256></Part></ListPartsResult>",
+        "<ListPartsResult><IsTruncated>false</IsTruncated>\
+         <Part><PartNumber>2</PartNumber><ETag>\"b\"</ETag><Size>6</Size></Part></ListPartsResult>",
+    ];
+    let uploads = [
+        "<ListMultipartUploadsResult><EncodingType>url</EncodingType>\
+         <IsTruncated>true</IsTruncated><NextKeyMarker>a+%2B</NextKeyMarker>\
+         <NextUploadIdMarker>U1</NextUploadIdMarker><Upload><Key>a+%2B</Key>\
+         <UploadId>U1</UploadId><Initiator><ID>arn:x</ID><DisplayName>n</DisplayName></Initiator>\
+         <Initiated>2026-01-02T03:04:05.000Z</Initiated></Upload></ListMultipartUploadsResult>",
+        "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated><Upload><Key>a+b</Key>\
+         <UploadId>U2</UploadId></Upload></ListMultipartUploadsResult>",
+    ];
+    let answers = parts.into_iter().chain(uploads);
+    let answers = answers.map(|body| Answer::Whole(200, &[], body)).collect();
+    let server = TestServer::start(answers).await;
+    let client = server.client(&Credentials::fixed());
+    let parts = client.list_parts("b", "k", "U", &[]).await.unwrap();
+    let listed: Vec<_> = parts
+        .iter()
+        .map(|p| (p.part_number, p.e_tag.as_str(), p.bytes))
+        .collect();
+    assert_eq!(listed, [(1, "a", 5), (2, "b", 6)]);
+    assert_eq!(
+        parts[0].checksum.as_ref().unwrap().algorithm.name(),
+        "SHA256"
+    );
+
+    let uploads = client.list_multipart_uploads("b", "a", &[]).await.unwrap();
+    assert_eq!(uploads[0].key, "a +");
+    assert_eq!(uploads[0].initiator_id.as_deref(), Some("arn:x"));
+    assert_eq!(
+        uploads[0].initiated.unwrap().unix_timestamp(),
+        1_767_323_045
+    );
+    assert_eq!(uploads[1].key, "a+b");
+    let log = server.requests();
+    assert!(log[1].contains("part-number-marker=1"), "{}", log[1]);
+    assert!(log[3].contains("key-marker=a%20%2B"), "{}", log[3]);
+    assert!(log[3].contains("upload-id-marker=U1"), "{}", log[3]);
+}
+
+#[tokio::test]
+async fn tags_go_there_and_back() {
+    let tags = "<Tagging><TagSet><Tag><Key>a &amp; b</Key><Value></Value></Tag></TagSet></Tagging>";
+    let server = TestServer::start(vec![
+        Answer::Whole(200, &[], tags),
+        Answer::Whole(200, &[], ""),
+    ])
+    .await;
+    let client = server.client(&Credentials::fixed());
+    let tags = client
+        .get_object_tagging("b", "k", None, &[])
+        .await
+        .unwrap();
+    let expected = Tag {
+        key: "a & b".into(),
+        value: String::new(),
+    };
+    assert_eq!(tags, [expected]);
+    client
+        .put_object_tagging("b", "k", Some("v"), &tags, &[])
+        .await
+        .unwrap();
+    let log = server.requests();
+    assert!(
+        log[1].contains("<Key>a &amp; b</Key><Value></Value>"),
+        "{}",
+        log[1]
+    );
+}

@@ -1,0 +1,130 @@
+//! The server as a value.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use s3s::service::S3ServiceBuilder;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::access::Gate;
+use crate::fault::Faults;
+use crate::iam::AccountsFile;
+use crate::identity::Directory;
+use crate::log::RequestLog;
+use crate::s3::Service;
+use crate::store::Store;
+use crate::sts::Sts;
+use crate::wire::{Front, accept};
+
+/// The Region of clients that name none, and of buckets made without one.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// How a sandbox starts.
+#[derive(Clone, Debug)]
+pub struct SandboxOptions {
+    /// Where it listens, on this machine only; any free port of 127.0.0.1 by default.
+    pub listen: SocketAddr,
+    /// Users and roles; [`AccountsFile::built_in`] by default.
+    pub accounts: AccountsFile,
+    /// The shortest session that STS gives, in seconds; 900 by default, as AWS.
+    pub min_session_seconds: u64,
+}
+
+impl Default for SandboxOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            accounts: AccountsFile::built_in(),
+            min_session_seconds: 900,
+        }
+    }
+}
+
+/// S3 and STS on one endpoint of this machine. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    accounts: AccountsFile,
+    store: Store,
+    faults: Faults,
+    log: RequestLog,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Sandbox {
+    /// Starts on the runtime that it is called on.
+    ///
+    /// # Errors
+    /// If it is not called on a tokio runtime, the address is not of this machine alone, or cannot be bound.
+    pub fn start(options: SandboxOptions) -> io::Result<Self> {
+        if !options.listen.ip().is_loopback() {
+            let message = format!("{} is not a loopback address: the sandbox serves this machine only", options.listen);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let listener = TcpListener::bind(options.listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let (store, faults, log) = (Store::default(), Faults::default(), RequestLog::default());
+        let directory = Directory::new(options.accounts.clone());
+        let gate = Gate { store: store.clone() };
+        let mut s3 = S3ServiceBuilder::new(Service { store: store.clone(), gate: gate.clone() });
+        s3.set_auth(directory.clone());
+        s3.set_access(gate);
+        s3.set_route(Sts { directory: directory.clone(), min_session_seconds: options.min_session_seconds });
+        let front = Front { s3: s3.build(), store: store.clone(), directory, faults: faults.clone(), log: log.clone() };
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(accept(listener, Arc::new(front)), &runtime);
+        Ok(Self { address, accounts: options.accounts, store, faults, log, tasks: Mutex::new(tasks) })
+    }
+
+    /// The endpoint of S3 and of STS, for all Regions; bucket names go into the path.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The Region for clients that need one.
+    pub fn region(&self) -> &'static str {
+        DEFAULT_REGION
+    }
+
+    /// Users with their keys, and roles.
+    pub fn accounts(&self) -> &AccountsFile {
+        &self.accounts
+    }
+
+    /// The buckets.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The faults.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The requests that it answered.
+    pub fn log(&self) -> &RequestLog {
+        &self.log
+    }
+
+    /// Closes the listener and all connections, and waits until they are gone.
+    ///
+    /// # Cancellation
+    /// Dropped, it leaves them closing.
+    pub async fn stop(self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
+}

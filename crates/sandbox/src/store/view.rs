@@ -1,0 +1,317 @@
+//! What tests put into the store, and what they see of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::bucket::FoundObject;
+use super::checksum::{ChecksumAlgorithm, ChecksumType, composite, multipart_md5};
+use super::content::Content;
+use super::object::{
+    Encryption, Layout, Lock, Metadata, Object, ObjectChecksum, PartLayout, Restore, Settings, StorageClass, Version, shared,
+};
+use super::upload::{Upload, upload_id};
+
+/// What an object has besides its bytes. The default is what a bare `PutObject` of the bucket's owner leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObjectProperties {
+    /// `Content-Type`; `binary/octet-stream` when none.
+    pub content_type: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    pub content_language: Option<String>,
+    /// `Expires`, as text.
+    pub expires: Option<String>,
+    /// User metadata, names without `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
+    /// Tags, in their order.
+    pub tags: Vec<(String, String)>,
+    /// The storage class.
+    pub storage_class: StorageClass,
+    /// `x-amz-website-redirect-location`.
+    pub website_redirect_location: Option<String>,
+    /// The key of SSE-KMS; SSE-S3 when none.
+    pub kms_key_id: Option<String>,
+    /// The algorithm of the additional checksum; CRC64NVME when none.
+    pub checksum_algorithm: Option<ChecksumAlgorithm>,
+    /// The account that owns it; the bucket's when none.
+    pub owner: Option<String>,
+    /// The size of the parts that it was uploaded in; by one `PutObject` when none. A checksum of another algorithm
+    /// than CRC64NVME is then a composite one.
+    pub part_bytes: Option<u64>,
+}
+
+impl ObjectProperties {
+    pub(super) fn object(&self, content: Content, bucket_account: &Arc<str>) -> Object {
+        let metadata = Metadata {
+            content_type: self.content_type.clone(),
+            cache_control: self.cache_control.clone(),
+            content_disposition: self.content_disposition.clone(),
+            content_encoding: self.content_encoding.clone(),
+            content_language: self.content_language.clone(),
+            expires: self.expires.clone(),
+            user: self.metadata.clone(),
+        };
+        let encryption = Encryption {
+            kms: self.kms_key_id.as_ref().map(|_| "aws:kms".to_owned()),
+            kms_key_id: self.kms_key_id.clone(),
+            ..Encryption::default()
+        };
+        let settings = Settings {
+            storage_class: self.storage_class,
+            website_redirect_location: self.website_redirect_location.clone(),
+            encryption,
+            ..Settings::default()
+        };
+        let (layout, checksum) = self.layout(&content);
+        Object {
+            content: Arc::new(content),
+            metadata: shared(metadata),
+            tags: shared(self.tags.clone()),
+            settings: shared(settings),
+            layout,
+            checksum,
+            owner: self.owner.as_ref().map_or_else(|| Arc::clone(bucket_account), |owner| owner.as_str().into()),
+            restore: Restore::None,
+        }
+    }
+
+    fn layout(&self, content: &Content) -> (Layout, ObjectChecksum) {
+        let algorithm = self.checksum_algorithm.unwrap_or(ChecksumAlgorithm::Crc64Nvme);
+        let whole = ObjectChecksum { algorithm, composite: None };
+        let Some(part_bytes) = self.part_bytes.filter(|part_bytes| *part_bytes > 0) else {
+            return (Layout::Whole, whole);
+        };
+        let contents: Vec<Content> = (0..content.size().div_ceil(part_bytes).max(1))
+            .map(|part| content.slice(&(part * part_bytes..((part + 1) * part_bytes).min(content.size()))))
+            .collect();
+        let checksums: Option<Vec<Vec<u8>>> = (algorithm.default_type() == ChecksumType::Composite)
+            .then(|| contents.iter().map(|part| part.checksum(algorithm)).collect());
+        let parts: Vec<PartLayout> = (1..)
+            .zip(&contents)
+            .map(|(number, part)| PartLayout {
+                number,
+                size: part.size(),
+                checksum: checksums.as_ref().and_then(|checksums| checksums.get(number as usize - 1).cloned()),
+            })
+            .collect();
+        let layout =
+            Layout::Parts { md5: multipart_md5(contents.iter().map(Content::md5)), parts: parts.into() };
+        let composite = checksums.map(|checksums| composite(algorithm, &checksums).into_boxed_str());
+        (layout, ObjectChecksum { composite, ..whole })
+    }
+}
+
+/// An object as it stood when it was looked at.
+#[derive(Clone, Debug)]
+pub struct ObjectView {
+    /// The key.
+    pub key: String,
+    /// The version ID; `null` in an unversioned bucket.
+    pub version_id: String,
+    /// When it was written, to the second.
+    pub last_modified: OffsetDateTime,
+    object: Arc<Object>,
+}
+
+impl ObjectView {
+    pub(super) fn new(key: &str, found: FoundObject) -> Self {
+        Self {
+            key: key.to_owned(),
+            version_id: found.id.to_string(),
+            last_modified: found.modified.date(),
+            object: found.object,
+        }
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.object.size()
+    }
+
+    /// Its ETag, without quotes.
+    pub fn e_tag(&self) -> String {
+        self.object.e_tag()
+    }
+
+    /// All its bytes, made in memory: not for large ones.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.object.content.bytes()
+    }
+
+    /// Whether it holds the same bytes as another. Declared content is compared by its extents, at any size.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.object.content.same_as(&other.object.content)
+    }
+
+    /// Whether ETag and checksums are those of the bytes, not of a description of its extents.
+    pub fn has_true_digests(&self) -> bool {
+        self.object.content.has_true_digests()
+    }
+
+    /// Its properties, as they could be put again.
+    pub fn properties(&self) -> ObjectProperties {
+        let object = &*self.object;
+        let metadata = &object.metadata;
+        ObjectProperties {
+            content_type: metadata.content_type.clone(),
+            cache_control: metadata.cache_control.clone(),
+            content_disposition: metadata.content_disposition.clone(),
+            content_encoding: metadata.content_encoding.clone(),
+            content_language: metadata.content_language.clone(),
+            expires: metadata.expires.clone(),
+            metadata: metadata.user.clone(),
+            tags: object.tags.to_vec(),
+            storage_class: object.settings.storage_class,
+            website_redirect_location: object.settings.website_redirect_location.clone(),
+            kms_key_id: object.settings.encryption.kms_key_id.clone(),
+            checksum_algorithm: Some(object.checksum.algorithm),
+            owner: Some(object.owner.to_string()),
+            part_bytes: object.parts().and_then(|parts| parts.first()).map(|part| part.size),
+        }
+    }
+
+    /// `Content-Type`.
+    pub fn content_type(&self) -> Option<&str> {
+        self.object.metadata.content_type.as_deref()
+    }
+
+    /// User metadata, names without `x-amz-meta-`.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.object.metadata.user
+    }
+
+    /// Tags, in their order.
+    pub fn tags(&self) -> &[(String, String)] {
+        &self.object.tags
+    }
+
+    /// The storage class.
+    pub fn storage_class(&self) -> StorageClass {
+        self.object.settings.storage_class
+    }
+
+    /// The account that owns it.
+    pub fn owner(&self) -> &str {
+        &self.object.owner
+    }
+
+    /// The canned ACL that it was written with.
+    pub fn acl(&self) -> Option<&str> {
+        self.object.settings.acl.canned.as_deref()
+    }
+
+    /// Grants that it was written with: permission and grantee, as in the `x-amz-grant-*` headers.
+    pub fn grants(&self) -> &[(&'static str, String)] {
+        &self.object.settings.acl.grants
+    }
+
+    /// Server-side encryption: `AES256`, `aws:kms` or `aws:kms:dsse`.
+    pub fn server_side_encryption(&self) -> &str {
+        self.object.settings.encryption.algorithm()
+    }
+
+    /// The KMS key that it was written with.
+    pub fn kms_key_id(&self) -> Option<&str> {
+        self.object.settings.encryption.kms_key_id.as_deref()
+    }
+
+    /// Whether it was written with a bucket key.
+    pub fn bucket_key(&self) -> bool {
+        self.object.settings.encryption.bucket_key
+    }
+
+    /// Object Lock mode and the date that it ends.
+    pub fn retention(&self) -> Option<(&str, OffsetDateTime)> {
+        let Lock { retention, .. } = &self.object.settings.lock;
+        retention.as_ref().map(|(mode, until)| (mode.as_str(), *until))
+    }
+
+    /// Whether it is under a legal hold.
+    pub fn legal_hold(&self) -> bool {
+        self.object.settings.lock.legal_hold
+    }
+
+    /// The sizes of its parts, of a multipart object.
+    pub fn part_sizes(&self) -> Option<Vec<u64>> {
+        self.object.parts().map(|parts| parts.iter().map(|part| part.size).collect())
+    }
+
+    /// The algorithm of its checksum.
+    pub fn checksum_algorithm(&self) -> ChecksumAlgorithm {
+        self.object.checksum.algorithm
+    }
+
+    /// The type of its checksum.
+    pub fn checksum_type(&self) -> ChecksumType {
+        self.object.checksum_type()
+    }
+
+    /// Its checksum as S3 writes it.
+    pub fn checksum(&self) -> String {
+        self.object.checksum_value()
+    }
+}
+
+/// A version or a delete marker.
+#[derive(Clone, Debug)]
+pub struct VersionView {
+    /// The key.
+    pub key: String,
+    /// The version ID.
+    pub version_id: String,
+    /// Whether it is the current one of its key.
+    pub is_latest: bool,
+    /// The object; none of a delete marker.
+    pub object: Option<ObjectView>,
+}
+
+impl VersionView {
+    pub(super) fn new(key: &str, version: &Version, is_latest: bool) -> Self {
+        let object = version.object.as_ref().map(|object| {
+            let found = FoundObject { id: version.id, modified: version.modified, object: Arc::clone(object) };
+            ObjectView::new(key, found)
+        });
+        Self { key: key.to_owned(), version_id: version.id.to_string(), is_latest, object }
+    }
+
+    /// Whether it is a delete marker.
+    pub fn is_delete_marker(&self) -> bool {
+        self.object.is_none()
+    }
+}
+
+/// An open multipart upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadView {
+    /// The key that it will make.
+    pub key: String,
+    /// Its ID.
+    pub upload_id: String,
+    /// The ARN of who created it.
+    pub initiator: String,
+    /// The numbers of its parts.
+    pub part_numbers: Vec<u32>,
+    /// The bytes in its parts.
+    pub bytes: u64,
+}
+
+impl UploadView {
+    pub(super) fn new(key: &str, number: u64, upload: &Upload) -> Self {
+        Self {
+            key: key.to_owned(),
+            upload_id: upload_id(number),
+            initiator: upload.initiator.clone(),
+            part_numbers: upload.parts.keys().copied().collect(),
+            bytes: upload.parts.values().map(|part| part.content.size()).sum(),
+        }
+    }
+}
