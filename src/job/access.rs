@@ -26,7 +26,7 @@ pub struct Role {
 
 /// Whose bucket one side expects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Owner {
     /// The account of the role; nobody's in particular without a role.
     OfRole,

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::identity::{BaseIdentity, Caller, IdentityError};
+use crate::identity::{BaseIdentity, Caller};
+use crate::identity_error::IdentityError;
 use crate::role::RoleOptions;
 use crate::sts;
 

@@ -200,7 +200,10 @@ impl S3Error {
         let mut told = Self::new(operation, ErrorKind::Answered, "");
         told.status = Some(response.status().as_u16());
         told.condition = element(body, "Condition");
-        told.request_id = header("x-amz-request-id").or_else(|| header("x-amzn-requestid"));
+        // STS names it otherwise, or only in the body.
+        told.request_id = header("x-amz-request-id")
+            .or_else(|| header("x-amzn-requestid"))
+            .or_else(|| element(body, "RequestId"));
         told.extended_request_id = header("x-amz-id-2");
         told.bucket_region = header("x-amz-bucket-region");
         told.retry_after = header("retry-after")

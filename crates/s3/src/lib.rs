@@ -5,14 +5,15 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`identity`] | who we are: the default chain or a profile, and where STS is |
+//! | [`identity`], [`identity_error`] | who we are: the default chain or a profile, and where STS is; what to do when there is no answer |
 //! | [`role`] | who we become: the role to assume, MFA |
 //! | [`credentials`] | the slot of credentials with a generation that all clients read, and its renewal |
 //! | [`client`] | one S3 client a region and endpoint, over one shared pool of connections |
 //! | [`resolver`] | DNS for that pool: cached, single flight, shuffled |
-//! | [`object`], [`multipart`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
+//! | [`object`], [`multipart`], [`uploads`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
 //! | [`region`] | which region a bucket is in |
 //! | [`copy_source`] | the encoding of `x-amz-copy-source` |
+//! | [`checksum`] | the algorithms of S3, and a part's checksum |
 //! | [`headers`] | header pairs: what callers add to a request before it is signed |
 //! | [`error`] | what S3, or the way to it, answered instead |
 //! | [`operation`] | every request by name, and how long an attempt may take |
@@ -25,12 +26,14 @@
 //! endpoint, signing, sending and parsing, and nothing else.
 
 pub mod bucket;
+pub mod checksum;
 pub mod client;
 pub mod copy_source;
 pub mod credentials;
 pub mod error;
 pub mod headers;
 pub mod identity;
+pub mod identity_error;
 pub mod limit;
 pub mod multipart;
 pub mod object;
@@ -42,6 +45,7 @@ pub mod resolver;
 pub mod retry;
 pub mod role;
 pub mod throttle;
+pub mod uploads;
 
 mod profile;
 mod sts;
@@ -51,16 +55,18 @@ mod test_server;
 mod wire_tests;
 
 pub use bucket::BucketFacts;
+pub use checksum::{ChecksumAlgorithm, PartChecksum};
 pub use client::{ClientOptions, HttpClient, S3Client, validate_endpoint_url};
 pub use copy_source::CopySource;
 pub use credentials::Credentials;
 pub use error::{ErrorKind, Result, S3Error};
 pub use headers::HeaderPair;
-pub use identity::{BaseIdentity, BaseOptions, Caller, IdentityError};
+pub use identity::{BaseIdentity, BaseOptions, Caller};
+pub use identity_error::IdentityError;
 pub use limit::Limit;
 pub use multipart::{
-    ChecksumAlgorithm, CompleteMultipartUpload, Completed, CopiedPart, CreateMultipartUpload,
-    CreatedUpload, ListedPart, ListedUpload, PartChecksum, UploadPartCopy,
+    CompleteMultipartUpload, Completed, CopiedPart, CreateMultipartUpload, CreatedUpload,
+    UploadPartCopy,
 };
 pub use object::{Copied, CopyObject, Head, HeadObject, Tag};
 pub use operation::{Operation, attempt_timeout};
@@ -69,3 +75,4 @@ pub use requests::{OnDoubt, Requests, Tally, Totals};
 pub use retry::{Class, RetryOptions};
 pub use role::{MfaCode, RoleOptions, is_role_arn};
 pub use throttle::{Concurrency, Lane, Permit, Throttle, ThrottleOptions};
+pub use uploads::{ListedPart, ListedUpload};

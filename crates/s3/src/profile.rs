@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use aws_runtime::env_config::file::EnvConfigFiles;
 
-use crate::identity::IdentityError;
+use crate::identity_error::IdentityError;
 
 /// The settings of a role profile that the SDK reads over: the session would lack MFA, or last an hour.
 const IGNORED: [&str; 2] = ["mfa_serial", "duration_seconds"];

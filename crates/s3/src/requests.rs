@@ -360,7 +360,11 @@ mod tests {
 
     fn requests(credentials: Credentials) -> Requests {
         let throttle = Throttle::new(&ThrottleOptions {
-            concurrency: Concurrency::Fixed(16),
+            concurrency: Concurrency::Auto {
+                start: 16,
+                floor: 2,
+                max: 16,
+            },
             requests_per_second: None,
         });
         let retry = RetryOptions {
@@ -499,8 +503,7 @@ mod tests {
         let request = || {
             answers += 1;
             let answer = if answers <= 20 { slow_down() } else { Ok(7) };
-            // Another request of the job: it waits for its permit when this one is answered, so that it
-            // succeeds before the next attempt.
+            // Another request of the job, which succeeds before this one is answered.
             let throttle = throttle.clone();
             others.spawn(async move {
                 throttle

@@ -147,3 +147,83 @@ fn seconds(duration: Duration) -> i32 {
 fn account_of_arn(arn: &str) -> String {
     arn.split(':').nth(4).unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity_error::IdentityError;
+    use crate::test_server::{Answer, TestServer};
+
+    const ASSUMED: &str = "<AssumeRoleResponse><AssumeRoleResult>\
+        <AssumedRoleUser><Arn>arn:aws:sts::111122223333:assumed-role/copy/s</Arn>\
+        <AssumedRoleId>AROA:s</AssumedRoleId></AssumedRoleUser>\
+        <Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>\
+        <SessionToken>token</SessionToken><Expiration>2030-01-01T00:00:00Z</Expiration>\
+        </Credentials></AssumeRoleResult></AssumeRoleResponse>";
+    const DENIED: &str = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
+        <Message>User: x is not authorized</Message></Error>\
+        <RequestId>R</RequestId></ErrorResponse>";
+
+    fn role() -> RoleOptions {
+        RoleOptions {
+            role_arn: "arn:aws:iam::111122223333:role/copy".into(),
+            external_id: Some("e/1".into()),
+            session_name: "s".into(),
+            duration: Duration::from_hours(2),
+            mfa_serial: None,
+            mfa_code: None,
+        }
+    }
+
+    fn client(server: &TestServer) -> aws_sdk_sts::Client {
+        let endpoint = StsEndpoint {
+            http: HttpClient::new(1),
+            region: "eu-west-1".into(),
+            url: Some(server.url().to_owned()),
+        };
+        endpoint.client(Credentials::new("AKIA", "base", None, None, "test"))
+    }
+
+    #[tokio::test]
+    async fn a_role_is_assumed_after_a_hiccup() {
+        let answers = vec![
+            Answer::Whole(503, &[], ""),
+            Answer::Whole(200, &[], ASSUMED),
+        ];
+        let server = TestServer::start(answers).await;
+        let session = assume_role(&client(&server), &role()).await.unwrap();
+        assert_eq!(session.credentials.access_key_id(), "ASIA");
+        assert!(session.credentials.expiry().is_some());
+        let caller = session.caller.unwrap();
+        assert_eq!(caller.account, "111122223333");
+        assert_eq!(caller.user_id, "AROA:s");
+        let request = &server.requests()[1];
+        for part in [
+            "RoleArn=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fcopy",
+            "ExternalId=e%2F1",
+            "RoleSessionName=s",
+            "DurationSeconds=7200",
+        ] {
+            assert!(request.contains(part), "{part}: {request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_what_it_may_be() {
+        let server = TestServer::start(vec![Answer::Whole(403, &[], DENIED)]).await;
+        let Err(error) = assume_role(&client(&server), &role()).await else {
+            panic!("assumed");
+        };
+        assert_eq!(error.request_id.as_deref(), Some("R"));
+        let error = IdentityError::from_sts(error, |error| IdentityError::RoleRefused {
+            role_arn: role().role_arn,
+            duration: role().duration,
+            error,
+        });
+        let expected = "role arn:aws:iam::111122223333:role/copy cannot be assumed";
+        assert_eq!(error.to_string(), expected);
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("--external-id") && hint.contains("trust policy"));
+        assert!(!error.is_transient());
+    }
+}

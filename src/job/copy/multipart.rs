@@ -21,7 +21,7 @@ use super::whole::source_changed;
 use super::{Copier, Overwrite, SourceChanged, Stop, Turn};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::{PartPlan, PartSize, Task};
-use crate::job::report::Event;
+use crate::job::report::{Event, time_text};
 use crate::job::report::journal::OpenUpload;
 use crate::job::report::passes::hex;
 
@@ -581,7 +581,7 @@ fn multipart_success(copying: &Copying<'_>, completed: Completed) -> Ended {
         source_e_tag: Some(source.e_tag.clone()),
         source_version_id: pinned_version(task, source).map(str::to_owned),
         source_size: Some(source.bytes),
-        source_last_modified: source.header("last-modified").map(str::to_owned),
+        source_last_modified: source.last_modified.map(time_text),
         source_changed: listed.is_some_and(|listed| listed != source.e_tag),
         in_doubt: false,
         notes: Vec::new(),

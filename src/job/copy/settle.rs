@@ -10,6 +10,7 @@ use super::whole::source_changed;
 use super::{Copier, Stop};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::Task;
+use crate::job::report::time_text;
 
 /// What a look at the destination said of a write in doubt.
 #[derive(Debug)]
@@ -194,7 +195,7 @@ pub(super) fn found(task: &Task, source: &Head, there: &Head, parts: Option<u32>
         source_e_tag: Some(source.e_tag.clone()),
         source_version_id: source.version_id.clone().or_else(|| task.row.version_id.clone()),
         source_size: Some(source.bytes),
-        source_last_modified: source.header("last-modified").map(str::to_owned),
+        source_last_modified: source.last_modified.map(time_text),
         source_changed: false,
         in_doubt: true,
         notes: Vec::new(),

@@ -201,12 +201,17 @@ impl Report {
     }
 }
 
-/// The present, RFC 3339 in UTC with milliseconds.
+/// The present, as reports write times.
 pub fn now() -> String {
+    time_text(time::OffsetDateTime::now_utc())
+}
+
+/// A time as reports write it: RFC 3339 in UTC with milliseconds, as in S3 Inventory.
+pub fn time_text(at: time::OffsetDateTime) -> String {
     let format = time::macros::format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
     );
-    time::OffsetDateTime::now_utc().format(format).unwrap_or_default()
+    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 
 /// Reads the checkpoint of a job's folder.

@@ -1,0 +1,1106 @@
+"""Checks the sandbox with boto3 and the AWS CLI, which know nothing of it.
+
+Usage: check.py SANDBOX AWS [NAME…]: the binaries, then the checks to run; all by default.
+"""
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+
+SANDBOX, AWS = sys.argv[1:3]
+SOURCE, DESTINATION, STRANGER = "111111111111", "222222222222", "333333333333"
+MIB = 1024 * 1024
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+class Server:
+    """A sandbox process."""
+
+    def __init__(self, *flags, faults=None):
+        flags = [SANDBOX, "--listen", "127.0.0.1:0", *flags]
+        self.folder = tempfile.TemporaryDirectory()
+        if faults is not None:
+            flags += ["--faults", self.file("faults.json", json.dumps(faults))]
+        self.log_path = os.path.join(self.folder.name, "log.jsonl")
+        self.process = subprocess.Popen([*flags, "--log", self.log_path], stdout=subprocess.PIPE)
+        self.about = json.loads(self.process.stdout.readline())
+        self.endpoint = self.about["endpoint"]
+        self.users = {user["name"]: user for account in self.about["accounts"] for user in account["users"]}
+
+    def file(self, name, text):
+        path = os.path.join(self.folder.name, name)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def log(self):
+        with open(self.log_path) as file:
+            return [json.loads(line) for line in file]
+
+    def client(self, user="source-admin", service="s3", region="us-east-1", **config):
+        keys = self.users[user] if isinstance(user, str) else user
+        credentials = {
+            "aws_access_key_id": keys.get("access_key_id") or keys.get("AccessKeyId"),
+            "aws_secret_access_key": keys.get("secret_access_key") or keys.get("SecretAccessKey"),
+            "aws_session_token": keys.get("SessionToken"),
+        }
+        config = {"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, **config}
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name=region, config=Config(**config), **credentials
+        )
+
+    def assume(self, user="operator", **arguments):
+        arguments = {
+            "RoleArn": self.about["role_arn"],
+            "RoleSessionName": "check",
+            "ExternalId": self.about["external_id"],
+            **arguments,
+        }
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        return self.client(user, "sts").assume_role(**arguments)["Credentials"]
+
+    def role(self):
+        return self.client(self.assume())
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(10)
+        self.folder.cleanup()
+        return code
+
+
+@contextlib.contextmanager
+def refused(code, status=None):
+    """Expects an error of S3 or STS; yields a dict that gets its response."""
+    caught = {}
+    try:
+        yield caught
+    except botocore.exceptions.ClientError as error:
+        actual = error.response["Error"]["Code"]
+        caught.update(error.response)
+        assert actual == code, f"{actual}, not {code}: {error}"
+        actual = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        assert status in (None, actual), f"{actual}, not {status}"
+        return
+    raise AssertionError(f"not refused with {code}")
+
+
+def equal(actual, expected):
+    assert actual == expected, f"{actual!r}, not {expected!r}"
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+def header(client, operation, **headers):
+    """Makes a client add headers to an operation, signed."""
+
+    def add(request, **_):
+        for name, value in headers.items():
+            request.headers[name.replace("_", "-")] = value
+
+    client.meta.events.register(f"before-sign.s3.{operation}", add)
+    return client
+
+
+def allow_role(server, bucket, *actions):
+    """Lets the copy role read the source bucket, as the source's account would."""
+    statements = [
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": server.about["role_arn"]},
+            "Action": list(actions or ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"]),
+            "Resource": f"arn:aws:s3:::{bucket}/*",
+        },
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": server.about["role_arn"]},
+            "Action": "s3:ListBucket",
+            "Resource": f"arn:aws:s3:::{bucket}",
+        },
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    server.client().put_bucket_policy(Bucket=bucket, Policy=policy)
+
+
+def buckets(server, name):
+    """A source bucket and a destination bucket of the two accounts."""
+    source, destination = f"{name}-source", f"{name}-destination"
+    server.client().create_bucket(Bucket=source)
+    server.client("destination-admin").create_bucket(Bucket=destination)
+    return source, destination
+
+
+@check
+def credentials(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="credentials")
+    equal([bucket["Name"] for bucket in s3.list_buckets()["Buckets"] if bucket["Name"] == "credentials"], ["credentials"])
+    wrong = {**server.users["source-admin"], "secret_access_key": "wrong"}
+    with refused("SignatureDoesNotMatch", 403):
+        server.client(wrong).list_objects_v2(Bucket="credentials")
+    unknown = {**server.users["source-admin"], "access_key_id": "AKIANOBODY0000000000"}
+    with refused("InvalidAccessKeyId", 403):
+        server.client(unknown).list_objects_v2(Bucket="credentials")
+    with refused("InvalidClientTokenId", 403):
+        server.client(unknown, "sts").get_caller_identity()
+    with refused("AccessDenied", 403):
+        server.client("stranger").list_objects_v2(Bucket="credentials")
+    session = server.assume()
+    with refused("InvalidToken", 400):
+        server.client({**session, "SessionToken": "wrong"}).list_objects_v2(Bucket="credentials")
+    with refused("InvalidAccessKeyId", 403):
+        server.client({**session, "SessionToken": None}).list_objects_v2(Bucket="credentials")
+    anonymous = http.client.HTTPConnection(server.endpoint.removeprefix("http://"))
+    anonymous.request("GET", "/credentials/k")
+    answer = anonymous.getresponse()
+    equal(answer.status, 403)
+    assert b"<Code>AccessDenied</Code>" in answer.read()
+    for name in ("x-amz-request-id", "x-amz-id-2", "date"):
+        assert answer.headers[name], name
+
+
+@check
+def sts(server):
+    operator = server.client("operator", "sts")
+    equal(operator.get_caller_identity()["Arn"], f"arn:aws:iam::{DESTINATION}:user/operator")
+    identity = server.client(server.assume(), "sts").get_caller_identity()
+    equal(identity["Arn"], f"arn:aws:sts::{DESTINATION}:assumed-role/s3haul-copy/check")
+    equal(identity["Account"], DESTINATION)
+    for wrong in ({"ExternalId": "wrong"}, {"ExternalId": None}, {"RoleArn": server.about["role_arn"] + "x"}):
+        with refused("AccessDenied", 403):
+            server.assume(**wrong)
+    with refused("AccessDenied", 403):
+        server.assume("source-admin")
+    with refused("ValidationError", 400):
+        server.assume(DurationSeconds=899)
+    with refused("ValidationError", 400):
+        server.assume(DurationSeconds=3601)
+    session = operator.get_session_token()["Credentials"]
+    equal(server.client(session, "sts").get_caller_identity()["Arn"], f"arn:aws:iam::{DESTINATION}:user/operator")
+    with refused("AccessDenied", 403):
+        server.client(session, "sts").get_session_token()
+    with refused("AccessDenied", 403):
+        operator.get_session_token(SerialNumber="arn:aws:iam::222222222222:mfa/operator", TokenCode="000000")
+    operator.get_session_token(SerialNumber="arn:aws:iam::222222222222:mfa/operator", TokenCode="123456")
+    # A session policy takes away.
+    source, destination = buckets(server, "session-policy")
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}]}
+    narrow = server.client(server.assume(Policy=json.dumps(policy)))
+    equal(narrow.list_objects_v2(Bucket=destination)["KeyCount"], 0)
+    with refused("AccessDenied", 403):
+        narrow.put_object(Bucket=destination, Key="k", Body=b"")
+
+
+@check
+def session_expiry(server):
+    short = Server("--min-session-seconds", "1")
+    try:
+        short.client("destination-admin").create_bucket(Bucket="expiry")
+        session = short.assume(DurationSeconds=1)
+        s3 = short.client(session)
+        equal(s3.list_objects_v2(Bucket="expiry")["KeyCount"], 0)
+        time.sleep(1.1)
+        with refused("ExpiredToken", 400):
+            s3.list_objects_v2(Bucket="expiry")
+        with refused("ExpiredToken", 403):
+            short.client(session, "sts").get_caller_identity()
+    finally:
+        equal(short.stop(), 0)
+
+
+@check
+def objects(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="objects")
+    properties = {
+        "ContentType": "text/x-check",
+        "CacheControl": "no-cache",
+        "ContentDisposition": "attachment",
+        "ContentLanguage": "de",
+        "ContentEncoding": "gzip",
+        "Metadata": {"a": "1", "umlaut": "plain"},
+        "StorageClass": "STANDARD_IA",
+        "WebsiteRedirectLocation": "/elsewhere",
+    }
+    put = s3.put_object(Bucket="objects", Key="k", Body=b"hello", Tagging="a=1&b=x+y", **properties)
+    equal(put["ETag"], f'"{md5(b"hello")}"')
+    for answer in (s3.get_object(Bucket="objects", Key="k"), s3.head_object(Bucket="objects", Key="k")):
+        equal({name: answer[name] for name in properties}, properties)
+        equal(answer["ContentLength"], 5)
+    # The tag count needs the permission, which the owner has.
+    equal(s3.get_object(Bucket="objects", Key="k")["TagCount"], 2)
+    tags = s3.get_object_tagging(Bucket="objects", Key="k")["TagSet"]
+    equal(tags, [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "x y"}])
+    for text, expected in (("bytes=1-2", b"el"), ("bytes=3-", b"lo"), ("bytes=-2", b"lo"), ("bytes=0-99", b"hello")):
+        answer = s3.get_object(Bucket="objects", Key="k", Range=text)
+        equal(answer["Body"].read(), expected)
+        equal(answer["ResponseMetadata"]["HTTPStatusCode"], 206)
+    with refused("InvalidRange", 416):
+        s3.get_object(Bucket="objects", Key="k", Range="bytes=5-")
+    with refused("NoSuchKey", 404):
+        s3.get_object(Bucket="objects", Key="none")
+    with refused("404", 404):
+        s3.head_object(Bucket="objects", Key="none")
+    with refused("NoSuchBucket", 404):
+        s3.get_object(Bucket="no-such-bucket", Key="k")
+    with refused("KeyTooLongError", 400):
+        s3.put_object(Bucket="objects", Key="k" * 1025, Body=b"")
+    with refused("MetadataTooLarge", 400):
+        s3.put_object(Bucket="objects", Key="m", Body=b"", Metadata={"a": "x" * 2048})
+    with refused("BadDigest", 400):
+        s3.put_object(Bucket="objects", Key="d", Body=b"x", ContentMD5=base64.b64encode(bytes(16)).decode())
+    with refused("304", 304):
+        s3.get_object(Bucket="objects", Key="k", IfNoneMatch=put["ETag"])
+    with refused("PreconditionFailed", 412):
+        s3.get_object(Bucket="objects", Key="k", IfMatch='"other"')
+    s3.delete_object(Bucket="objects", Key="k")
+    with refused("NoSuchKey", 404):
+        s3.get_object(Bucket="objects", Key="k")
+    for algorithm in ("CRC32", "SHA1", "SHA256"):
+        put = s3.put_object(Bucket="objects", Key=algorithm, Body=b"hello", ChecksumAlgorithm=algorithm)
+        head = s3.head_object(Bucket="objects", Key=algorithm, ChecksumMode="ENABLED")
+        equal(head[f"Checksum{algorithm}"], put[f"Checksum{algorithm}"])
+        equal(head["ChecksumType"], "FULL_OBJECT")
+        equal(s3.get_object(Bucket="objects", Key=algorithm)["Body"].read(), b"hello")
+    attributes = s3.get_object_attributes(
+        Bucket="objects", Key="SHA1", ObjectAttributes=["ETag", "Checksum", "ObjectSize", "StorageClass"]
+    )
+    equal(attributes["ETag"], md5(b"hello"))
+    equal(attributes["Checksum"]["ChecksumSHA1"], base64.b64encode(hashlib.sha1(b"hello").digest()).decode())
+    equal((attributes["ObjectSize"], attributes["StorageClass"]), (5, "STANDARD"))
+
+
+ODD_KEYS = [
+    "a+b", "a%b", "a%20b", "100%", "a b", " leading", "trailing ", "naïve/ключ/鍵", "😀", "a?b=c", "a#b", "/leading",
+    "a//b", "//", "a/", "a\rb", "a\nb", "a\tb", "a\"b", "a'b", "a,b", "a&b<c>", "a\\b", "..", "a/../b", "./a", "~", "*",
+    "a=b;c", "k" * 1024, "é" * 512, "\x01\x1f\x7f",
+]
+
+
+@check
+def odd_keys(server):
+    source, destination = buckets(server, "odd")
+    allow_role(server, source)
+    s3, role = server.client(), server.role()
+    for number, key in enumerate(ODD_KEYS):
+        body = f"{number}".encode()
+        s3.put_object(Bucket=source, Key=key, Body=body)
+        equal(s3.get_object(Bucket=source, Key=key)["Body"].read(), body)
+        role.copy_object(Bucket=destination, Key=key, CopySource={"Bucket": source, "Key": key})
+        equal(role.get_object(Bucket=destination, Key=key)["Body"].read(), body)
+    listed = [entry["Key"] for entry in role.list_objects_v2(Bucket=destination)["Contents"]]
+    equal(listed, sorted(ODD_KEYS, key=str.encode))
+    # Without encoding-type the keys must survive XML; what XML 1.0 cannot carry stays out.
+    plain = server.client()
+    plain.meta.events.unregister("before-parameter-build.s3.ListObjectsV2", botocore_url_encoding(plain))
+    for key in ("a\rb", "a&b<c>", " leading", "😀"):
+        listed = plain.list_objects_v2(Bucket=source, Prefix=key)["Contents"]
+        equal([entry["Key"] for entry in listed], [key])
+    # Page by page gives the same.
+    pages = role.get_paginator("list_objects_v2").paginate(Bucket=destination, PaginationConfig={"PageSize": 3})
+    equal([entry["Key"] for page in pages for entry in page["Contents"]], sorted(ODD_KEYS, key=str.encode))
+    xml_keys = [key for key in ODD_KEYS if "\x01" not in key]
+    deleted = s3.delete_objects(Bucket=source, Delete={"Objects": [{"Key": key} for key in xml_keys]})
+    equal(sorted(entry["Key"] for entry in deleted["Deleted"]), sorted(xml_keys))
+    equal([entry["Key"] for entry in s3.list_objects_v2(Bucket=source)["Contents"]], ["\x01\x1f\x7f"])
+
+
+def botocore_url_encoding(_client):
+    from botocore.handlers import set_list_objects_encoding_type_url
+
+    return set_list_objects_encoding_type_url
+
+
+@check
+def listing(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="listing")
+    keys = ["a/1", "a/2", "b", "c/1/x", "c/2", "d"]
+    for key in keys:
+        s3.put_object(Bucket="listing", Key=key, Body=b"x")
+
+    def listed(**arguments):
+        found = []
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket="listing", **arguments):
+            found += [entry["Key"] for entry in page.get("Contents", [])]
+            found += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+        return sorted(found)
+
+    for size in (1, 2, 3, 1000):
+        paging = {"PaginationConfig": {"PageSize": size}}
+        equal(listed(**paging), keys)
+        equal(listed(Delimiter="/", **paging), ["a/", "b", "c/", "d"])
+        equal(listed(Prefix="c/", Delimiter="/", **paging), ["c/1/", "c/2"])
+        equal(listed(StartAfter="b", **paging), ["c/1/x", "c/2", "d"])
+        equal(listed(Prefix="z", **paging), [])
+    with refused("InvalidArgument", 400):
+        s3.list_objects_v2(Bucket="listing", ContinuationToken="nonsense")
+
+
+@check
+def copies(server):
+    source, destination = buckets(server, "copies")
+    s3, role = server.client(), server.role()
+    put = s3.put_object(
+        Bucket=source, Key="k", Body=b"hello", ContentType="text/x-check", Metadata={"a": "1"}, Tagging="t=1",
+        StorageClass="STANDARD_IA", ChecksumAlgorithm="SHA256",
+    )
+    from_k = {"Bucket": source, "Key": "k"}
+    with refused("AccessDenied", 403):
+        role.copy_object(Bucket=destination, Key="k", CopySource=from_k)
+    allow_role(server, source, "s3:GetObject")
+    with refused("AccessDenied", 403):  # The tags want a permission of their own.
+        role.copy_object(Bucket=destination, Key="k", CopySource=from_k)
+    role.copy_object(Bucket=destination, Key="untagged", CopySource=from_k, TaggingDirective="REPLACE")
+    equal(role.get_object_tagging(Bucket=destination, Key="untagged")["TagSet"], [])
+    allow_role(server, source)
+    copied = role.copy_object(Bucket=destination, Key="k", CopySource=from_k, ACL="bucket-owner-full-control")
+    equal(copied["CopyObjectResult"]["ETag"], put["ETag"])
+    equal(copied["CopyObjectResult"]["ChecksumSHA256"], put["ChecksumSHA256"])
+    head = role.head_object(Bucket=destination, Key="k")
+    equal((head["ContentType"], head["Metadata"], head.get("StorageClass")), ("text/x-check", {"a": "1"}, None))
+    equal(role.get_object_tagging(Bucket=destination, Key="k")["TagSet"], [{"Key": "t", "Value": "1"}])
+    role.copy_object(
+        Bucket=destination, Key="r", CopySource=from_k, MetadataDirective="REPLACE", Metadata={"b": "2"},
+        TaggingDirective="REPLACE", Tagging="u=2", StorageClass="ONEZONE_IA",
+    )
+    head = role.head_object(Bucket=destination, Key="r")
+    equal((head["ContentType"], head["Metadata"], head["StorageClass"]), ("binary/octet-stream", {"b": "2"}, "ONEZONE_IA"))
+    equal(role.get_object_tagging(Bucket=destination, Key="r")["TagSet"], [{"Key": "u", "Value": "2"}])
+
+    modified = s3.head_object(Bucket=source, Key="k")["LastModified"]
+    after, before = modified.replace(year=modified.year + 1), modified.replace(year=modified.year - 1)
+    for conditions, condition in (
+        ({"CopySourceIfMatch": put["ETag"]}, None),
+        ({"CopySourceIfMatch": '"other"'}, "x-amz-copy-source-If-Match"),
+        ({"CopySourceIfNoneMatch": put["ETag"]}, "x-amz-copy-source-If-None-Match"),
+        ({"CopySourceIfModifiedSince": after}, "x-amz-copy-source-If-Modified-Since"),
+        ({"CopySourceIfUnmodifiedSince": before}, "x-amz-copy-source-If-Unmodified-Since"),
+        ({"CopySourceIfMatch": put["ETag"], "CopySourceIfUnmodifiedSince": before}, None),
+        ({"CopySourceIfNoneMatch": put["ETag"], "CopySourceIfModifiedSince": before}, "x-amz-copy-source-If-None-Match"),
+    ):
+        with refused("PreconditionFailed", 412) if condition else contextlib.nullcontext() as caught:
+            role.copy_object(Bucket=destination, Key="c", CopySource=from_k, **conditions)
+        if condition:
+            equal(caught["Error"]["Condition"], condition)
+
+    once = header(server.role(), "CopyObject", If_None_Match="*")
+    with refused("PreconditionFailed", 412) as caught:
+        once.copy_object(Bucket=destination, Key="k", CopySource=from_k)
+    equal(caught["Error"]["Condition"], "If-None-Match")
+    once.copy_object(Bucket=destination, Key="once", CopySource=from_k)
+    same = header(server.role(), "CopyObject", If_Match=put["ETag"])
+    same.copy_object(Bucket=destination, Key="k", CopySource=from_k)
+    with refused("NoSuchKey", 404):
+        same.copy_object(Bucket=destination, Key="absent", CopySource=from_k)
+
+    with refused("NoSuchKey", 404):
+        role.copy_object(Bucket=destination, Key="k", CopySource={"Bucket": source, "Key": "none"})
+    with refused("InvalidRequest", 400):
+        s3.copy_object(Bucket=source, Key="k", CopySource=from_k)
+    s3.copy_object(Bucket=source, Key="k", CopySource=from_k, StorageClass="STANDARD")
+    with refused("NotImplemented", 501) as caught:
+        header(server.role(), "CopyObject", x_amz_new_thing="1").copy_object(
+            Bucket=destination, Key="k", CopySource=from_k
+        )
+    assert "x-amz-new-thing" in caught["Error"]["Message"], caught
+    with refused("NotImplemented", 501):
+        s3.get_bucket_replication(Bucket=source)
+    with refused("AccessDenied", 403):
+        role.copy_object(Bucket=destination, Key="k", CopySource=from_k, ExpectedBucketOwner=SOURCE)
+    with refused("AccessDenied", 403):
+        role.copy_object(Bucket=destination, Key="k", CopySource=from_k, ExpectedSourceBucketOwner=DESTINATION)
+    role.copy_object(
+        Bucket=destination, Key="k", CopySource=from_k, ExpectedBucketOwner=DESTINATION, ExpectedSourceBucketOwner=SOURCE
+    )
+    # A missing object is 403 to who may not list.
+    only_get = {
+        "Effect": "Allow", "Principal": {"AWS": server.about["role_arn"]}, "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{source}/*",
+    }
+    s3.put_bucket_policy(Bucket=source, Policy=json.dumps({"Version": "2012-10-17", "Statement": [only_get]}))
+    with refused("AccessDenied", 403):
+        role.copy_object(Bucket=destination, Key="k", CopySource={"Bucket": source, "Key": "none"})
+
+
+@check
+def large_copies(server):
+    fill = {
+        "buckets": [
+            {"name": "large", "account": DESTINATION, "objects": [
+                {"key": "5GiB", "size": 5 * 1024 * MIB, "seed": 1},
+                {"key": "5GiB+1", "size": 5 * 1024 * MIB + 1, "seed": 2},
+                {"key": "50TB", "size": 50_000_000_000_000, "seed": 3},
+                {"key": "16MiB", "size": 16 * MIB, "seed": 4},
+                {"key": "many/{}", "size": 10, "count": 20},
+            ]},
+        ],
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(fill, file)
+        file.flush()
+        large = Server("--fill", file.name)
+    try:
+        s3 = large.client("destination-admin")
+        equal(s3.list_objects_v2(Bucket="large", Prefix="many/")["KeyCount"], 20)
+        copied = s3.copy_object(Bucket="large", Key="c", CopySource="large/5GiB")
+        equal(copied["CopyObjectResult"]["ETag"], s3.head_object(Bucket="large", Key="5GiB")["ETag"])
+        with refused("InvalidRequest", 400) as caught:
+            s3.copy_object(Bucket="large", Key="c", CopySource={"Bucket": "large", "Key": "5GiB+1"})
+        message = "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"
+        equal(caught["Error"]["Message"], message)
+        # 50 TB in 10,000 parts would take a while here; ten of them show the rule.
+        upload = s3.create_multipart_upload(Bucket="large", Key="m")["UploadId"]
+        size, parts = 5 * 1024 * MIB, []
+        for number in range(1, 4):
+            part = s3.upload_part_copy(
+                Bucket="large", Key="m", UploadId=upload, PartNumber=number, CopySource={"Bucket": "large", "Key": "50TB"},
+                CopySourceRange=f"bytes={(number - 1) * size}-{number * size - 1}",
+            )
+            parts.append({"PartNumber": number, "ETag": part["CopyPartResult"]["ETag"]})
+        s3.complete_multipart_upload(Bucket="large", Key="m", UploadId=upload, MultipartUpload={"Parts": parts})
+        equal(s3.head_object(Bucket="large", Key="m")["ContentLength"], 3 * size)
+        first = s3.get_object(Bucket="large", Key="m", Range=f"bytes={size}-{size + 99}")["Body"].read()
+        equal(first, s3.get_object(Bucket="large", Key="50TB", Range=f"bytes={size}-{size + 99}")["Body"].read())
+        body = s3.get_object(Bucket="large", Key="16MiB")["Body"].read()
+        equal(s3.head_object(Bucket="large", Key="16MiB")["ETag"], f'"{md5(body)}"')
+    finally:
+        equal(large.stop(), 0)
+
+
+@check
+def multipart(server):
+    source, destination = buckets(server, "multipart")
+    allow_role(server, source)
+    s3, role = server.client(), server.role()
+    data = os.urandom(12 * MIB)
+    put = s3.put_object(Bucket=source, Key="k", Body=data)
+    pieces = [data[: 5 * MIB], data[5 * MIB : 10 * MIB], data[10 * MIB :]]
+    expected = f'"{md5(b"".join(hashlib.md5(piece).digest() for piece in pieces))}-3"'
+
+    def create(key="m", **arguments):
+        return role.create_multipart_upload(Bucket=destination, Key=key, **arguments)["UploadId"]
+
+    def copy_parts(upload, key="m", sizes=(5, 5, 2), **arguments):
+        parts, start = [], 0
+        for number, mebibytes in enumerate(sizes, 1):
+            end = start + mebibytes * MIB
+            part = role.upload_part_copy(
+                Bucket=destination, Key=key, UploadId=upload, PartNumber=number, CopySource={"Bucket": source, "Key": "k"},
+                CopySourceRange=f"bytes={start}-{end - 1}", CopySourceIfMatch=put["ETag"], **arguments,
+            )["CopyPartResult"]
+            parts.append({"PartNumber": number, **{name: part[name] for name in part if name != "LastModified"}})
+            start = end
+        return parts
+
+    def complete(upload, parts, key="m", client=None, **arguments):
+        return (client or role).complete_multipart_upload(
+            Bucket=destination, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}, **arguments
+        )
+
+    upload = create(ContentType="text/x-check", Metadata={"a": "1"}, Tagging="t=1")
+    parts = copy_parts(upload)
+    listed = role.list_parts(Bucket=destination, Key="m", UploadId=upload)["Parts"]
+    equal([(part["PartNumber"], part["Size"]) for part in listed], [(1, 5 * MIB), (2, 5 * MIB), (3, 2 * MIB)])
+    pages = role.get_paginator("list_parts").paginate(
+        Bucket=destination, Key="m", UploadId=upload, PaginationConfig={"PageSize": 1}
+    )
+    equal([part["PartNumber"] for page in pages for part in page.get("Parts", [])], [1, 2, 3])
+    uploads = role.list_multipart_uploads(Bucket=destination)["Uploads"]
+    equal([(entry["Key"], entry["UploadId"]) for entry in uploads], [("m", upload)])
+    done = complete(upload, parts)
+    equal(done["ETag"], expected)
+    head = role.head_object(Bucket=destination, Key="m")
+    equal((head["ETag"], head["ContentType"], head["Metadata"]), (expected, "text/x-check", {"a": "1"}))
+    equal(role.get_object(Bucket=destination, Key="m")["Body"].read(), data)
+    part = role.head_object(Bucket=destination, Key="m", PartNumber=2)
+    equal((part["PartsCount"], part["ContentLength"]), (3, 5 * MIB))
+    equal(role.get_object(Bucket=destination, Key="m", PartNumber=3)["Body"].read(), pieces[2])
+    with refused("NoSuchUpload", 404):
+        complete(upload, parts)
+    # A multipart object copied whole is a single-part one.
+    role.copy_object(Bucket=destination, Key="whole", CopySource={"Bucket": destination, "Key": "m"})
+    equal(role.head_object(Bucket=destination, Key="whole")["ETag"], put["ETag"])
+
+    upload = create()
+    parts = copy_parts(upload)
+    with refused("InvalidPartOrder", 400):
+        complete(upload, parts[::-1])
+    with refused("InvalidPart", 400):
+        complete(upload, [{**parts[0], "ETag": '"other"'}])
+    with refused("InvalidPart", 400):
+        complete(upload, [*parts, {"PartNumber": 4, "ETag": parts[0]["ETag"]}])
+    with refused("InvalidRequest", 400):
+        complete(upload, parts, MpuObjectSize=12 * MIB + 1)
+    with refused("PreconditionFailed", 412) as caught:
+        complete(upload, parts, IfNoneMatch="*")
+    equal(caught["Error"]["Condition"], "If-None-Match")
+    complete(upload, parts, IfMatch=expected, MpuObjectSize=12 * MIB)
+    upload = create()
+    with refused("EntityTooSmall", 400):
+        complete(upload, copy_parts(upload, sizes=(1, 5)))
+    role.abort_multipart_upload(Bucket=destination, Key="m", UploadId=upload)
+    with refused("NoSuchUpload", 404):
+        role.list_parts(Bucket=destination, Key="m", UploadId=upload)
+    with refused("NoSuchUpload", 404):
+        role.abort_multipart_upload(Bucket=destination, Key="m", UploadId=upload)
+    upload = create()
+    with refused("PreconditionFailed", 412):
+        put_again = s3.put_object(Bucket=source, Key="k", Body=data[::-1])
+        copy_parts(upload)
+    s3.put_object(Bucket=source, Key="k", Body=data)
+    for wrong in ("bytes=0-", f"bytes=0-{12 * MIB}", "bytes=9-1", "0-9"):
+        with refused("InvalidArgument", 400):
+            role.upload_part_copy(
+                Bucket=destination, Key="m", UploadId=upload, PartNumber=1, CopySource={"Bucket": source, "Key": "k"},
+                CopySourceRange=wrong,
+            )
+
+    # Checksums: full-object ones do not depend on the parts, composite ones do.
+    full = create("full", ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
+    done = complete(full, copy_parts(full, "full"), "full")
+    whole = s3.put_object(Bucket=source, Key="crc", Body=data, ChecksumAlgorithm="CRC32")
+    equal((done["ChecksumCRC32"], done["ChecksumType"]), (whole["ChecksumCRC32"], "FULL_OBJECT"))
+    composite = create("composite", ChecksumAlgorithm="SHA256")
+    parts = copy_parts(composite, "composite")
+    digests = b"".join(hashlib.sha256(piece).digest() for piece in pieces)
+    with refused("InvalidRequest", 400):
+        complete(composite, [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts], "composite")
+    done = complete(composite, parts, "composite")
+    equal(done["ChecksumSHA256"], base64.b64encode(hashlib.sha256(digests).digest()).decode() + "-3")
+    attributes = role.get_object_attributes(Bucket=destination, Key="composite", ObjectAttributes=["ObjectParts"])
+    equal(attributes["ObjectParts"]["TotalPartsCount"], 3)
+    equal(len(attributes["ObjectParts"]["Parts"]), 3)
+    with refused("InvalidRequest", 400):
+        create(ChecksumAlgorithm="SHA256", ChecksumType="FULL_OBJECT")
+
+    # boto3's own transfer, up and across.
+    server.client("destination-admin").upload_fileobj(__import__("io").BytesIO(data), destination, "managed")
+    equal(role.get_object(Bucket=destination, Key="managed")["Body"].read(), data)
+    role.copy({"Bucket": source, "Key": "k"}, destination, "managed-copy", Config=boto3.s3.transfer.TransferConfig(
+        multipart_threshold=6 * MIB, multipart_chunksize=6 * MIB))
+    assert role.head_object(Bucket=destination, Key="managed-copy")["ETag"].endswith('-2"')
+    keys = [role.create_multipart_upload(Bucket=destination, Key=key)["UploadId"] for key in ("u/b", "u/a", "u/a")]
+    pages = role.get_paginator("list_multipart_uploads").paginate(
+        Bucket=destination, Prefix="u/", PaginationConfig={"PageSize": 1}
+    )
+    found = [(entry["Key"], entry["UploadId"]) for page in pages for entry in page.get("Uploads", [])]
+    equal(found, [("u/a", keys[1]), ("u/a", keys[2]), ("u/b", keys[0])])
+
+
+@check
+def conditional_writes(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="conditional")
+    put = s3.put_object(Bucket="conditional", Key="k", Body=b"1", IfNoneMatch="*")
+    with refused("PreconditionFailed", 412) as caught:
+        s3.put_object(Bucket="conditional", Key="k", Body=b"2", IfNoneMatch="*")
+    equal(caught["Error"]["Condition"], "If-None-Match")
+    s3.put_object(Bucket="conditional", Key="k", Body=b"3", IfMatch=put["ETag"])
+    with refused("PreconditionFailed", 412):
+        s3.put_object(Bucket="conditional", Key="k", Body=b"4", IfMatch=put["ETag"])
+    with refused("NoSuchKey", 404):
+        s3.put_object(Bucket="conditional", Key="absent", Body=b"5", IfMatch=put["ETag"])
+    # One of many wins.
+    won = []
+
+    def race(number):
+        with contextlib.suppress(botocore.exceptions.ClientError):
+            server.client().put_object(Bucket="conditional", Key="race", Body=str(number).encode(), IfNoneMatch="*")
+            won.append(number)
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    equal(len(won), 1)
+    equal(s3.get_object(Bucket="conditional", Key="race")["Body"].read(), str(won[0]).encode())
+
+
+@check
+def tagging(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="tagging")
+    s3.put_object(Bucket="tagging", Key="k", Body=b"")
+    tags = [{"Key": f"k{n}", "Value": "ä b+c&=/"} for n in range(10)]
+    s3.put_object_tagging(Bucket="tagging", Key="k", Tagging={"TagSet": tags})
+    equal(s3.get_object_tagging(Bucket="tagging", Key="k")["TagSet"], tags)
+    with refused("BadRequest", 400):
+        s3.put_object_tagging(Bucket="tagging", Key="k", Tagging={"TagSet": [*tags, {"Key": "x", "Value": ""}]})
+    with refused("InvalidTag", 400):
+        s3.put_object(Bucket="tagging", Key="k", Body=b"", Tagging=f"{'k' * 129}=1")
+    s3.delete_object_tagging(Bucket="tagging", Key="k")
+    equal(s3.get_object_tagging(Bucket="tagging", Key="k")["TagSet"], [])
+    with refused("NoSuchKey", 404):
+        s3.get_object_tagging(Bucket="tagging", Key="none")
+
+
+@check
+def versions(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="versions")
+    s3.put_object(Bucket="versions", Key="k", Body=b"null")
+    equal(s3.get_bucket_versioning(Bucket="versions").get("Status"), None)
+    s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    ids = [s3.put_object(Bucket="versions", Key="k", Body=body)["VersionId"] for body in (b"one", b"two")]
+    marker = s3.delete_object(Bucket="versions", Key="k")
+    assert marker["DeleteMarker"] and marker["VersionId"], marker
+    with refused("NoSuchKey", 404) as caught:
+        s3.get_object(Bucket="versions", Key="k")
+    equal(caught["ResponseMetadata"]["HTTPHeaders"]["x-amz-delete-marker"], "true")
+    with refused("MethodNotAllowed", 405):
+        s3.get_object(Bucket="versions", Key="k", VersionId=marker["VersionId"])
+    for version_id, body in zip(["null", *ids], (b"null", b"one", b"two")):
+        equal(s3.get_object(Bucket="versions", Key="k", VersionId=version_id)["Body"].read(), body)
+    with refused("NoSuchVersion", 404):
+        s3.get_object(Bucket="versions", Key="none", VersionId=ids[0])
+    with refused("InvalidArgument", 400):
+        s3.get_object(Bucket="versions", Key="k", VersionId="nonsense")
+    listed = s3.list_object_versions(Bucket="versions")
+    equal([version["VersionId"] for version in listed["Versions"]], [ids[1], ids[0], "null"])
+    equal([entry["IsLatest"] for entry in listed["DeleteMarkers"]], [True])
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket="versions", PaginationConfig={"PageSize": 1})
+    found = [entry["VersionId"] for page in pages for entry in page.get("Versions", []) + page.get("DeleteMarkers", [])]
+    equal(found, [marker["VersionId"], ids[1], ids[0], "null"])
+    source = {"Bucket": "versions", "Key": "k"}
+    copied = s3.copy_object(Bucket="versions", Key="c", CopySource={**source, "VersionId": ids[0]})
+    equal(copied["CopySourceVersionId"], ids[0])
+    assert copied["VersionId"], copied
+    equal(s3.get_object(Bucket="versions", Key="c")["Body"].read(), b"one")
+    copied = s3.copy_object(Bucket="versions", Key="c", CopySource={**source, "VersionId": "null"})
+    equal((copied["CopySourceVersionId"], s3.get_object(Bucket="versions", Key="c")["Body"].read()), ("null", b"null"))
+    with refused("InvalidRequest", 400):
+        s3.copy_object(Bucket="versions", Key="c", CopySource={**source, "VersionId": marker["VersionId"]})
+    with refused("NoSuchKey", 404):
+        s3.copy_object(Bucket="versions", Key="c", CopySource=source)
+    # A deleted key counts as absent.
+    s3.put_object(Bucket="versions", Key="k", Body=b"three", IfNoneMatch="*")
+    s3.delete_object(Bucket="versions", Key="k", VersionId=marker["VersionId"])
+    equal(len(s3.list_object_versions(Bucket="versions", Prefix="k").get("DeleteMarkers", [])), 0)
+
+
+@check
+def regions(server):
+    ireland = server.client(region="eu-west-1")
+    ireland.create_bucket(Bucket="ireland", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    equal(ireland.head_bucket(Bucket="ireland")["BucketRegion"], "eu-west-1")
+    equal(server.client().get_bucket_location(Bucket="ireland")["LocationConstraint"], "eu-west-1")
+    raw = server.client()
+    raw.meta.events.unregister("needs-retry.s3", unique_id="s3regionredirector-needs-retry")
+    raw.meta.events._emitter._handlers  # noqa: B018
+    with refused("301", 301) as caught:
+        bare(server, "HEAD", "/ireland", raw, "HeadBucket", Bucket="ireland")
+    equal(caught["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"], "eu-west-1")
+    # boto3 follows by itself.
+    server.client().put_object(Bucket="ireland", Key="k", Body=b"x")
+    equal(server.client().get_object(Bucket="ireland", Key="k")["Body"].read(), b"x")
+    statuses = [
+        (entry["operation"], entry["status"], entry["error_code"])
+        for entry in server.log() if entry["bucket"] == "ireland" and entry["status"] != 200
+    ]
+    assert ("PutObject", 301, "PermanentRedirect") in statuses, statuses
+    with refused("403", 403) as caught:
+        server.client("stranger", region="eu-west-1").head_bucket(Bucket="ireland")
+    equal(caught["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"], "eu-west-1")
+    # A copy goes to the destination's Region; the source may be in another.
+    server.client().create_bucket(Bucket="virginia")
+    server.client().copy_object(Bucket="virginia", Key="k", CopySource="ireland/k")
+
+
+def bare(server, method, path, client, operation, **arguments):
+    """One request without boto3's own following of redirects."""
+    url = client.generate_presigned_url(
+        {"HeadBucket": "head_bucket"}[operation], Params=arguments, HttpMethod=method
+    )
+    parsed = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parsed.netloc)
+    connection.request(method, f"{parsed.path}?{parsed.query}")
+    answer = connection.getresponse()
+    answer.read()
+    if answer.status >= 300:
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        response = {
+            "Error": {"Code": str(answer.status), "Message": ""},
+            "ResponseMetadata": {"HTTPStatusCode": answer.status, "HTTPHeaders": headers},
+        }
+        raise botocore.exceptions.ClientError(response, operation)
+
+
+@check
+def ownership(server):
+    source, destination = buckets(server, "ownership")
+    owner = server.client("destination-admin")
+    equal(
+        owner.get_bucket_ownership_controls(Bucket=destination)["OwnershipControls"]["Rules"],
+        [{"ObjectOwnership": "BucketOwnerEnforced"}],
+    )
+    # The source's user writes into the destination's bucket.
+    statement = {
+        "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{SOURCE}:user/source-admin"}, "Action": "s3:*",
+        "Resource": [f"arn:aws:s3:::{destination}", f"arn:aws:s3:::{destination}/*"],
+    }
+    owner.put_bucket_policy(Bucket=destination, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    writer = server.client()
+    owner_id = owner.list_buckets()["Owner"]["ID"]
+    writer_id = writer.list_buckets()["Owner"]["ID"]
+
+    def written(ownership, **acl):
+        if ownership:
+            rules = {"Rules": [{"ObjectOwnership": ownership}]}
+            owner.put_bucket_ownership_controls(Bucket=destination, OwnershipControls=rules)
+        else:
+            owner.delete_bucket_ownership_controls(Bucket=destination)
+        writer.put_object(Bucket=destination, Key="k", Body=b"", **acl)
+        answer = writer.get_object_acl(Bucket=destination, Key="k")
+        return answer["Owner"]["ID"], sorted(grant["Grantee"]["ID"] for grant in answer["Grants"])
+
+    control = {"ACL": "bucket-owner-full-control"}
+    equal(written("BucketOwnerEnforced"), (owner_id, [owner_id]))
+    equal(written("BucketOwnerEnforced", **control), (owner_id, [owner_id]))
+    with refused("AccessControlListNotSupported", 400):
+        written("BucketOwnerEnforced", ACL="public-read")
+    equal(written("BucketOwnerPreferred", **control), (owner_id, [owner_id]))
+    equal(written("BucketOwnerPreferred"), (writer_id, [writer_id]))
+    equal(written("ObjectWriter", **control), (writer_id, sorted([owner_id, writer_id])))
+    equal(written(None), (writer_id, [writer_id]))
+    with refused("OwnershipControlsNotFoundError", 404):
+        owner.get_bucket_ownership_controls(Bucket=destination)
+
+
+@check
+def archived(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="archived")
+    s3.put_object(Bucket="archived", Key="k", Body=b"cold", StorageClass="GLACIER")
+    with refused("InvalidObjectState", 403):
+        s3.get_object(Bucket="archived", Key="k")
+    with refused("InvalidObjectState", 403):
+        s3.copy_object(Bucket="archived", Key="c", CopySource="archived/k")
+    equal(s3.head_object(Bucket="archived", Key="k")["StorageClass"], "GLACIER")
+    restore = {"Days": 1, "GlacierJobParameters": {"Tier": "Standard"}}
+    answer = s3.restore_object(Bucket="archived", Key="k", RestoreRequest=restore)
+    equal(answer["ResponseMetadata"]["HTTPStatusCode"], 202)
+    with refused("RestoreAlreadyInProgress", 409):
+        s3.restore_object(Bucket="archived", Key="k", RestoreRequest=restore)
+    equal(s3.head_object(Bucket="archived", Key="k")["Restore"], 'ongoing-request="true"')
+
+
+@check
+def encryption_and_lock(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    until = __import__("datetime").datetime(2099, 1, 1, tzinfo=__import__("datetime").timezone.utc)
+    put = s3.put_object(
+        Bucket="locked", Key="k", Body=b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId="arn:aws:kms:us-east-1:1:key/a",
+        BucketKeyEnabled=True, ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=until, ObjectLockLegalHoldStatus="ON",
+    )
+    assert put["ETag"] != f'"{md5(b"x")}"', put
+    head = s3.head_object(Bucket="locked", Key="k")
+    equal(
+        [head[name] for name in ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled", "ObjectLockMode")],
+        ["aws:kms", "arn:aws:kms:us-east-1:1:key/a", True, "GOVERNANCE"],
+    )
+    equal((head["ObjectLockRetainUntilDate"], head["ObjectLockLegalHoldStatus"]), (until, "ON"))
+    with refused("AccessDenied", 403):
+        s3.delete_object(Bucket="locked", Key="k", VersionId=put["VersionId"])
+    s3.create_bucket(Bucket="unlocked")
+    with refused("InvalidRequest", 400):
+        s3.put_object(Bucket="unlocked", Key="k", Body=b"", ObjectLockLegalHoldStatus="ON")
+    with refused("NotImplemented", 501):
+        s3.put_object(Bucket="unlocked", Key="k", Body=b"", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    with refused("ObjectLockConfigurationNotFoundError", 404):
+        s3.get_object_lock_configuration(Bucket="unlocked")
+
+
+@check
+def policies(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="policies")
+    with refused("NoSuchBucketPolicy", 404):
+        s3.get_bucket_policy(Bucket="policies")
+    with refused("MalformedPolicy", 400):
+        s3.put_bucket_policy(Bucket="policies", Policy='{"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}')
+    # A bucket policy alone is not enough for another account: the operator's own policies allow no s3 at all.
+    statement = {
+        "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{DESTINATION}:root"}, "Action": "s3:ListBucket",
+        "Resource": "arn:aws:s3:::policies",
+    }
+    s3.put_bucket_policy(Bucket="policies", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    with refused("AccessDenied", 403):
+        server.client("operator").list_objects_v2(Bucket="policies")
+    server.role().list_objects_v2(Bucket="policies")
+    with refused("AccessDenied", 403):
+        server.client("stranger").list_objects_v2(Bucket="policies")
+    # A condition on the ACL, as real ones have.
+    statement = {
+        "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{DESTINATION}:root"}, "Action": ["s3:PutObject", "s3:PutObjectAcl"],
+        "Resource": "arn:aws:s3:::policies/*",
+        "Condition": {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}},
+    }
+    s3.put_bucket_policy(Bucket="policies", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    role = server.role()
+    with refused("AccessDenied", 403):
+        role.put_object(Bucket="policies", Key="k", Body=b"")
+    role.put_object(Bucket="policies", Key="k", Body=b"", ACL="bucket-owner-full-control")
+    s3.delete_bucket_policy(Bucket="policies")
+    with refused("AccessDenied", 403):
+        role.put_object(Bucket="policies", Key="k", Body=b"", ACL="bucket-owner-full-control")
+    with refused("BucketNotEmpty", 409):
+        s3.delete_bucket(Bucket="policies")
+    with refused("BucketAlreadyOwnedByYou", 409):
+        s3.create_bucket(Bucket="policies")
+    with refused("BucketAlreadyExists", 409):
+        server.client("stranger").create_bucket(Bucket="policies")
+
+
+@check
+def faults(server):
+    def fault(key, kind, when="every", operation="PutObject"):
+        return {"operation": operation, "key": {"exact": key}, "kind": kind, "when": when}
+
+    faulty = Server(faults=[
+        fault("reset", "reset", {"first": 1}),
+        fault("refuse", "refuse", {"nth": 1}),
+        fault("lost", "answer_lost", {"first": 1}),
+        fault("busy", {"error": {"status": 503, "code": "SlowDown", "retry_after": 7}}, {"from_to": [1, 2]}),
+        fault("expired", "expire_token"),
+        fault("cut", "cut_body", operation="GetObject"),
+        fault("hang", "hang", operation="GetObject"),
+        fault("slow", {"latency": 300}, operation="HeadObject"),
+        fault("no-tag", "empty_e_tag", operation="CopyObject"),
+        fault("ok-error", {"error_in_ok": "InternalError"}, {"first": 1}, operation="CopyObject"),
+        fault("ok-error-after", {"error_in_ok_after_work": "SlowDown"}, operation="CopyObject"),
+        fault("trickle", {"trickle": {"every_ms": 50, "spaces": 4}}, operation="CopyObject"),
+        {"operation": "GetBucketVersioning", "kind": {"slow_down_above": {"requests_per_second": 10}}},
+        {"operation": "AssumeRole", "kind": {"error": {"status": 400, "code": "Throttling"}}, "when": {"nth": 2}},
+    ])
+    try:
+        s3 = faulty.client(read_timeout=1)
+        s3.create_bucket(Bucket="faults")
+        s3.put_object(Bucket="faults", Key="k", Body=b"0123456789")
+
+        def keys():
+            return {entry["Key"] for entry in s3.list_objects_v2(Bucket="faults").get("Contents", [])}
+
+        for key in ("reset", "refuse"):
+            try:
+                s3.put_object(Bucket="faults", Key=key, Body=b"x")
+                raise AssertionError(f"{key}: answered")
+            except botocore.exceptions.HTTPClientError:
+                pass
+            assert key not in keys(), key
+            s3.put_object(Bucket="faults", Key=key, Body=b"x")
+        try:
+            s3.put_object(Bucket="faults", Key="lost", Body=b"x")
+            raise AssertionError("lost: answered")
+        except botocore.exceptions.HTTPClientError:
+            pass
+        assert "lost" in keys()
+        for _ in range(2):
+            with refused("SlowDown", 503) as caught:
+                s3.put_object(Bucket="faults", Key="busy", Body=b"x")
+            equal(caught["ResponseMetadata"]["HTTPHeaders"]["retry-after"], "7")
+        s3.put_object(Bucket="faults", Key="busy", Body=b"x")
+        with refused("ExpiredToken", 400):
+            s3.put_object(Bucket="faults", Key="expired", Body=b"x")
+        s3.copy_object(Bucket="faults", Key="cut", CopySource="faults/k")
+        got = b""
+        try:
+            for chunk in s3.get_object(Bucket="faults", Key="cut")["Body"].iter_chunks(1):
+                got += chunk
+            raise AssertionError("cut: whole")
+        except (botocore.exceptions.HTTPClientError, botocore.exceptions.IncompleteReadError, Exception) as error:
+            assert not isinstance(error, AssertionError), error
+        assert len(got) <= 5, got
+        try:
+            s3.get_object(Bucket="faults", Key="hang")
+            raise AssertionError("hang: answered")
+        except botocore.exceptions.ReadTimeoutError:
+            pass
+        start = time.monotonic()
+        with contextlib.suppress(botocore.exceptions.ClientError):
+            s3.head_object(Bucket="faults", Key="slow")
+        assert time.monotonic() - start >= 0.3
+        equal(s3.copy_object(Bucket="faults", Key="no-tag", CopySource="faults/k")["CopyObjectResult"]["ETag"], "")
+        with refused("InternalError"):
+            s3.copy_object(Bucket="faults", Key="ok-error", CopySource="faults/k")
+        assert "ok-error" not in keys()
+        with refused("SlowDown"):
+            s3.copy_object(Bucket="faults", Key="ok-error-after", CopySource="faults/k")
+        assert "ok-error-after" in keys()
+        start = time.monotonic()
+        assert s3.copy_object(Bucket="faults", Key="trickle", CopySource="faults/k")["CopyObjectResult"]["ETag"]
+        assert time.monotonic() - start >= 0.2
+        codes = []
+        for _ in range(5):
+            try:
+                s3.get_bucket_versioning(Bucket="faults")
+                codes.append("ok")
+            except botocore.exceptions.ClientError as error:
+                codes.append(error.response["Error"]["Code"])
+        assert codes[0] == "ok" and "SlowDown" in codes, codes
+        faulty.assume()
+        with refused("Throttling", 400):
+            faulty.assume()
+        log = {entry["key"]: entry for entry in faulty.log() if entry.get("fault")}
+        equal((log["lost"]["fault"], log["lost"]["status"]), ("answer_lost", None))
+        equal((log["ok-error"]["status"], log["ok-error"]["error_code"]), (200, "InternalError"))
+        equal(log["hang"]["status"], None)
+        text = json.dumps(faulty.log())
+        assert "AWS4-HMAC" not in text and "security-token" not in text
+    finally:
+        equal(faulty.stop(), 0)
+
+    refusing = Server(faults=[{"kind": "refuse", "when": {"first": 1}}])
+    try:
+        try:
+            refusing.client().list_buckets()
+            raise AssertionError("refused nothing")
+        except botocore.exceptions.HTTPClientError:
+            pass
+        refusing.client().list_buckets()
+    finally:
+        equal(refusing.stop(), 0)
+
+
+@check
+def presigned(server):
+    s3 = server.client()
+    s3.create_bucket(Bucket="presigned")
+    s3.put_object(Bucket="presigned", Key="a b+c", Body=b"x")
+    url = server.client(signature_version="s3v4").generate_presigned_url(
+        "get_object", Params={"Bucket": "presigned", "Key": "a b+c"}
+    )
+    parsed = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parsed.netloc)
+    connection.request("GET", f"{parsed.path}?{parsed.query}")
+    answer = connection.getresponse()
+    equal((answer.status, answer.read()), (200, b"x"))
+    # An x-amz-* header outside the signature is refused.
+    connection.request("GET", f"{parsed.path}?{parsed.query}", headers={"x-amz-request-payer": "requester"})
+    answer = connection.getresponse()
+    equal(answer.status, 403)
+    assert b"HeadersNotSigned" in answer.read()
+
+
+@check
+def requester_pays(server):
+    fill = {"buckets": [{
+        "name": "payer", "account": SOURCE, "settings": {"requester_pays": True},
+        "objects": [{"key": "k", "size": 5}],
+        "policy": {"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": ["arn:aws:s3:::payer/*", "arn:aws:s3:::payer"],
+        }]},
+    }]}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(fill, file)
+        file.flush()
+        paying = Server("--fill", file.name)
+    try:
+        stranger = paying.client("stranger")
+        with refused("AccessDenied", 403):
+            stranger.get_object(Bucket="payer", Key="k")
+        equal(stranger.get_object(Bucket="payer", Key="k", RequestPayer="requester")["RequestCharged"], "requester")
+        equal(paying.client().get_bucket_request_payment(Bucket="payer")["Payer"], "Requester")
+        paying.client().get_object(Bucket="payer", Key="k")
+    finally:
+        equal(paying.stop(), 0)
+
+
+@check
+def aws_cli(server):
+    source, destination = buckets(server, "cli")
+    allow_role(server, source)
+
+    def aws(*arguments, user="source-admin", fails=False):
+        keys = server.users[user] if isinstance(user, str) else user
+        environment = {
+            "PATH": os.environ["PATH"],
+            "AWS_ENDPOINT_URL": server.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ACCESS_KEY_ID": keys.get("access_key_id") or keys.get("AccessKeyId"),
+            "AWS_SECRET_ACCESS_KEY": keys.get("secret_access_key") or keys.get("SecretAccessKey"),
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        if keys.get("SessionToken"):
+            environment["AWS_SESSION_TOKEN"] = keys["SessionToken"]
+        done = subprocess.run([AWS, *arguments], env=environment, capture_output=True, text=True)
+        assert (done.returncode != 0) == fails, done
+        return done.stderr if fails else done.stdout
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "file with space+plus")
+        with open(path, "wb") as file:
+            file.write(os.urandom(9 * MIB))
+        aws("s3", "cp", path, f"s3://{source}/dir/file with space+plus")
+        session = server.assume()
+        aws("s3", "cp", f"s3://{source}/dir/file with space+plus", f"s3://{destination}/copied", user=session)
+        aws("s3", "cp", f"s3://{destination}/copied", os.path.join(folder, "back"), user=session)
+        with open(path, "rb") as file, open(os.path.join(folder, "back"), "rb") as back:
+            equal(file.read(), back.read())
+    listed = aws("s3", "ls", "--recursive", f"s3://{source}/")
+    assert "dir/file with space+plus" in listed, listed
+    arguments = ["--role-arn", server.about["role_arn"], "--role-session-name", "cli"]
+    answer = aws("sts", "assume-role", *arguments, "--external-id", server.about["external_id"], user="operator")
+    assert json.loads(answer)["Credentials"]["AccessKeyId"].startswith("ASIA")
+    assert "AccessDenied" in aws("sts", "assume-role", *arguments, user="operator", fails=True)
+    aws("s3api", "head-bucket", "--bucket", source)
+    aws("s3", "rm", "--recursive", f"s3://{source}/")
+    aws("s3", "rb", f"s3://{source}")
+
+
+@check
+def refuses_other_addresses(_server):
+    done = subprocess.run([SANDBOX, "--listen", "0.0.0.0:0"], capture_output=True, text=True)
+    equal(done.returncode, 1)
+    assert "loopback" in done.stderr, done
+
+
+def main():
+    wanted = sys.argv[3:]
+    server, failed = Server(), []
+    try:
+        for function in CHECKS:
+            if wanted and function.__name__ not in wanted:
+                continue
+            start = time.monotonic()
+            try:
+                function(server)
+                print(f"ok      {function.__name__} ({time.monotonic() - start:.1f} s)", flush=True)
+            except Exception:
+                import traceback
+
+                traceback.print_exc()
+                print(f"FAILED  {function.__name__}", flush=True)
+                failed.append(function.__name__)
+    finally:
+        equal(server.stop(), 0)
+    sys.exit(1 if failed else 0)
+
+
+main()
