@@ -10,7 +10,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     raise_file_limit();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return cli::cannot_start(&error),
     };
@@ -27,7 +30,10 @@ fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
     if limit.current.is_some_and(|current| current < most) {
-        let raised = Rlimit { current: Some(most), maximum: limit.maximum };
+        let raised = Rlimit {
+            current: Some(most),
+            maximum: limit.maximum,
+        };
         // Without it a job of high concurrency fails with "too many open files", and says so.
         let _ = setrlimit(Resource::Nofile, raised);
     }

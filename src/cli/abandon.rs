@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::attempt;
 use super::exit::{Exit, Failed};
 use super::flags::{AgainArgs, WordsArgs};
 use super::print_result;
 use super::resume::job_folder;
-use super::attempt;
 use crate::job::abort_uploads;
 use crate::job::report::passes::JobState;
 use crate::job::report::{Report, read_checkpoint, read_job};

@@ -13,6 +13,7 @@ use super::progress::{self, ProgressMode};
 use super::values::bucket_kind;
 use super::{Output, print_result};
 use crate::job::access::{Access, connect};
+use crate::job::manifest::key::Shown;
 use crate::job::manifest::{Survey, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::store::Folder;
@@ -43,9 +44,10 @@ pub(super) fn folder_name(job_id: &str) -> String {
 
 /// An ID that no other job has: the time, and a random part.
 pub(super) fn new_job_id() -> String {
-    let format =
-        time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
-    let now = time::OffsetDateTime::now_utc().format(format).unwrap_or_default();
+    let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+    let now = time::OffsetDateTime::now_utc()
+        .format(format)
+        .unwrap_or_default();
     format!("{now}-{:06x}", fastrand::u32(..0x0100_0000))
 }
 
@@ -110,8 +112,12 @@ async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Fai
 }
 
 pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
-    bucket_kind(&survey.bucket)
-        .map_err(|why| Failed::usage(format!("the source bucket {}: {why}", survey.bucket)))?;
+    bucket_kind(&survey.bucket).map_err(|why| {
+        Failed::usage(format!(
+            "the source bucket {}: {why}",
+            Shown(&survey.bucket)
+        ))
+    })?;
     if survey.byte_order_mark {
         tracing::warn!("the manifest begins with a byte order mark, which was skipped");
     }
@@ -121,14 +127,15 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
              key any may end up as the current one"
         );
     }
-    if survey.bucket == job.destination_bucket
-        && job.csv.rename.prefix.is_empty()
-        && job.csv.rename.strip_prefix.is_none()
-    {
+    let rename = &job.csv.rename;
+    // What is removed and put back leaves every key as it is.
+    let unrenamed = rename.prefix == rename.strip_prefix.as_deref().unwrap_or_default();
+    if survey.bucket == job.destination_bucket && unrenamed {
         return Err(Failed::usage(
             "source and destination are the same bucket, and no prefix tells the copies from \
              their sources",
-        ));
+        )
+        .hinted("give --to a prefix, or another bucket".to_owned()));
     }
     Ok(())
 }
@@ -140,7 +147,9 @@ fn spool_stdin(spool: &Path) -> Result<(), Failed> {
     });
     spooled.map_err(|error| {
         let path = spool.display();
-        Failed::usage(format!("cannot spool the manifest from stdin into {path}: {error}"))
+        Failed::usage(format!(
+            "cannot spool the manifest from stdin into {path}: {error}"
+        ))
     })
 }
 
@@ -150,7 +159,11 @@ pub(super) async fn establish(
     survey: &Survey,
     mfa_code: Option<&str>,
 ) -> Result<Access, Failed> {
-    let needed = job.access.role.as_ref().and_then(|role| role.mfa_serial.as_deref());
+    let needed = job
+        .access
+        .role
+        .as_ref()
+        .and_then(|role| role.mfa_serial.as_deref());
     let code = match (needed, mfa_code) {
         (Some(serial), None) => Some(ask_mfa_code(serial)?),
         (_, code) => code.map(str::to_owned),
@@ -171,7 +184,9 @@ fn ask_mfa_code(serial: &str) -> Result<String, Failed> {
     }
     let _ = write!(std::io::stderr(), "MFA code of {serial}: ");
     let mut code = String::new();
-    stdin.read_line(&mut code).map_err(|error| Failed::new(error, Exit::Usage))?;
+    stdin
+        .read_line(&mut code)
+        .map_err(|error| Failed::new(error, Exit::Usage))?;
     Ok(code.trim().to_owned())
 }
 
@@ -193,8 +208,16 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
     if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
         return Ok(code);
     }
-    file.job = JobSpec { manifest: file.job.manifest.clone(), ..new.job };
-    let job = OldJob { report: path, file, mfa_code: new.mfa_code, passes: Passes::InHand };
+    file.job = JobSpec {
+        manifest: file.job.manifest.clone(),
+        ..new.job
+    };
+    let job = OldJob {
+        report: path,
+        file,
+        mfa_code: new.mfa_code,
+        passes: Passes::InHand,
+    };
     go_on(job, new.show, new.output).await
 }
 
@@ -223,7 +246,12 @@ pub(super) fn abandoned(report: &Path) -> Failed {
 
 pub(super) fn summary(file: &JobFile, checkpoint: &Checkpoint, report: &Path) -> Summary {
     let report = report.display().to_string();
-    Summary::new(&file.job_id, checkpoint, report, file.job.run.failed_rows_exit)
+    Summary::new(
+        &file.job_id,
+        checkpoint,
+        report,
+        file.job.run.failed_rows_exit,
+    )
 }
 
 /// A job whose report exists.
@@ -237,12 +265,13 @@ pub(super) struct OldJob {
 }
 
 /// Goes on with a job from its report.
-pub(super) async fn go_on(
-    old: OldJob,
-    show: ProgressMode,
-    output: Output,
-) -> Result<u8, Failed> {
-    let OldJob { report: path, file, mfa_code, passes } = old;
+pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Result<u8, Failed> {
+    let OldJob {
+        report: path,
+        file,
+        mfa_code,
+        passes,
+    } = old;
     let folder = open(&path)?;
     let manifest = manifest_of(&file, &path);
     let pass = read_checkpoint(&path)?.pass;
@@ -256,15 +285,24 @@ pub(super) async fn go_on(
 
 /// Opens and locks a job's folder.
 pub(super) fn open(path: &Path) -> Result<Folder, Failed> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let (Some(parent), Some(name)) = (path.parent(), name) else {
-        return Err(Failed::usage(format!("{} is no job's folder", path.display())));
+        return Err(Failed::usage(format!(
+            "{} is no job's folder",
+            path.display()
+        )));
     };
     Ok(Folder::open(parent, &name)?)
 }
 
 fn manifest_of(file: &JobFile, report: &Path) -> PathBuf {
-    if file.job.csv.keep_bad_rows { report.join(SPOOL) } else { file.job.manifest.clone() }
+    if file.job.csv.keep_bad_rows {
+        report.join(SPOOL)
+    } else {
+        file.job.manifest.clone()
+    }
 }
 
 /// Runs the job and prints its summary.
@@ -281,11 +319,22 @@ async fn run(
     let mut services = JoinSet::new();
     services.spawn(stop_on_signals(signals.clone()));
     services.spawn(progress::show(show, Arc::clone(&progress)));
-    tracing::info!(job_id = file.job_id, rows = file.survey.rows, "the job runs");
+    tracing::info!(
+        job_id = file.job_id,
+        rows = file.survey.rows,
+        "the job runs"
+    );
     let path = report.path();
     let manifest = manifest_of(&file, &path);
     let file_again = file.clone();
-    let job = Job { file, manifest, access, report, passes, progress };
+    let job = Job {
+        file,
+        manifest,
+        access,
+        report,
+        passes,
+        progress,
+    };
     let ran = job::run(job, &signals).await;
     services.shutdown().await;
     let (report, cause) = match ran {
@@ -298,13 +347,20 @@ async fn run(
         }
     };
     let summary = summary(&file_again, report.checkpoint(), &path);
-    tracing::info!(job_id = summary.job_id, exit_code = summary.exit_code, "the job has stopped");
+    tracing::info!(
+        job_id = summary.job_id,
+        exit_code = summary.exit_code,
+        "the job has stopped"
+    );
     print_result(output, &summary)?;
     if let Some(cause) = cause {
         print_cause(cause, &path.display().to_string());
     } else if summary.failed > 0 {
         let report = path.display();
-        let _ = writeln!(std::io::stderr(), "hint: try the failed rows again with: s3haul resume {report}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "hint: try the failed rows again with: s3haul resume {report}"
+        );
     }
     debug_assert!(cause != Some(Cause::Signal) || summary.exit_code == Exit::Stopped as u8);
     Ok(summary.exit_code)
@@ -312,9 +368,10 @@ async fn run(
 
 /// The first SIGINT or SIGTERM drains the job, a second ends the process at once.
 async fn stop_on_signals(signals: StopSignals) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return;
     };
     for first in [true, false] {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
+use super::attempt::{self, NewJob};
 use super::exit::Failed;
 use super::flags::{AgainArgs, KeyEncodingFlag, RunArgs, SpeedArgs, repeated};
-use super::attempt::{self, NewJob};
 use super::values::{self, Location};
 use crate::job::access::{AccessOptions, Owner, Role};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
@@ -141,16 +141,34 @@ struct AccessArgs {
     #[arg(long, env = "S3HAUL_ROLE_ARN", value_name = "ARN", value_parser = values::role_arn, required_unless_present = "no_role", conflicts_with = "no_role")]
     role_arn: Option<String>,
     /// The external ID that the role's trust policy asks for
-    #[arg(long, env = "S3HAUL_EXTERNAL_ID", value_name = "ID", requires = "role_arn")]
+    #[arg(
+        long,
+        env = "S3HAUL_EXTERNAL_ID",
+        value_name = "ID",
+        requires = "role_arn",
+        conflicts_with = "no_role"
+    )]
     external_id: Option<String>,
     /// Name of the role's session [default: s3haul-JOBID]
-    #[arg(long, env = "S3HAUL_ROLE_SESSION_NAME", value_name = "NAME", requires = "role_arn")]
+    #[arg(
+        long,
+        env = "S3HAUL_ROLE_SESSION_NAME",
+        value_name = "NAME",
+        requires = "role_arn",
+        conflicts_with = "no_role"
+    )]
     role_session_name: Option<String>,
     /// Life of a session; a chained role lives one hour at most
     #[arg(long, env = "S3HAUL_ROLE_DURATION", value_name = "DUR", value_parser = values::duration, default_value = "1h")]
     role_duration: Duration,
     /// The MFA device of the base identity
-    #[arg(long, env = "S3HAUL_MFA_SERIAL", value_name = "ARN", requires = "role_arn")]
+    #[arg(
+        long,
+        env = "S3HAUL_MFA_SERIAL",
+        value_name = "ARN",
+        requires = "role_arn",
+        conflicts_with = "no_role"
+    )]
     mfa_serial: Option<String>,
     /// Copy as the base identity, without a role
     #[arg(long, env = "S3HAUL_NO_ROLE")]
@@ -228,7 +246,12 @@ struct EvidenceArgs {
     #[arg(long, env = "S3HAUL_VERIFY", value_enum, default_value_t = VerifyFlag::Response)]
     verify: VerifyFlag,
     /// The folder of reports
-    #[arg(long, env = "S3HAUL_REPORT", value_name = "DIR", default_value = "./s3haul-report")]
+    #[arg(
+        long,
+        env = "S3HAUL_REPORT",
+        value_name = "DIR",
+        default_value = "./s3haul-report"
+    )]
     report: PathBuf,
     /// The job's ID: 1 to 40 of A-Z a-z 0-9 . _ - [default: of AWS Batch or Slurm, else new]
     #[arg(long, env = "S3HAUL_JOB_ID", value_name = "ID", value_parser = values::job_id)]
@@ -280,12 +303,25 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     if dry_run {
         return super::dry_run::run(&job, output);
     }
-    attempt::copy(NewJob { job_id, report, job, mfa_code, show, output }).await
+    attempt::copy(NewJob {
+        job_id,
+        report,
+        job,
+        mfa_code,
+        show,
+        output,
+    })
+    .await
 }
 
 /// The job that the flags give.
 fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
-    let ManifestArgs { manifest, manifest_fields, key_encoding, .. } = &args.manifest;
+    let ManifestArgs {
+        manifest,
+        manifest_fields,
+        key_encoding,
+        ..
+    } = &args.manifest;
     // Both have one value that is not the default's name for what the program does anyway.
     debug_assert!(args.evidence.verify == VerifyFlag::Response);
     debug_assert!(args.manifest.versions == VersionsFlag::Listed);
@@ -310,14 +346,19 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         SourceChangedFlag::Copy => SourceChanged::Copy,
         SourceChangedFlag::Fail => SourceChanged::Fail,
     };
-    let e_tags = csv.fields.as_ref().is_some_and(|fields| fields.contains(&Field::ETag));
+    let e_tags = csv
+        .fields
+        .as_ref()
+        .is_some_and(|fields| fields.contains(&Field::ETag));
     if source_changed == SourceChanged::Fail && !e_tags {
         return Err(Failed::usage(
             "--source-changed fail needs the column ETag: name the columns with --manifest-fields",
         ));
     }
     if args.evidence.report.to_string_lossy().starts_with("s3://") {
-        return Err(Failed::usage("--report takes a local folder; reports in S3 are not supported"));
+        return Err(Failed::usage(
+            "--report takes a local folder; reports in S3 are not supported",
+        ));
     }
     let mut run = RunOptions {
         report_scope: match args.evidence.report_scope {
@@ -388,7 +429,9 @@ fn access(
     profile: Option<String>,
     job_id: &str,
 ) -> Result<AccessOptions, Failed> {
-    let session_name = args.role_session_name.unwrap_or_else(|| format!("s3haul-{job_id}"));
+    let session_name = args
+        .role_session_name
+        .unwrap_or_else(|| format!("s3haul-{job_id}"));
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     if !(2..=64).contains(&session_name.len()) || !session_name.bytes().all(allowed) {
         return Err(Failed::usage(
@@ -401,7 +444,9 @@ fn access(
         return Err(Failed::usage("--external-id has 2 to 1224 characters"));
     }
     if args.role_duration > Duration::from_secs(12 * 60 * 60) {
-        return Err(Failed::usage("--role-duration is 12h at most, and 1h for a chained role"));
+        return Err(Failed::usage(
+            "--role-duration is 12h at most, and 1h for a chained role",
+        ));
     }
     Ok(AccessOptions {
         profile,

@@ -51,7 +51,10 @@ impl std::fmt::Display for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let of = |name: &str| self.summary.get(name).cloned().unwrap_or_default();
         let text = |name: &str| of(name).as_str().unwrap_or_default().to_owned();
-        writeln!(f, "What ran, against an S3 of two accounts inside this process:\n")?;
+        writeln!(
+            f,
+            "What ran, against an S3 of two accounts inside this process:\n"
+        )?;
         writeln!(f, "  {}\n", self.command)?;
         writeln!(
             f,
@@ -63,7 +66,10 @@ impl std::fmt::Display for Shown {
             of("skipped"),
             of("requests"),
         )?;
-        writeln!(f, "The one failed row was planted: its object, {MISSING}, does not exist.")?;
+        writeln!(
+            f,
+            "The one failed row was planted: its object, {MISSING}, does not exist."
+        )?;
         write!(f, "The report lies in {}", text("report"))
     }
 }
@@ -157,9 +163,14 @@ fn fill(sandbox: &Sandbox, manifest: &Path) -> Result<(), Failed> {
     };
     let survey = survey(manifest, &csv)?;
     let policy = Some(SOURCE_POLICY.to_owned());
-    let settings = BucketSettings { policy, ..BucketSettings::default() };
+    let settings = BucketSettings {
+        policy,
+        ..BucketSettings::default()
+    };
     let store = sandbox.store();
-    store.create_bucket(&survey.bucket, SOURCE_ACCOUNT, "eu-west-1", settings).map_err(filled)?;
+    store
+        .create_bucket(&survey.bucket, SOURCE_ACCOUNT, "eu-west-1", settings)
+        .map_err(filled)?;
     let settings = BucketSettings::default();
     store
         .create_bucket(DESTINATION, DESTINATION_ACCOUNT, "us-east-1", settings)

@@ -40,19 +40,45 @@ struct Estimate {
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = if self.unknown_sizes > 0 { " known of" } else { "" };
-        writeln!(f, "{} rows, {}{known}, {} filtered out", self.rows, Size(self.bytes), self.filtered)?;
-        writeln!(f, "  {} in {} parts; {} of unknown size", self.multipart_objects, self.parts, self.unknown_sizes)?;
-        let duplicates = self.duplicates.map_or("not counted".to_owned(), |n| n.to_string());
-        writeln!(f, "  {} archived, {duplicates} duplicates, {} bad rows", self.archived, self.bad_rows)?;
-        write!(f, "  {} requests, about {:.2} USD (list price of requests in us-east-1; storage and transfer are not part of it)", self.requests, self.cost_usd)
+        let known = if self.unknown_sizes > 0 {
+            " known of"
+        } else {
+            ""
+        };
+        writeln!(
+            f,
+            "{} rows, {}{known}, {} filtered out",
+            self.rows,
+            Size(self.bytes),
+            self.filtered
+        )?;
+        writeln!(
+            f,
+            "  {} in {} parts; {} of unknown size",
+            self.multipart_objects, self.parts, self.unknown_sizes
+        )?;
+        let duplicates = self
+            .duplicates
+            .map_or("not counted".to_owned(), |n| n.to_string());
+        writeln!(
+            f,
+            "  {} archived, {duplicates} duplicates, {} bad rows",
+            self.archived, self.bad_rows
+        )?;
+        write!(
+            f,
+            "  {} requests, about {:.2} USD (list price of requests in us-east-1; storage and transfer are not part of it)",
+            self.requests, self.cost_usd
+        )
     }
 }
 
 /// Counts, and prints what was counted.
 pub(super) fn run(job: &JobSpec, output: Output) -> Result<u8, Failed> {
     if job.csv.keep_bad_rows {
-        return Err(Failed::usage("--dry-run reads a manifest twice: give it a file, not -"));
+        return Err(Failed::usage(
+            "--dry-run reads a manifest twice: give it a file, not -",
+        ));
     }
     let survey = survey(&job.manifest, &job.csv)?;
     attempt::check(&survey, job)?;

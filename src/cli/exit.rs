@@ -31,11 +31,19 @@ pub(super) struct Failed {
 
 impl Failed {
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { error: message.into().into(), hint: None, exit: Exit::Usage }
+        Self {
+            error: message.into().into(),
+            hint: None,
+            exit: Exit::Usage,
+        }
     }
 
     pub(super) fn new(error: impl Error + Send + Sync + 'static, exit: Exit) -> Self {
-        Self { error: Box::new(error), hint: None, exit }
+        Self {
+            error: Box::new(error),
+            hint: None,
+            exit,
+        }
     }
 
     pub(super) fn hinted(mut self, hint: impl Into<Option<String>>) -> Self {
@@ -53,7 +61,11 @@ impl Failed {
             error = source;
         }
         // Errors quote keys and answers of strangers, line by line.
-        let lines = |text: &str| text.lines().map(|l| Shown(l).to_string()).collect::<Vec<_>>();
+        let lines = |text: &str| {
+            text.lines()
+                .map(|l| Shown(l).to_string())
+                .collect::<Vec<_>>()
+        };
         for (at, cause) in causes.iter().enumerate() {
             let word = if at == 0 { "error" } else { "  caused by" };
             let _ = writeln!(stderr, "{word}: {}", lines(cause).join("\n"));
@@ -69,7 +81,10 @@ impl From<ManifestError> for Failed {
     fn from(error: ManifestError) -> Self {
         let hint = match &error {
             ManifestError::Header { .. } => Some("remove the first line"),
-            ManifestError::NotCsv { what: "gzip-compressed", .. } => Some("decompress it first"),
+            ManifestError::NotCsv {
+                what: "gzip-compressed",
+                ..
+            } => Some("decompress it first"),
             ManifestError::BadRows { .. } => {
                 Some("mend these rows; nothing was copied, since no row is left out in silence")
             }
@@ -85,7 +100,11 @@ impl From<ManifestError> for Failed {
 
 impl From<AccessError> for Failed {
     fn from(error: AccessError) -> Self {
-        let exit = if error.is_refusal() { Exit::Access } else { Exit::Usage };
+        let exit = if error.is_refusal() {
+            Exit::Access
+        } else {
+            Exit::Usage
+        };
         let hint = error.hint();
         Self::new(error, exit).hinted(hint)
     }
@@ -128,12 +147,16 @@ pub(super) fn print_cause(cause: Cause, report: &str) {
             let what = if rows == 1 {
                 "the first row was refused for want of access: the job was stopped".to_owned()
             } else {
-                format!("the first {rows} rows were all refused for want of access: the job was stopped")
+                format!(
+                    "the first {rows} rows were all refused for want of access: the job was stopped"
+                )
             };
             (what, "once the cause is mended, go on")
         }
         Cause::Threshold { failed, run } => (
-            format!("{failed} of {run} rows failed, which is over the --failure-threshold: the job was stopped"),
+            format!(
+                "{failed} of {run} rows failed, which is over the --failure-threshold: the job was stopped"
+            ),
             "once the cause is mended, go on",
         ),
     };

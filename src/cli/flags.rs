@@ -132,7 +132,12 @@ pub(super) struct AgainArgs {
     #[arg(long, env = "S3HAUL_PROFILE", value_name = "NAME")]
     pub(super) profile: Option<String>,
     /// The code that the MFA device shows; asked for once if it is needed and not given
-    #[arg(long, env = "S3HAUL_MFA_CODE", value_name = "CODE", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "S3HAUL_MFA_CODE",
+        value_name = "CODE",
+        hide_env_values = true
+    )]
     pub(super) mfa_code: Option<String>,
 }
 

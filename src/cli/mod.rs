@@ -70,7 +70,11 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage as u8 } else { 0 };
+            return if error.use_stderr() {
+                Exit::Usage as u8
+            } else {
+                0
+            };
         }
     };
     let ended = match cli.command {
@@ -91,11 +95,15 @@ pub fn cannot_start(error: &std::io::Error) -> std::process::ExitCode {
 }
 
 /// Writes a command's result to stdout: one JSON object or the text.
-fn print_result<T: serde::Serialize + std::fmt::Display>(output: Output, result: &T) -> Result<(), Failed> {
+fn print_result<T: serde::Serialize + std::fmt::Display>(
+    output: Output,
+    result: &T,
+) -> Result<(), Failed> {
     let text = match output {
         Output::Text => result.to_string(),
-        Output::Json => serde_json::to_string(result)
-            .map_err(|error| Failed::new(error, Exit::Stopped))?,
+        Output::Json => {
+            serde_json::to_string(result).map_err(|error| Failed::new(error, Exit::Stopped))?
+        }
     };
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {

@@ -47,7 +47,10 @@ impl Drop for Wiped {
 }
 
 async fn bar(progress: Arc<Progress>) {
-    let bar = Wiped(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()));
+    let bar = Wiped(ProgressBar::with_draw_target(
+        Some(0),
+        ProgressDrawTarget::stderr(),
+    ));
     let template = "{bar:30} {pos}/{len} rows{msg} {per_sec} ETA {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.0.set_style(style);
@@ -71,7 +74,10 @@ async fn plain(progress: Arc<Progress>) {
         let rows = progress.rows.load(Ordering::Relaxed);
         let seconds = started.elapsed().as_secs();
         let details = details(&progress);
-        let _ = writeln!(std::io::stderr(), "{seconds} s: {done}/{rows} rows{details}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "{seconds} s: {done}/{rows} rows{details}"
+        );
     }
 }
 
@@ -79,7 +85,11 @@ fn details(progress: &Progress) -> String {
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
     let (pass, failed) = (load(&progress.pass), load(&progress.failed));
     let (bytes, throttled) = (load(&progress.bytes), load(&progress.throttled));
-    let pass = if pass > 0 { format!(" of pass {pass}") } else { String::new() };
+    let pass = if pass > 0 {
+        format!(" of pass {pass}")
+    } else {
+        String::new()
+    };
     let mut details = format!("{pass}, {failed} failed");
     if bytes > 0 {
         details = format!("{details}, {}", Size(bytes));

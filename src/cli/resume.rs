@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::attempt::{self, OldJob};
 use super::exit::Failed;
 use super::flags::{AgainArgs, RunArgs, SpeedArgs};
 use super::print_result;
-use super::attempt::{self, OldJob};
 use crate::job::Passes;
 use crate::job::report::passes::JobState;
 use crate::job::report::{read_checkpoint, read_job};
@@ -52,7 +52,12 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
         _ => {}
     }
     let mfa_code = args.again.mfa_code;
-    let job = OldJob { report, file, mfa_code, passes: Passes::AndFailed };
+    let job = OldJob {
+        report,
+        file,
+        mfa_code,
+        passes: Passes::AndFailed,
+    };
     attempt::go_on(job, args.run.progress, output).await
 }
 
@@ -63,7 +68,10 @@ pub(super) fn job_folder(given: &Path) -> Result<PathBuf, Failed> {
         return std::fs::canonicalize(given).map_err(|e| Failed::usage(e.to_string()));
     }
     let entries = std::fs::read_dir(given).map_err(|error| {
-        Failed::usage(format!("cannot read the report {}: {error}", given.display()))
+        Failed::usage(format!(
+            "cannot read the report {}: {error}",
+            given.display()
+        ))
     })?;
     let mut jobs: Vec<PathBuf> = entries
         .flatten()
@@ -77,8 +85,10 @@ pub(super) fn job_folder(given: &Path) -> Result<PathBuf, Failed> {
         1 => Ok(jobs.swap_remove(0)),
         _ => {
             let names: Vec<_> = jobs.iter().map(|job| job.display().to_string()).collect();
-            Err(Failed::usage(format!("{} holds several jobs", given.display()))
-                .hinted(format!("name one of them:\n  {}", names.join("\n  "))))
+            Err(
+                Failed::usage(format!("{} holds several jobs", given.display()))
+                    .hinted(format!("name one of them:\n  {}", names.join("\n  "))),
+            )
         }
     }
 }

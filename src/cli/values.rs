@@ -11,7 +11,9 @@ use crate::job::plan::PartSize;
 /// A size in bytes: a number, or one with KiB, MiB, GiB, TiB (powers of 1024) or kB, MB, GB, TB
 /// (powers of 1000).
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let (base, power): (u64, u32) = match unit.trim() {
         "" | "B" => (1, 0),
@@ -23,10 +25,18 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "MB" => (1000, 2),
         "GB" => (1000, 3),
         "TB" => (1000, 4),
-        other => return Err(format!("{other:?} is no unit: KiB, MiB, GiB, TiB, or kB, MB, GB, TB")),
+        other => {
+            return Err(format!(
+                "{other:?} is no unit: KiB, MiB, GiB, TiB, or kB, MB, GB, TB"
+            ));
+        }
     };
-    let number: u64 = number.parse().map_err(|_| "a size begins with a whole number".to_owned())?;
-    number.checked_mul(base.pow(power)).ok_or_else(|| "the size is too large".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a size begins with a whole number".to_owned())?;
+    number
+        .checked_mul(base.pow(power))
+        .ok_or_else(|| "the size is too large".to_owned())
 }
 
 /// A size of which S3 can copy at most 5 GiB at once.
@@ -86,14 +96,16 @@ pub(super) fn instant(text: &str) -> Result<OffsetDateTime, String> {
 /// An account ID.
 pub(super) fn account(text: &str) -> Result<String, String> {
     let digits = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.to_owned()).ok_or_else(|| "an account ID has 12 digits".to_owned())
+    digits
+        .then(|| text.to_owned())
+        .ok_or_else(|| "an account ID has 12 digits".to_owned())
 }
 
 /// A role's ARN.
 pub(super) fn role_arn(text: &str) -> Result<String, String> {
-    s3haul_s3::is_role_arn(text).then(|| text.to_owned()).ok_or_else(|| {
-        "a role's ARN looks like arn:aws:iam::123456789012:role/NAME".to_owned()
-    })
+    s3haul_s3::is_role_arn(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a role's ARN looks like arn:aws:iam::123456789012:role/NAME".to_owned())
 }
 
 /// The columns of a manifest.
@@ -106,7 +118,10 @@ pub(super) fn fields(text: &str) -> Result<Vec<Field>, String> {
     if count(Field::Bucket) != 1 || count(Field::Key) != 1 {
         return Err("Bucket and Key are named once each".to_owned());
     }
-    if fields.iter().any(|field| *field != Field::Ignore && count(*field) > 1) {
+    if fields
+        .iter()
+        .any(|field| *field != Field::Ignore && count(*field) > 1)
+    {
         return Err("a column is named twice".to_owned());
     }
     Ok(fields)
@@ -161,7 +176,9 @@ pub(super) struct Location {
 
 /// `s3://BUCKET[/PREFIX]`. The prefix is taken as it is: no slash is added to it.
 pub(super) fn location(text: &str) -> Result<Location, String> {
-    let rest = text.strip_prefix("s3://").ok_or("write s3://BUCKET or s3://BUCKET/PREFIX")?;
+    let rest = text
+        .strip_prefix("s3://")
+        .ok_or("write s3://BUCKET or s3://BUCKET/PREFIX")?;
     // An access point's ARN has slashes of its own: arn:aws:s3:region:account:accesspoint/NAME.
     let slashes = if rest.starts_with("arn:") { 2 } else { 1 };
     let end = rest.match_indices('/').nth(slashes - 1).map(|(at, _)| at);
@@ -170,7 +187,10 @@ pub(super) fn location(text: &str) -> Result<Location, String> {
         None => (rest, ""),
     };
     bucket_kind(bucket)?;
-    Ok(Location { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    Ok(Location {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+    })
 }
 
 /// Refuses what S3 cannot copy from or to like a bucket.
@@ -183,6 +203,11 @@ pub(super) fn bucket_kind(bucket: &str) -> Result<(), String> {
         "buckets on Outposts are not supported"
     } else if bucket.ends_with(".mrap") || bucket.contains(":s3::") {
         "multi-Region access points are not supported"
+    } else if bucket
+        .bytes()
+        .any(|b| !b.is_ascii_alphanumeric() && !b"._-:/".contains(&b))
+    {
+        "no bucket has such a name"
     } else {
         return Ok(());
     };
@@ -195,9 +220,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in
-            [("0", 0), ("5242880", 5 << 20), ("5MiB", 5 << 20), ("1GiB", 1 << 30), ("5 MB", 5_000_000)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("5242880", 5 << 20),
+            ("5MiB", 5 << 20),
+            ("1GiB", 1 << 30),
+            ("5 MB", 5_000_000),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for text in ["", "MiB", "5M", "-1", "1.5GiB", "99999999999TiB"] {
@@ -215,9 +244,22 @@ mod tests {
         assert_eq!(of("s3://b/p"), Ok(("b".into(), "p".into())));
         assert_eq!(of("s3://b//p/"), Ok(("b".into(), "/p/".into())));
         let point = "arn:aws:s3:eu-west-1:111111111111:accesspoint/ap";
-        assert_eq!(of(&format!("s3://{point}/p/q")), Ok((point.into(), "p/q".into())));
-        assert_eq!(of(&format!("s3://{point}")), Ok((point.into(), String::new())));
-        for text in ["b/p", "s3://", "s3:///p", "s3://b--usw2-az1--x-s3", "s3://x.mrap/p"] {
+        assert_eq!(
+            of(&format!("s3://{point}/p/q")),
+            Ok((point.into(), "p/q".into()))
+        );
+        assert_eq!(
+            of(&format!("s3://{point}")),
+            Ok((point.into(), String::new()))
+        );
+        for text in [
+            "b/p",
+            "s3://",
+            "s3:///p",
+            "s3://b--usw2-az1--x-s3",
+            "s3://x.mrap/p",
+            "s3://a b",
+        ] {
             assert!(of(text).is_err(), "{text}");
         }
     }
@@ -233,7 +275,12 @@ mod tests {
     #[test]
     fn columns() {
         assert_eq!(fields("Bucket,Key,Ignore,Ignore").unwrap().len(), 4);
-        for text in ["Key", "Bucket,Key,Key", "Bucket,Key,Etag", "Bucket,Key,Size,Size"] {
+        for text in [
+            "Key",
+            "Bucket,Key,Key",
+            "Bucket,Key,Etag",
+            "Bucket,Key,Size,Size",
+        ] {
             assert!(fields(text).is_err(), "{text}");
         }
     }

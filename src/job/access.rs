@@ -109,7 +109,11 @@ impl AccessError {
             Self::NoSuchBucket { .. } => Some("check the bucket's name".to_owned()),
             Self::OtherOwner { flag, account, .. } => Some(format!(
                 "if that is meant, name its account with {flag}; {account} is {}",
-                if *flag == "--destination-account" { "the role's" } else { "what was given" }
+                if *flag == "--destination-account" {
+                    "the role's"
+                } else {
+                    "what was given"
+                }
             )),
             Self::Unreachable { .. } => Some(
                 "check the network, --endpoint-url and --region; requests go to the \
@@ -138,8 +142,8 @@ pub struct Access {
     pub destination_account: Option<String>,
     /// S3's time.
     pub now: OffsetDateTime,
-    /// Unique ID of the identity that copies; unknown where STS would not say.
-    pub user_id: Option<String>,
+    /// ARN of the identity that copies, its session included; unknown where STS would not say.
+    pub arn: Option<String>,
 }
 
 /// Connects and looks at both buckets.
@@ -178,7 +182,10 @@ pub async fn connect(
     let guess = base.region().unwrap_or("us-east-1").to_owned();
     let destination_account = match &options.destination_account {
         Owner::Account(account) => Some(account.clone()),
-        Owner::OfRole => options.role.as_ref().and_then(|role| account_of(&role.role_arn)),
+        Owner::OfRole => options
+            .role
+            .as_ref()
+            .and_then(|role| account_of(&role.role_arn)),
         Owner::Any => None,
     };
     let mut destination = Side {
@@ -186,19 +193,31 @@ pub async fn connect(
         bucket: destination_bucket,
         account: destination_account.as_deref(),
         flag: "--destination-account",
-        client: client(options.region.as_deref().unwrap_or(&guess), options.endpoint_url.as_ref()),
+        client: client(
+            options.region.as_deref().unwrap_or(&guess),
+            options.endpoint_url.as_ref(),
+        ),
     };
-    let source_endpoint = options.source_endpoint_url.as_ref().or(options.endpoint_url.as_ref());
+    let source_endpoint = options
+        .source_endpoint_url
+        .as_ref()
+        .or(options.endpoint_url.as_ref());
     let mut source = Side {
         side: "source",
         bucket: source_bucket,
         account: options.source_account.as_deref(),
         flag: "--source-account",
-        client: client(options.source_region.as_deref().unwrap_or(&guess), source_endpoint),
+        client: client(
+            options.source_region.as_deref().unwrap_or(&guess),
+            source_endpoint,
+        ),
     };
     if options.region.is_none() {
         let region = destination.region().await?;
-        destination.client = client(region.as_deref().unwrap_or(&guess), options.endpoint_url.as_ref());
+        destination.client = client(
+            region.as_deref().unwrap_or(&guess),
+            options.endpoint_url.as_ref(),
+        );
     }
     if options.source_region.is_none() {
         let region = source.region().await?;
@@ -206,14 +225,14 @@ pub async fn connect(
     }
     let date = destination.check_owner().await?;
     let date = source.check_owner().await?.or(date);
-    let user_id = credentials.caller().await.ok().map(|caller| caller.user_id);
+    let arn = credentials.caller().await.ok().map(|caller| caller.arn);
     let (destination, source) = (destination.client, source.client);
     Ok(Access {
         destination,
         source,
         destination_account,
         now: date.unwrap_or_else(own_time),
-        user_id,
+        arn,
         credentials,
     })
 }
@@ -223,7 +242,9 @@ async fn credentials(
     options: &AccessOptions,
     mfa_code: Option<MfaCode>,
 ) -> Result<Credentials, IdentityError> {
-    let Some(role) = &options.role else { return Credentials::base(base).await };
+    let Some(role) = &options.role else {
+        return Credentials::base(base).await;
+    };
     let role = RoleOptions {
         role_arn: role.role_arn.clone(),
         external_id: role.external_id.clone(),
@@ -292,9 +313,11 @@ impl Side<'_> {
     fn unless_refused(&self, error: S3Error) -> Result<(), AccessError> {
         let (side, bucket) = (self.side, self.bucket.to_owned());
         match error.status {
-            Some(404) => {
-                Err(AccessError::NoSuchBucket { side, bucket, source: Box::new(error) })
-            }
+            Some(404) => Err(AccessError::NoSuchBucket {
+                side,
+                bucket,
+                source: Box::new(error),
+            }),
             Some(403) => {
                 tracing::warn!(
                     bucket = self.bucket,
@@ -303,7 +326,11 @@ impl Side<'_> {
                 );
                 Ok(())
             }
-            _ => Err(AccessError::Unreachable { side, bucket, source: Box::new(error) }),
+            _ => Err(AccessError::Unreachable {
+                side,
+                bucket,
+                source: Box::new(error),
+            }),
         }
     }
 }

@@ -23,9 +23,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
-use s3haul_s3::{
-    Concurrency, Requests, RetryOptions, S3Error, Tally, Throttle, ThrottleOptions,
-};
+use s3haul_s3::{Concurrency, Requests, RetryOptions, S3Error, Tally, Throttle, ThrottleOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +37,8 @@ use self::report::journal::OpenUpload;
 use self::report::passes::JobState;
 use self::report::{Event, Report, ReportError};
 use self::spec::{JobFile, SpeedOptions};
-pub use self::watch::{Cause, Progress};
 use self::watch::Watch;
+pub use self::watch::{Cause, Progress};
 
 /// Rows that a job runs alone at first.
 pub const CANARY_ROWS: u64 = 10;
@@ -101,7 +99,9 @@ pub struct Job {
 /// The throttle's options of a job's speed.
 pub fn throttle_options(speed: &SpeedOptions) -> ThrottleOptions {
     ThrottleOptions {
-        concurrency: speed.concurrency.map_or_else(Concurrency::default, Concurrency::Fixed),
+        concurrency: speed
+            .concurrency
+            .map_or_else(Concurrency::default, Concurrency::Fixed),
         requests_per_second: speed.requests_per_second,
     }
 }
@@ -190,7 +190,9 @@ impl Shared {
     ) -> Copier {
         let at = report.checkpoint();
         let mut options = self.file.job.copy.clone();
-        options.destination_account.clone_from(&self.access.destination_account);
+        options
+            .destination_account
+            .clone_from(&self.access.destination_account);
         Copier {
             destination: self.access.destination.clone(),
             source: self.access.source.clone(),
@@ -203,7 +205,7 @@ impl Shared {
             began: self.file.created_at,
             first_attempt: at.attempt == 1 && at.pass == 0,
             max_attempts: self.file.job.speed.max_attempts,
-            user_id: self.access.user_id.clone(),
+            arn: self.access.arn.clone(),
             events,
             drain: signals.drain.clone(),
             wrote: watch.proved.clone(),
@@ -214,7 +216,12 @@ impl Shared {
     fn source(&self, report: &Report) -> Source {
         let at = report.checkpoint();
         if at.pass == 0 {
-            Source::manifest(&self.manifest, &self.file.survey, &self.file.job.csv, at.position)
+            Source::manifest(
+                &self.manifest,
+                &self.file.survey,
+                &self.file.job.csv,
+                at.position,
+            )
         } else {
             Source::failed_rows(report.source_files(), at.position)
         }
@@ -372,7 +379,10 @@ impl Planner {
                 Planned::Small(task) => small.send(task).await.is_err(),
                 Planned::Large(task) => large.send(task).await.is_err(),
                 Planned::Ended(row, ended) => {
-                    let cost = Cost { tally: Tally::default(), elapsed: Duration::ZERO };
+                    let cost = Cost {
+                        tally: Tally::default(),
+                        elapsed: Duration::ZERO,
+                    };
                     let event = outcome_event(&self.file.survey.bucket, row, &ended, &cost);
                     events.send(event).await.is_err()
                 }
@@ -416,7 +426,10 @@ impl Worker {
             };
             let gone = match (turn, &self.large) {
                 (Turn::Ended(ended), _) => {
-                    let cost = Cost { tally, elapsed: started.elapsed() };
+                    let cost = Cost {
+                        tally,
+                        elapsed: started.elapsed(),
+                    };
                     let event = outcome_event(&self.bucket, task.row, &ended, &cost);
                     self.copier.events.send(event).await.is_err()
                 }
@@ -432,7 +445,10 @@ impl Worker {
 
 fn outcome_event(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> Event {
     let access = matches!(ended, Ended::Failed(failure) if failure.access);
-    Event::Outcome { outcome: Box::new(record(bucket, row, ended, cost)), access }
+    Event::Outcome {
+        outcome: Box::new(record(bucket, row, ended, cost)),
+        access,
+    }
 }
 
 /// Aborts the uploads that an interrupted job keeps. Those that are gone already are no error.
@@ -450,7 +466,11 @@ pub async fn abort_uploads(
         .map(|account| ("x-amz-expected-bucket-owner".into(), account.clone()))
         .collect();
     let throttle = Throttle::new(&ThrottleOptions::default());
-    let requests = Requests::new(throttle, access.credentials.clone(), RetryOptions::default());
+    let requests = Requests::new(
+        throttle,
+        access.credentials.clone(),
+        RetryOptions::default(),
+    );
     for upload in uploads {
         let mut tally = Tally::default();
         let abort = || {

@@ -128,7 +128,11 @@ pub struct Failure {
 impl Failure {
     /// A failure that no request is to blame for.
     pub fn of(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), ..Self::default() }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            ..Self::default()
+        }
     }
 
     /// A failure with S3's error behind it, under another code.
@@ -192,7 +196,9 @@ fn hint(error: &S3Error) -> Option<&'static str> {
         ("NoSuchKey" | "NoSuchVersion" | "NotFound", _) => {
             "the source has no such object any more: nothing was copied"
         }
-        ("RequestTimedOut", _) => "give --attempt-timeout a longer time if S3 is slow for this object",
+        ("RequestTimedOut", _) => {
+            "give --attempt-timeout a longer time if S3 is slow for this object"
+        }
         ("SlowDown" | "ServiceUnavailable", _) => {
             "S3 throttled this row to its end: run resume, with a lower --max-rps if it happens again"
         }
@@ -212,18 +218,24 @@ pub struct Cost {
 /// What the report records of a row's end.
 pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeRecord {
     let (status, http_status, code, mut message) = match ended {
-        Ended::Succeeded(success) => {
-            (TaskStatus::Succeeded, Some(200), "", serde_json::to_value(success))
-        }
+        Ended::Succeeded(success) => (
+            TaskStatus::Succeeded,
+            Some(200),
+            "",
+            serde_json::to_value(success),
+        ),
         Ended::Failed(failure) => (
             TaskStatus::Failed,
             failure.http_status,
             failure.code.as_str(),
             serde_json::to_value(failure),
         ),
-        Ended::Skipped { code, message } => {
-            (TaskStatus::Skipped, None, *code, Ok(serde_json::json!({ "message": message })))
-        }
+        Ended::Skipped { code, message } => (
+            TaskStatus::Skipped,
+            None,
+            *code,
+            Ok(serde_json::json!({ "message": message })),
+        ),
     };
     if let Ok(serde_json::Value::Object(members)) = &mut message {
         members.insert("ended_at".into(), now().into());
@@ -238,7 +250,9 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
         status,
         http_status,
         error_code: code.to_owned(),
-        message: message.map(|message| message.to_string()).unwrap_or_default(),
+        message: message
+            .map(|message| message.to_string())
+            .unwrap_or_default(),
     };
     let mut line = Vec::with_capacity(512);
     write_line(&mut line, report_row.fields());
@@ -252,7 +266,9 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
         status,
         error_code: report_row.error_code,
         evidence: success.map(|success| success.evidence.as_str().to_owned()),
-        bytes: success.and_then(|success| success.bytes).unwrap_or_default(),
+        bytes: success
+            .and_then(|success| success.bytes)
+            .unwrap_or_default(),
         requests: cost.tally.requests,
         throttled: cost.tally.throttled,
         in_doubt: success.is_some_and(|success| success.in_doubt),

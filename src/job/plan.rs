@@ -1,7 +1,7 @@
 //! What is to be done for a row: pure, from the row and the options to a task.
 
-use serde::{Deserialize, Serialize};
 use s3haul_s3::quotas::{MAX_COPY_BYTES, MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES};
+use serde::{Deserialize, Serialize};
 
 use super::manifest::{Rename, Row};
 use super::outcome::{Ended, Failure};
@@ -36,7 +36,10 @@ pub struct PlanOptions {
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { multipart_threshold: 1 << 30, part_size: PartSize::Auto }
+        Self {
+            multipart_threshold: 1 << 30,
+            part_size: PartSize::Auto,
+        }
     }
 }
 
@@ -63,7 +66,12 @@ pub enum Planned {
 }
 
 /// Plans a row. `upload` is what an earlier attempt of this pass left open for it.
-pub fn plan(row: Row, upload: Option<OpenUpload>, rename: &Rename, options: &PlanOptions) -> Planned {
+pub fn plan(
+    row: Row,
+    upload: Option<OpenUpload>,
+    rename: &Rename,
+    options: &PlanOptions,
+) -> Planned {
     if let Some(problem) = &row.problem {
         let failure = Failure::of("InvalidManifestRow", problem.clone());
         return Planned::Ended(row, Ended::Failed(failure));
@@ -77,12 +85,27 @@ pub fn plan(row: Row, upload: Option<OpenUpload>, rename: &Rename, options: &Pla
         return Planned::Ended(row, Ended::Failed(failure));
     };
     // The ETag of an object that was uploaded in parts ends in their number.
-    let in_parts = row.facts.e_tag.as_deref().is_some_and(|e_tag| e_tag.contains('-'));
+    let in_parts = row
+        .facts
+        .e_tag
+        .as_deref()
+        .is_some_and(|e_tag| e_tag.contains('-'));
     let large = upload.is_some()
-        || row.facts.size.is_some_and(|size| size > options.multipart_threshold)
+        || row
+            .facts
+            .size
+            .is_some_and(|size| size > options.multipart_threshold)
         || (options.part_size == PartSize::MatchSource && in_parts);
-    let task = Task { row, destination_key, upload };
-    if large { Planned::Large(task) } else { Planned::Small(task) }
+    let task = Task {
+        row,
+        destination_key,
+        upload,
+    };
+    if large {
+        Planned::Large(task)
+    } else {
+        Planned::Small(task)
+    }
 }
 
 /// How an object is cut into parts.
@@ -103,13 +126,21 @@ impl PartPlan {
         let wanted = match (part_size, source_part_bytes) {
             (PartSize::Bytes(bytes), _) => bytes,
             (PartSize::MatchSource, Some(bytes)) => {
-                return Self { object_bytes, part_bytes: bytes.min(MAX_PART_BYTES) };
+                return Self {
+                    object_bytes,
+                    part_bytes: bytes.min(MAX_PART_BYTES),
+                };
             }
             (PartSize::Auto | PartSize::MatchSource, _) => AUTO_PART_BYTES,
         };
-        let least = object_bytes.div_ceil(u64::from(MAX_PARTS)).next_multiple_of(MIB);
+        let least = object_bytes
+            .div_ceil(u64::from(MAX_PARTS))
+            .next_multiple_of(MIB);
         let part_bytes = wanted.max(least).clamp(MIN_PART_BYTES, MAX_PART_BYTES);
-        Self { object_bytes, part_bytes }
+        Self {
+            object_bytes,
+            part_bytes,
+        }
     }
 
     /// Number of parts.
@@ -148,14 +179,21 @@ mod tests {
             key: "a/b".into(),
             spelling: "a/b".into(),
             version_id: None,
-            facts: Facts { size, e_tag: e_tag.map(Into::into), ..Facts::default() },
+            facts: Facts {
+                size,
+                e_tag: e_tag.map(Into::into),
+                ..Facts::default()
+            },
             problem: None,
         }
     }
 
     #[test]
     fn size_decides_and_an_unknown_size_tries_one_request() {
-        let options = PlanOptions { multipart_threshold: 100, part_size: PartSize::Auto };
+        let options = PlanOptions {
+            multipart_threshold: 100,
+            part_size: PartSize::Auto,
+        };
         for (size, large) in [(None, false), (Some(100), false), (Some(101), true)] {
             let planned = plan(row(size, None), None, &Rename::default(), &options);
             assert_eq!(matches!(planned, Planned::Large(_)), large, "{size:?}");
@@ -164,9 +202,17 @@ mod tests {
 
     #[test]
     fn match_source_sends_what_was_uploaded_in_parts_in_parts() {
-        let options = PlanOptions { part_size: PartSize::MatchSource, ..PlanOptions::default() };
+        let options = PlanOptions {
+            part_size: PartSize::MatchSource,
+            ..PlanOptions::default()
+        };
         for (e_tag, large) in [("abc-2", true), ("abc", false)] {
-            let planned = plan(row(Some(1), Some(e_tag)), None, &Rename::default(), &options);
+            let planned = plan(
+                row(Some(1), Some(e_tag)),
+                None,
+                &Rename::default(),
+                &options,
+            );
             assert_eq!(matches!(planned, Planned::Large(_)), large, "{e_tag}");
         }
     }
@@ -174,11 +220,22 @@ mod tests {
     #[test]
     fn rows_that_cannot_run_end_here() {
         let options = PlanOptions::default();
-        let bad = Row { problem: Some("why".into()), ..row(None, None) };
-        assert!(matches!(plan(bad, None, &Rename::default(), &options), Planned::Ended(..)));
-        let rename = Rename { prefix: String::new(), strip_prefix: Some("x/".into()) };
+        let bad = Row {
+            problem: Some("why".into()),
+            ..row(None, None)
+        };
+        assert!(matches!(
+            plan(bad, None, &Rename::default(), &options),
+            Planned::Ended(..)
+        ));
+        let rename = Rename {
+            prefix: String::new(),
+            strip_prefix: Some("x/".into()),
+        };
         let planned = plan(row(None, None), None, &rename, &options);
-        let Planned::Ended(_, Ended::Failed(failure)) = planned else { panic!("{planned:?}") };
+        let Planned::Ended(_, Ended::Failed(failure)) = planned else {
+            panic!("{planned:?}")
+        };
         assert_eq!(failure.code, "PrefixNotFound");
     }
 

@@ -80,25 +80,40 @@ impl JobSpec {
         [
             ("--manifest", self.manifest != other.manifest),
             ("--manifest-fields", self.csv.fields != other.csv.fields),
-            ("--key-encoding", self.csv.key_encoding != other.csv.key_encoding),
+            (
+                "--key-encoding",
+                self.csv.key_encoding != other.csv.key_encoding,
+            ),
             ("the row filters", self.csv.filters != other.csv.filters),
             (
                 "--to",
                 self.destination_bucket != other.destination_bucket
                     || self.csv.rename.prefix != other.csv.rename.prefix,
             ),
-            ("--strip-prefix", self.csv.rename.strip_prefix != other.csv.rename.strip_prefix),
+            (
+                "--strip-prefix",
+                self.csv.rename.strip_prefix != other.csv.rename.strip_prefix,
+            ),
             ("--overwrite", c.overwrite != d.overwrite),
             ("--source-changed", c.source_changed != d.source_changed),
             ("--role-arn", role(a) != role(b)),
             ("--source-account", a.source_account != b.source_account),
-            ("--destination-account", a.destination_account != b.destination_account),
+            (
+                "--destination-account",
+                a.destination_account != b.destination_account,
+            ),
             ("--endpoint-url", a.endpoint_url != b.endpoint_url),
             ("--requester-pays", c.requester_pays != d.requester_pays),
             ("--acl", c.acl != d.acl),
-            ("--multipart-threshold", c.plan.multipart_threshold != d.plan.multipart_threshold),
+            (
+                "--multipart-threshold",
+                c.plan.multipart_threshold != d.plan.multipart_threshold,
+            ),
             ("--part-size", c.plan.part_size != d.plan.part_size),
-            ("--report-scope", self.run.report_scope != other.run.report_scope),
+            (
+                "--report-scope",
+                self.run.report_scope != other.run.report_scope,
+            ),
         ]
         .into_iter()
         .filter_map(|(flag, differs)| differs.then_some(flag))

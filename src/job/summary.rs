@@ -56,7 +56,11 @@ impl Summary {
             JobState::Running | JobState::Interrupted | JobState::Abandoned => 4,
         };
         // A pass over failed rows that is not done has rows that failed before and wait.
-        let waiting = if at.pass > 0 { at.rows.saturating_sub(at.done.rows()) } else { 0 };
+        let waiting = if at.pass > 0 {
+            at.rows.saturating_sub(at.done.rows())
+        } else {
+            0
+        };
         Self {
             job_id: job_id.to_owned(),
             state: at.state,
@@ -89,22 +93,36 @@ impl fmt::Display for Summary {
             JobState::Running => "not ended",
             JobState::Abandoned => "abandoned",
         };
-        writeln!(f, "job {} {state} in {:.1} s", self.job_id, self.elapsed_seconds)?;
-        let not_run = self.rows.saturating_sub(self.succeeded + self.failed + self.skipped);
+        writeln!(
+            f,
+            "job {} {state} in {:.1} s",
+            self.job_id, self.elapsed_seconds
+        )?;
+        let not_run = self
+            .rows
+            .saturating_sub(self.succeeded + self.failed + self.skipped);
         write!(
             f,
             "  {} rows: {} succeeded, {} failed, {} skipped",
             self.rows, self.succeeded, self.failed, self.skipped
         )?;
-        for (count, what) in
-            [(not_run, "not run"), (self.filtered, "filtered out"), (self.in_doubt, "settled in doubt")]
-        {
+        for (count, what) in [
+            (not_run, "not run"),
+            (self.filtered, "filtered out"),
+            (self.in_doubt, "settled in doubt"),
+        ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
         }
         writeln!(f)?;
-        writeln!(f, "  {} copied, {} requests, {} throttled", Size(self.bytes), self.requests, self.throttled)?;
+        writeln!(
+            f,
+            "  {} copied, {} requests, {} throttled",
+            Size(self.bytes),
+            self.requests,
+            self.throttled
+        )?;
         for (code, count) in &self.errors {
             writeln!(f, "  {count} failed with {code}")?;
         }
@@ -127,6 +145,10 @@ impl fmt::Display for Size {
             unit += 1;
         }
         let unit_name = UNITS.get(unit).copied().unwrap_or_default();
-        if unit == 0 { write!(f, "{} B", self.0) } else { write!(f, "{value:.1} {unit_name}") }
+        if unit == 0 {
+            write!(f, "{} B", self.0)
+        } else {
+            write!(f, "{value:.1} {unit_name}")
+        }
     }
 }

@@ -121,12 +121,16 @@ impl Watch {
     /// Takes note of a row's end.
     pub(super) fn ended(&self, outcome: &OutcomeRecord, access: bool) {
         self.progress.done.fetch_add(1, Ordering::Relaxed);
-        self.progress.throttled.fetch_add(outcome.throttled, Ordering::Relaxed);
+        self.progress
+            .throttled
+            .fetch_add(outcome.throttled, Ordering::Relaxed);
         let failed = outcome.status == TaskStatus::Failed;
         if failed {
             self.progress.failed.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.progress.bytes.fetch_add(outcome.bytes, Ordering::Relaxed);
+            self.progress
+                .bytes
+                .fetch_add(outcome.bytes, Ordering::Relaxed);
         }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.ended += 1;
@@ -141,7 +145,9 @@ impl Watch {
             counts.run += 1;
             counts.failed += u64::from(failed);
         }
-        let cause = self.refused(&counts).or_else(|| self.over_threshold(&counts));
+        let cause = self
+            .refused(&counts)
+            .or_else(|| self.over_threshold(&counts));
         if let Some(cause) = cause
             && counts.cause.is_none()
         {
@@ -159,7 +165,10 @@ impl Watch {
     fn over_threshold(&self, counts: &Counts) -> Option<Cause> {
         let percent = u64::from(self.threshold?);
         let over = counts.run >= THRESHOLD_ROWS && counts.failed * 100 > counts.run * percent;
-        over.then_some(Cause::Threshold { failed: counts.failed, run: counts.run })
+        over.then_some(Cause::Threshold {
+            failed: counts.failed,
+            run: counts.run,
+        })
     }
 
     /// Why the pass ended, if not because its rows are done.

@@ -1,16 +1,16 @@
 //! The slot of credentials that all clients read, and its renewal.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::identity::{BaseIdentity, Caller};
 use crate::identity_error::IdentityError;
 use crate::role::RoleOptions;
+use crate::slot::Slot;
 use crate::sts;
 
 type SdkCredentials = aws_credential_types::Credentials;
@@ -63,63 +63,6 @@ enum Origin {
     },
     #[cfg(test)]
     Given(std::sync::Mutex<Vec<Result<SdkCredentials, IdentityError>>>),
-}
-
-/// What clients read at each request.
-#[derive(Clone)]
-pub(crate) struct Slot(Arc<RwLock<Held>>);
-
-struct Held {
-    credentials: SdkCredentials,
-    generation: u64,
-    since: Instant,
-    /// How long they live from `since`; none means without end.
-    life: Option<Duration>,
-}
-
-impl Slot {
-    fn new(credentials: SdkCredentials, life: Option<Duration>) -> Self {
-        Self(Arc::new(RwLock::new(Held {
-            credentials,
-            generation: 0,
-            since: Instant::now(),
-            life,
-        })))
-    }
-
-    fn read<T>(&self, read: impl FnOnce(&Held) -> T) -> T {
-        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Puts new ones in; false if they are the same.
-    fn put(&self, credentials: SdkCredentials, life: Option<Duration>) -> bool {
-        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let same = held.credentials.access_key_id() == credentials.access_key_id()
-            && held.credentials.session_token() == credentials.session_token();
-        if !same {
-            held.generation += 1;
-            held.credentials = credentials;
-            held.since = Instant::now();
-            held.life = life;
-        }
-        !same
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slot")
-    }
-}
-
-impl ProvideCredentials for Slot {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        // Whether they have ended is for the server to say: our clock may be wrong.
-        future::ProvideCredentials::ready(Ok(self.read(|held| held.credentials.clone())))
-    }
 }
 
 impl fmt::Debug for Credentials {
@@ -342,20 +285,12 @@ impl Credentials {
         let asked = self.0.caller.get_or_try_init(|| async {
             match &self.0.origin {
                 Origin::Base(base) => base.caller().await,
-                Origin::Role { client, role, .. } => {
-                    // STS left out who we became, as stores like it may.
-                    let _ = client;
-                    Ok(Caller {
-                        account: role
-                            .role_arn
-                            .split(':')
-                            .nth(4)
-                            .unwrap_or_default()
-                            .to_owned(),
-                        arn: role.role_arn.clone(),
-                        user_id: String::new(),
-                    })
-                }
+                // STS left out who we became, as stores like it may.
+                Origin::Role { role, .. } => Ok(Caller {
+                    account: sts::account_of_arn(&role.role_arn),
+                    arn: role.role_arn.clone(),
+                    user_id: String::new(),
+                }),
                 #[cfg(test)]
                 Origin::Given(_) => Err(IdentityError::ExpiredBase { source: None }),
             }
@@ -478,6 +413,8 @@ fn wait_after(failures: u32, jitter: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_credential_types::provider::ProvideCredentials;
+    use std::time::Instant;
 
     fn keys(name: &str, life: Option<Duration>) -> SdkCredentials {
         let end = life.map(|life| SystemTime::now() + life);

@@ -48,6 +48,7 @@ pub mod throttle;
 pub mod uploads;
 
 mod profile;
+mod slot;
 mod sts;
 #[cfg(test)]
 mod test_server;

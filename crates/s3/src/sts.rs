@@ -144,7 +144,8 @@ fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
 }
 
-fn account_of_arn(arn: &str) -> String {
+/// The account that an ARN names; empty if it names none.
+pub(crate) fn account_of_arn(arn: &str) -> String {
     arn.split(':').nth(4).unwrap_or_default().to_owned()
 }
 

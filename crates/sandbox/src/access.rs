@@ -8,7 +8,9 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::{S3Error, S3Result};
 
 use crate::copy_source::CopySource;
-use crate::error::{access_denied, error, no_such_bucket, not_implemented, with_detail, with_header};
+use crate::error::{
+    access_denied, error, no_such_bucket, not_implemented, with_detail, with_header,
+};
 use crate::exchange::Exchange;
 use crate::iam::actions::Fact;
 use crate::iam::{ActionRow, Context, Decision, Request, Side, actions_for, evaluate};
@@ -66,13 +68,19 @@ impl S3Access for Gate {
 impl Gate {
     fn sides(&self, headers: &HeaderMap, exchange: &Exchange) -> Result<Sides, S3Error> {
         if exchange.level == Level::Service || exchange.operation == Operation::CreateBucket {
-            return Ok(Sides { bucket: None, source: None });
+            return Ok(Sides {
+                bucket: None,
+                source: None,
+            });
         }
         let find = |name: &str| self.store.bucket(name).ok_or_else(|| no_such_bucket(name));
         let bucket = Some(find(&exchange.bucket)?);
         let source = match exchange.operation {
             Operation::CopyObject | Operation::UploadPartCopy => {
-                let header = headers.get("x-amz-copy-source").and_then(|value| value.to_str().ok()).unwrap_or_default();
+                let header = headers
+                    .get("x-amz-copy-source")
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or_default();
                 let source = CopySource::parse(header)?;
                 Some((find(&source.bucket)?, source))
             }
@@ -83,14 +91,15 @@ impl Gate {
 
     /// Whether the caller may delete a key or a version of it, of several in one request.
     pub(crate) fn authorize_delete(
-        &self,
         exchange: &Exchange,
         headers: &HeaderMap,
         bucket: &Bucket,
         key: &str,
         version_id: Option<&str>,
     ) -> Result<(), S3Error> {
-        let Some(identity) = &exchange.identity else { return Err(access_denied("Access Denied")) };
+        let Some(identity) = &exchange.identity else {
+            return Err(access_denied("Access Denied"));
+        };
         let facts = |token: &str| match token {
             "versionId" => version_id.is_some(),
             header => headers.contains_key(header),
@@ -108,26 +117,41 @@ fn session_token<'a>(headers: &'a HeaderMap, exchange: &'a Exchange) -> Option<&
 }
 
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| !value.is_empty())
 }
 
 /// Each `x-amz-*` header must be under the signature.
 fn check_signed_headers(headers: &HeaderMap, exchange: &Exchange) -> Result<(), S3Error> {
-    let Some(scope) = &exchange.scope else { return Ok(()) };
+    let Some(scope) = &exchange.scope else {
+        return Ok(());
+    };
     let unsigned: Vec<&str> = headers
         .keys()
         .map(hyper::header::HeaderName::as_str)
-        .filter(|name| name.starts_with("x-amz-") && !scope.signed_headers.iter().any(|signed| signed == name))
+        .filter(|name| {
+            name.starts_with("x-amz-") && !scope.signed_headers.iter().any(|signed| signed == name)
+        })
         .collect();
     // Of a presigned URL, S3 takes the hash of the payload unsigned.
     if unsigned.is_empty() || unsigned == ["x-amz-content-sha256"] {
         return Ok(());
     }
     let refused = access_denied("There were headers present in the request which were not signed");
-    Err(with_detail(refused, "HeadersNotSigned", &unsigned.join(", ")))
+    Err(with_detail(
+        refused,
+        "HeadersNotSigned",
+        &unsigned.join(", "),
+    ))
 }
 
-fn check_implemented(resolved: &str, headers: &HeaderMap, exchange: &Exchange) -> Result<(), S3Error> {
+fn check_implemented(
+    resolved: &str,
+    headers: &HeaderMap,
+    exchange: &Exchange,
+) -> Result<(), S3Error> {
     if exchange.operation == Operation::NotImplemented || exchange.operation.as_str() != resolved {
         return Err(not_implemented("Operation", resolved));
     }
@@ -140,7 +164,10 @@ fn check_implemented(resolved: &str, headers: &HeaderMap, exchange: &Exchange) -
 
 /// One endpoint serves all Regions: which one a request is for is in its signature.
 fn check_region(method: &Method, exchange: &Exchange, bucket: &Bucket) -> Result<(), S3Error> {
-    let region = exchange.scope.as_ref().map_or("", |scope| scope.region.as_str());
+    let region = exchange
+        .scope
+        .as_ref()
+        .map_or("", |scope| scope.region.as_str());
     if region == bucket.region || exchange.operation == Operation::GetBucketLocation {
         return Ok(());
     }
@@ -149,43 +176,72 @@ fn check_region(method: &Method, exchange: &Exchange, bucket: &Bucket) -> Result
             "The authorization header is malformed; the region '{region}' is wrong; expecting '{}'",
             bucket.region
         );
-        with_detail(error(400, "AuthorizationHeaderMalformed", message), "Region", &bucket.region)
+        with_detail(
+            error(400, "AuthorizationHeaderMalformed", message),
+            "Region",
+            &bucket.region,
+        )
     } else {
         let message = "The bucket you are attempting to access must be addressed using the specified endpoint. \
                        Please send all future requests to this endpoint.";
         let endpoint = format!("s3.{}.amazonaws.com", bucket.region);
-        let refused = with_detail(error(301, "PermanentRedirect", message), "Endpoint", &endpoint);
+        let refused = with_detail(
+            error(301, "PermanentRedirect", message),
+            "Endpoint",
+            &endpoint,
+        );
         with_detail(refused, "Bucket", &bucket.name)
     };
     Err(with_header(refused, "x-amz-bucket-region", &bucket.region))
 }
 
 fn check_owners(headers: &HeaderMap, sides: &Sides) -> Result<(), S3Error> {
-    let expected = |name: &str, bucket: Option<&Arc<Bucket>>| match (header(headers, name), bucket) {
-        (Some(account), _) if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let message = format!("The value of the expected bucket owner parameter must be an AWS Account ID... [{name}]");
+    let expected = |name: &str, bucket: Option<&Arc<Bucket>>| match (header(headers, name), bucket)
+    {
+        (Some(account), _)
+            if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            let message = format!(
+                "The value of the expected bucket owner parameter must be an AWS Account ID... [{name}]"
+            );
             Err(error(400, "InvalidBucketOwnerAWSAccountID", message))
         }
-        (Some(account), Some(bucket)) if account != &*bucket.account => Err(access_denied("Access Denied")),
+        (Some(account), Some(bucket)) if account != &*bucket.account => {
+            Err(access_denied("Access Denied"))
+        }
         _ => Ok(()),
     };
     expected("x-amz-expected-bucket-owner", sides.bucket.as_ref())?;
-    expected("x-amz-source-expected-bucket-owner", sides.source.as_ref().map(|(bucket, _)| bucket))
+    expected(
+        "x-amz-source-expected-bucket-owner",
+        sides.source.as_ref().map(|(bucket, _)| bucket),
+    )
 }
 
-fn check_payer(headers: &HeaderMap, exchange: &Exchange, identity: &Identity, sides: &Sides) -> Result<(), S3Error> {
+fn check_payer(
+    headers: &HeaderMap,
+    exchange: &Exchange,
+    identity: &Identity,
+    sides: &Sides,
+) -> Result<(), S3Error> {
     let agreed = match header(headers, "x-amz-request-payer") {
         None => false,
         Some("requester") => true,
         Some(other) => {
-            return Err(crate::error::invalid_argument("x-amz-request-payer", other, "Invalid value for x-amz-request-payer"));
+            return Err(crate::error::invalid_argument(
+                "x-amz-request-payer",
+                other,
+                "Invalid value for x-amz-request-payer",
+            ));
         }
     };
     let source = sides.source.as_ref().map(|(bucket, _)| bucket);
     for bucket in [sides.bucket.as_ref(), source].into_iter().flatten() {
         if bucket.settings().requester_pays && identity.account() != &*bucket.account {
             if !agreed {
-                return Err(access_denied("Bucket is requester pays bucket. Requester should send x-amz-request-payer: requester"));
+                return Err(access_denied(
+                    "Bucket is requester pays bucket. Requester should send x-amz-request-payer: requester",
+                ));
             }
             exchange.set_charged();
         }
@@ -194,7 +250,12 @@ fn check_payer(headers: &HeaderMap, exchange: &Exchange, identity: &Identity, si
 }
 
 /// Asks the policies of both sides for each action that the request is.
-fn authorize(headers: &HeaderMap, exchange: &Exchange, identity: &Identity, sides: &Sides) -> Result<Shown, S3Error> {
+fn authorize(
+    headers: &HeaderMap,
+    exchange: &Exchange,
+    identity: &Identity,
+    sides: &Sides,
+) -> Result<Shown, S3Error> {
     let mut shown = Shown::default();
     // Each key of these is asked for by the operation.
     if exchange.operation == Operation::DeleteObjects {
@@ -209,14 +270,26 @@ fn authorize(headers: &HeaderMap, exchange: &Exchange, identity: &Identity, side
     let context = context(headers, exchange, identity);
     for row in rows {
         let allowed = match (row.side, &sides.source, &sides.bucket) {
-            (Side::Source, Some((bucket, source)), _) => allow(identity, row, bucket, &source.key, &context),
+            (Side::Source, Some((bucket, source)), _) => {
+                allow(identity, row, bucket, &source.key, &context)
+            }
             (_, _, Some(bucket)) => allow(identity, row, bucket, &exchange.key, &context),
             _ => allow_unowned(identity, row, exchange, &context),
         };
-        match row.when.iter().find(|Fact { token, .. }| token.starts_with("shows-")) {
+        match row
+            .when
+            .iter()
+            .find(|Fact { token, .. }| token.starts_with("shows-"))
+        {
             None => allowed?,
-            Some(Fact { token: "shows-tag-count", .. }) => shown.tag_count = allowed.is_ok(),
-            Some(Fact { token: "shows-retention", .. }) => shown.retention = allowed.is_ok(),
+            Some(Fact {
+                token: "shows-tag-count",
+                ..
+            }) => shown.tag_count = allowed.is_ok(),
+            Some(Fact {
+                token: "shows-retention",
+                ..
+            }) => shown.retention = allowed.is_ok(),
             Some(_) => shown.legal_hold = allowed.is_ok(),
         }
     }
@@ -226,16 +299,25 @@ fn authorize(headers: &HeaderMap, exchange: &Exchange, identity: &Identity, side
 /// What the table's tokens are about: the object that is read, if it is there.
 struct Subject {
     has_version_id: bool,
-    /// None where the operation reads none.
-    object: Option<Option<Arc<Object>>>,
+    /// Whether the operation reads an object.
+    reads: bool,
+    object: Option<Arc<Object>>,
     copies_tags: bool,
 }
 
 impl Subject {
     fn of(headers: &HeaderMap, exchange: &Exchange, sides: &Sides) -> Self {
         let (bucket, key, version_id) = match (&sides.source, &sides.bucket) {
-            (Some((bucket, source)), _) => (Some(bucket), source.key.as_str(), source.version_id.as_deref()),
-            (None, bucket) => (bucket.as_ref(), exchange.key.as_str(), exchange.parameter("versionId")),
+            (Some((bucket, source)), _) => (
+                Some(bucket),
+                source.key.as_str(),
+                source.version_id.as_deref(),
+            ),
+            (None, bucket) => (
+                bucket.as_ref(),
+                exchange.key.as_str(),
+                exchange.parameter("versionId"),
+            ),
         };
         let reads = matches!(
             exchange.operation,
@@ -245,34 +327,41 @@ impl Subject {
                 | Operation::GetObject
                 | Operation::GetObjectAttributes
         );
-        let object = bucket.filter(|_| reads).map(|bucket| {
+        let object = bucket.filter(|_| reads).and_then(|bucket| {
             let id = version_id.map(|id| VersionId::parse(id).unwrap_or(VersionId(u64::MAX)));
             match bucket.find(key, id) {
                 Found::Object(found) => Some(found.object),
                 _ => None,
             }
         });
-        let replaces_tags =
-            header(headers, "x-amz-tagging-directive").is_some_and(|value| value.eq_ignore_ascii_case("REPLACE"));
+        let replaces_tags = header(headers, "x-amz-tagging-directive")
+            .is_some_and(|value| value.eq_ignore_ascii_case("REPLACE"));
         Self {
             has_version_id: version_id.is_some(),
+            reads,
             object,
             copies_tags: exchange.operation == Operation::CopyObject && !replaces_tags,
         }
     }
 
     fn fact(&self, token: &str, headers: &HeaderMap) -> bool {
-        let object = self.object.as_ref().and_then(Option::as_ref);
+        let object = self.object.as_ref();
         match token {
             "versionId" => self.has_version_id,
-            "missing-object" => matches!(self.object, Some(None)),
-            "source-tagged" => self.copies_tags && object.is_some_and(|object| !object.tags.is_empty()),
+            "missing-object" => self.reads && object.is_none(),
+            "source-tagged" => {
+                self.copies_tags && object.is_some_and(|object| !object.tags.is_empty())
+            }
             // Objects of the sandbox have no annotations.
             "source-annotated" => false,
             "shows-tag-count" => object.is_some_and(|object| !object.tags.is_empty()),
-            "shows-retention" => object.is_some_and(|object| object.settings.lock.retention.is_some()),
+            "shows-retention" => {
+                object.is_some_and(|object| object.settings.lock.retention.is_some())
+            }
             "shows-legal-hold" => object.is_some_and(|object| object.settings.lock.legal_hold),
-            "x-amz-grant-*" => headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")),
+            "x-amz-grant-*" => headers
+                .keys()
+                .any(|name| name.as_str().starts_with("x-amz-grant-")),
             header_name => header(headers, &header_name.to_ascii_lowercase()).is_some(),
         }
     }
@@ -295,9 +384,12 @@ pub(crate) fn context(headers: &HeaderMap, exchange: &Exchange, identity: &Ident
             context.insert(&format!("s3:{name}"), value);
         }
     }
-    for (parameter, key) in
-        [("prefix", "s3:prefix"), ("delimiter", "s3:delimiter"), ("max-keys", "s3:max-keys"), ("versionId", "s3:VersionId")]
-    {
+    for (parameter, key) in [
+        ("prefix", "s3:prefix"),
+        ("delimiter", "s3:delimiter"),
+        ("max-keys", "s3:max-keys"),
+        ("versionId", "s3:VersionId"),
+    ] {
         if let Some(value) = exchange.parameter(parameter) {
             context.insert(key, value);
         }
@@ -307,12 +399,21 @@ pub(crate) fn context(headers: &HeaderMap, exchange: &Exchange, identity: &Ident
         for (key, value) in &tags {
             context.insert(&format!("s3:RequestObjectTag/{key}"), value.as_str());
         }
-        context.insert_all("s3:RequestObjectTagKeys", tags.into_iter().map(|(key, _)| key).collect());
+        context.insert_all(
+            "s3:RequestObjectTagKeys",
+            tags.into_iter().map(|(key, _)| key).collect(),
+        );
     }
     context
 }
 
-fn allow(identity: &Identity, row: &ActionRow, bucket: &Bucket, key: &str, context: &Context) -> Result<(), S3Error> {
+fn allow(
+    identity: &Identity,
+    row: &ActionRow,
+    bucket: &Bucket,
+    key: &str,
+    context: &Context,
+) -> Result<(), S3Error> {
     let policy = bucket.policy();
     let decision = evaluate(&Request {
         principal: &identity.principal,
@@ -327,13 +428,20 @@ fn allow(identity: &Identity, row: &ActionRow, bucket: &Bucket, key: &str, conte
     match decision {
         Decision::Allowed => Ok(()),
         // Between accounts S3 says no more.
-        Decision::Denied { reason } if identity.account() == &*bucket.account => Err(access_denied(reason)),
+        Decision::Denied { reason } if identity.account() == &*bucket.account => {
+            Err(access_denied(reason))
+        }
         Decision::Denied { .. } => Err(access_denied("Access Denied")),
     }
 }
 
 /// Asks for an action on what nobody owns yet: the caller's account will.
-fn allow_unowned(identity: &Identity, row: &ActionRow, exchange: &Exchange, context: &Context) -> Result<(), S3Error> {
+fn allow_unowned(
+    identity: &Identity,
+    row: &ActionRow,
+    exchange: &Exchange,
+    context: &Context,
+) -> Result<(), S3Error> {
     let decision = evaluate(&Request {
         principal: &identity.principal,
         action: row.action,

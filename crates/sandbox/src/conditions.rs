@@ -17,22 +17,22 @@ pub(crate) struct ReadConditions {
     pub(crate) if_unmodified_since: Option<OffsetDateTime>,
 }
 
-/// A condition that does not hold, named as S3 names it.
+/// A condition that does not hold: the `if-…` of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
-    IfMatch,
-    IfNoneMatch,
-    IfModifiedSince,
-    IfUnmodifiedSince,
+    Match,
+    NoneMatch,
+    ModifiedSince,
+    UnmodifiedSince,
 }
 
 impl Failed {
     fn header(self) -> &'static str {
         match self {
-            Self::IfMatch => "If-Match",
-            Self::IfNoneMatch => "If-None-Match",
-            Self::IfModifiedSince => "If-Modified-Since",
-            Self::IfUnmodifiedSince => "If-Unmodified-Since",
+            Self::Match => "If-Match",
+            Self::NoneMatch => "If-None-Match",
+            Self::ModifiedSince => "If-Modified-Since",
+            Self::UnmodifiedSince => "If-Unmodified-Since",
         }
     }
 
@@ -44,8 +44,8 @@ impl Failed {
     /// The refusal of a read: 304 where the client has what it would get.
     pub(crate) fn of_read(self) -> S3Error {
         match self {
-            Self::IfMatch | Self::IfUnmodifiedSince => precondition_failed(self.header()),
-            Self::IfNoneMatch | Self::IfModifiedSince => error(304, "NotModified", "Not Modified"),
+            Self::Match | Self::UnmodifiedSince => precondition_failed(self.header()),
+            Self::NoneMatch | Self::ModifiedSince => error(304, "NotModified", "Not Modified"),
         }
     }
 }
@@ -53,7 +53,11 @@ impl Failed {
 impl ReadConditions {
     /// Reads the conditions from headers that begin with `prefix`.
     pub(crate) fn from_headers(headers: &HeaderMap, prefix: &str) -> Self {
-        let text = |name: &str| headers.get(format!("{prefix}{name}")).and_then(|value| value.to_str().ok());
+        let text = |name: &str| {
+            headers
+                .get(format!("{prefix}{name}"))
+                .and_then(|value| value.to_str().ok())
+        };
         // S3 takes a date that it cannot read as no condition.
         let date = |name: &str| text(name).and_then(parse_date);
         Self {
@@ -68,18 +72,18 @@ impl ReadConditions {
     /// a true `if-match` makes `if-unmodified-since` moot, a false `if-none-match` decides over `if-modified-since`.
     pub(crate) fn failed(&self, e_tag: &str, modified: OffsetDateTime) -> Option<Failed> {
         match &self.if_match {
-            Some(wanted) if !e_tag_matches(wanted, e_tag) => return Some(Failed::IfMatch),
+            Some(wanted) if !e_tag_matches(wanted, e_tag) => return Some(Failed::Match),
             None if self.if_unmodified_since.is_some_and(|date| modified > date) => {
-                return Some(Failed::IfUnmodifiedSince);
+                return Some(Failed::UnmodifiedSince);
             }
             _ => {}
         }
         match &self.if_none_match {
-            Some(unwanted) => e_tag_matches(unwanted, e_tag).then_some(Failed::IfNoneMatch),
+            Some(unwanted) => e_tag_matches(unwanted, e_tag).then_some(Failed::NoneMatch),
             None => self
                 .if_modified_since
                 .is_some_and(|date| modified <= date)
-                .then_some(Failed::IfModifiedSince),
+                .then_some(Failed::ModifiedSince),
         }
     }
 }
@@ -96,24 +100,40 @@ impl WriteConditions {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let if_none_match = text("if-none-match");
         if let Some(value) = if_none_match.filter(|value| *value != "*") {
-            return Err(crate::error::not_implemented("Header", &format!("If-None-Match: {value}")));
+            return Err(crate::error::not_implemented(
+                "Header",
+                &format!("If-None-Match: {value}"),
+            ));
         }
         let if_match = text("if-match").map(str::to_owned);
         if if_match.is_some() && if_none_match.is_some() {
-            return Err(invalid_argument("If-Match", "", "If-Match and If-None-Match cannot both be specified"));
+            return Err(invalid_argument(
+                "If-Match",
+                "",
+                "If-Match and If-None-Match cannot both be specified",
+            ));
         }
-        Ok(Self { if_match, if_none_match: if_none_match.is_some() })
+        Ok(Self {
+            if_match,
+            if_none_match: if_none_match.is_some(),
+        })
     }
 
     /// Checks them against the current object of the key, none if it is absent or deleted.
-    pub(crate) fn check(&self, key: &str, e_tag: impl FnOnce() -> Option<String>) -> Result<(), S3Error> {
+    pub(crate) fn check(
+        &self,
+        key: &str,
+        e_tag: impl FnOnce() -> Option<String>,
+    ) -> Result<(), S3Error> {
         if !self.if_none_match && self.if_match.is_none() {
             return Ok(());
         }
         match (e_tag(), &self.if_match) {
             (Some(_), None) => Err(precondition_failed("If-None-Match")),
             (None, Some(_)) => Err(no_such_key(key)),
-            (Some(e_tag), Some(wanted)) if !e_tag_matches(wanted, &e_tag) => Err(precondition_failed("If-Match")),
+            (Some(e_tag), Some(wanted)) if !e_tag_matches(wanted, &e_tag) => {
+                Err(precondition_failed("If-Match"))
+            }
             _ => Ok(()),
         }
     }
@@ -121,19 +141,29 @@ impl WriteConditions {
 
 /// Whether a condition's value, one ETag or a list, names an ETag.
 pub(crate) fn e_tag_matches(wanted: &str, e_tag: &str) -> bool {
-    wanted.split(',').map(str::trim).any(|wanted| wanted == "*" || unquoted(wanted) == e_tag)
+    wanted
+        .split(',')
+        .map(str::trim)
+        .any(|wanted| wanted == "*" || unquoted(wanted) == e_tag)
 }
 
 pub(crate) fn unquoted(e_tag: &str) -> &str {
     let e_tag = e_tag.trim();
-    e_tag.strip_prefix('"').and_then(|e_tag| e_tag.strip_suffix('"')).unwrap_or(e_tag)
+    e_tag
+        .strip_prefix('"')
+        .and_then(|e_tag| e_tag.strip_suffix('"'))
+        .unwrap_or(e_tag)
 }
 
 /// Reads an HTTP date.
 pub(crate) fn parse_date(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc2822).ok().or_else(|| {
-        let format = format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-        time::PrimitiveDateTime::parse(text, &format).ok().map(time::PrimitiveDateTime::assume_utc)
+        let format = format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+        );
+        time::PrimitiveDateTime::parse(text, &format)
+            .ok()
+            .map(time::PrimitiveDateTime::assume_utc)
     })
 }
 
@@ -155,21 +185,21 @@ mod tests {
             (same, None, None, None, None),
             (Some("e"), None, None, None, None),
             (Some("*"), None, None, None, None),
-            (other, None, None, None, Some(Failed::IfMatch)),
+            (other, None, None, None, Some(Failed::Match)),
             (None, other, None, None, None),
-            (None, same, None, None, Some(Failed::IfNoneMatch)),
+            (None, same, None, None, Some(Failed::NoneMatch)),
             (None, None, before, None, None),
-            (None, None, after, None, Some(Failed::IfModifiedSince)),
+            (None, None, after, None, Some(Failed::ModifiedSince)),
             (None, None, None, after, None),
-            (None, None, None, before, Some(Failed::IfUnmodifiedSince)),
+            (None, None, None, before, Some(Failed::UnmodifiedSince)),
             // if-match true and if-unmodified-since false: 200.
             (same, None, None, before, None),
-            (other, None, None, after, Some(Failed::IfMatch)),
+            (other, None, None, after, Some(Failed::Match)),
             // if-none-match false and if-modified-since true: 412.
-            (None, same, before, None, Some(Failed::IfNoneMatch)),
+            (None, same, before, None, Some(Failed::NoneMatch)),
             (None, other, after, None, None),
             (same, other, None, None, None),
-            (None, other, None, before, Some(Failed::IfUnmodifiedSince)),
+            (None, other, None, before, Some(Failed::UnmodifiedSince)),
         ] {
             let conditions = ReadConditions {
                 if_match: if_match.map(str::to_owned),
@@ -194,10 +224,16 @@ mod tests {
         };
         let none_match = conditions("if-none-match", "*").expect("a condition");
         assert_eq!(code(&none_match, None), None);
-        assert_eq!(code(&none_match, Some("e")).as_deref(), Some("PreconditionFailed"));
+        assert_eq!(
+            code(&none_match, Some("e")).as_deref(),
+            Some("PreconditionFailed")
+        );
         let matching = conditions("if-match", "\"e\"").expect("a condition");
         assert_eq!(code(&matching, Some("e")), None);
-        assert_eq!(code(&matching, Some("f")).as_deref(), Some("PreconditionFailed"));
+        assert_eq!(
+            code(&matching, Some("f")).as_deref(),
+            Some("PreconditionFailed")
+        );
         assert_eq!(code(&matching, None).as_deref(), Some("NoSuchKey"));
         assert!(conditions("if-none-match", "\"e\"").is_err());
     }

@@ -21,7 +21,11 @@ impl CopySource {
             None => (header, None),
         };
         if path.starts_with("arn:") {
-            return Err(error(501, "NotImplemented", "Access points are not implemented: x-amz-copy-source"));
+            return Err(error(
+                501,
+                "NotImplemented",
+                "Access points are not implemented: x-amz-copy-source",
+            ));
         }
         if !is_well_encoded(path) {
             return Err(invalid("Invalid copy source encoding."));
@@ -34,15 +38,22 @@ impl CopySource {
             .split_once('/')
             .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
             .ok_or_else(|| invalid("Invalid copy source object key"))?;
-        let version_id = version_id.map(|id| percent_decode_str(id).decode_utf8_lossy().into_owned());
-        Ok(Self { bucket: bucket.to_owned(), key: key.to_owned(), version_id })
+        let version_id =
+            version_id.map(|id| percent_decode_str(id).decode_utf8_lossy().into_owned());
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            version_id,
+        })
     }
 }
 
 /// Whether each `%` has its two hex digits.
 fn is_well_encoded(text: &str) -> bool {
     text.split('%').skip(1).all(|rest| {
-        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        rest.as_bytes()
+            .get(..2)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     })
 }
 
@@ -57,7 +68,10 @@ mod tests {
             ("/b/k", Some(("b", "k", None))),
             ("b//k//", Some(("b", "/k//", None))),
             ("b/a%20b%2Bc+d", Some(("b", "a b+c+d", None))),
-            ("b/a%3FversionId%3D1?versionId=abc", Some(("b", "a?versionId=1", Some("abc")))),
+            (
+                "b/a%3FversionId%3D1?versionId=abc",
+                Some(("b", "a?versionId=1", Some("abc"))),
+            ),
             ("b/k?versionId=null", Some(("b", "k", Some("null")))),
             ("b%2Fk", Some(("b", "k", None))),
             ("b", None),
@@ -68,7 +82,11 @@ mod tests {
         ] {
             let source = CopySource::parse(header).ok();
             let source = source.as_ref().map(|source| {
-                (source.bucket.as_str(), source.key.as_str(), source.version_id.as_deref())
+                (
+                    source.bucket.as_str(),
+                    source.key.as_str(),
+                    source.version_id.as_deref(),
+                )
             });
             assert_eq!(source, expected, "{header}");
         }

@@ -1,7 +1,7 @@
 //! Errors in S3's words.
 
-use hyper::header::{HeaderMap, HeaderValue};
 use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderValue};
 use s3s::{S3Error, S3ErrorCode};
 
 /// A header from here to [`crate::wire`], which makes elements of an error document of it: `Name=value`, encoded.
@@ -13,7 +13,8 @@ pub(crate) const STATUS: &str = "x-sandbox-status";
 pub(crate) fn error(status: u16, code: &str, message: impl Into<String>) -> S3Error {
     let code = S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError);
     let mut error = S3Error::with_message(code, message.into());
-    error.set_status_code(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    error
+        .set_status_code(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     error
 }
 
@@ -45,7 +46,12 @@ pub(crate) fn take_details(headers: &mut HeaderMap) -> Vec<(String, String)> {
         .iter()
         .filter_map(|value| value.to_str().ok()?.split_once('='))
         .map(|(name, value)| {
-            (name.to_owned(), percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+            (
+                name.to_owned(),
+                percent_encoding::percent_decode_str(value)
+                    .decode_utf8_lossy()
+                    .into_owned(),
+            )
         })
         .collect();
     headers.remove(DETAIL);
@@ -57,15 +63,27 @@ pub(crate) fn access_denied(message: impl Into<String>) -> S3Error {
 }
 
 pub(crate) fn no_such_bucket(bucket: &str) -> S3Error {
-    with_detail(error(404, "NoSuchBucket", "The specified bucket does not exist"), "BucketName", bucket)
+    with_detail(
+        error(404, "NoSuchBucket", "The specified bucket does not exist"),
+        "BucketName",
+        bucket,
+    )
 }
 
 pub(crate) fn no_such_key(key: &str) -> S3Error {
-    with_detail(error(404, "NoSuchKey", "The specified key does not exist."), "Key", key)
+    with_detail(
+        error(404, "NoSuchKey", "The specified key does not exist."),
+        "Key",
+        key,
+    )
 }
 
 pub(crate) fn no_such_version(key: &str, version_id: &str) -> S3Error {
-    let error = error(404, "NoSuchVersion", "The specified version does not exist.");
+    let error = error(
+        404,
+        "NoSuchVersion",
+        "The specified version does not exist.",
+    );
     with_detail(with_detail(error, "Key", key), "VersionId", version_id)
 }
 
@@ -81,7 +99,11 @@ pub(crate) fn no_such_upload(upload_id: &str) -> S3Error {
 
 pub(crate) fn invalid_argument(name: &str, value: &str, message: impl Into<String>) -> S3Error {
     let error = error(400, "InvalidArgument", message);
-    with_detail(with_detail(error, "ArgumentName", name), "ArgumentValue", value)
+    with_detail(
+        with_detail(error, "ArgumentName", name),
+        "ArgumentValue",
+        value,
+    )
 }
 
 pub(crate) fn invalid_request(message: impl Into<String>) -> S3Error {
@@ -90,12 +112,19 @@ pub(crate) fn invalid_request(message: impl Into<String>) -> S3Error {
 
 /// What S3 says of a header that it does not know here.
 pub(crate) fn not_implemented(kind: &str, name: &str) -> S3Error {
-    let message = format!("A {} you provided implies functionality that is not implemented: {name}", kind.to_lowercase());
+    let message = format!(
+        "A {} you provided implies functionality that is not implemented: {name}",
+        kind.to_lowercase()
+    );
     with_detail(error(501, "NotImplemented", message), kind, name)
 }
 
 /// A failed condition, spelled as S3 spells it in `<Condition>`.
 pub(crate) fn precondition_failed(condition: &str) -> S3Error {
-    let error = error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
+    let error = error(
+        412,
+        "PreconditionFailed",
+        "At least one of the pre-conditions you specified did not hold",
+    );
     with_detail(error, "Condition", condition)
 }

@@ -15,6 +15,8 @@ pub(crate) struct Exchange {
     pub(crate) request_id: String,
     pub(crate) operation: Operation,
     pub(crate) level: Level,
+    /// Whether the answer has no body.
+    pub(crate) is_head: bool,
     pub(crate) bucket: String,
     pub(crate) key: String,
     pub(crate) query: Vec<(String, String)>,
@@ -35,7 +37,13 @@ pub(crate) struct Scope {
 }
 
 impl Exchange {
-    pub(crate) fn new(request_id: String, method: &Method, uri: &Uri, headers: &HeaderMap, directory: &Directory) -> Self {
+    pub(crate) fn new(
+        request_id: String,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        directory: &Directory,
+    ) -> Self {
         let query = parse_query(uri.query().unwrap_or_default());
         let path = percent_decode_str(uri.path()).decode_utf8_lossy();
         let path = path.strip_prefix('/').unwrap_or(&path);
@@ -46,11 +54,14 @@ impl Exchange {
             _ => Level::Object,
         };
         let scope = Scope::of(headers, &query);
-        let identity = scope.as_ref().and_then(|scope| directory.find(&scope.access_key_id));
+        let identity = scope
+            .as_ref()
+            .and_then(|scope| directory.find(&scope.access_key_id));
         Self {
             request_id,
             operation: Operation::resolve(method, level, &query, headers),
             level,
+            is_head: method == Method::HEAD,
             bucket: bucket.to_owned(),
             key: key.to_owned(),
             query,
@@ -61,12 +72,17 @@ impl Exchange {
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Whether the request is for STS, by its path and its scope.
     pub(crate) fn is_sts(&self) -> bool {
-        self.scope.as_ref().is_some_and(|scope| scope.service == "sts")
+        self.scope
+            .as_ref()
+            .is_some_and(|scope| scope.service == "sts")
     }
 
     pub(crate) fn is_charged(&self) -> bool {
@@ -80,15 +96,28 @@ impl Exchange {
 
 impl Scope {
     fn of(headers: &HeaderMap, query: &[(String, String)]) -> Option<Self> {
-        let parameter = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let parameter = |name: &str| {
+            query
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.as_str())
+        };
         if let Some(credential) = parameter("X-Amz-Credential") {
-            return Self::parse(credential, parameter("X-Amz-SignedHeaders").unwrap_or_default());
+            return Self::parse(
+                credential,
+                parameter("X-Amz-SignedHeaders").unwrap_or_default(),
+            );
         }
         let authorization = headers.get("authorization")?.to_str().ok()?;
         let field = |name: &str| {
-            authorization.split([' ', ',']).find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
+            authorization
+                .split([' ', ','])
+                .find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
         };
-        Self::parse(field("Credential")?, field("SignedHeaders").unwrap_or_default())
+        Self::parse(
+            field("Credential")?,
+            field("SignedHeaders").unwrap_or_default(),
+        )
     }
 
     fn parse(credential: &str, signed_headers: &str) -> Option<Self> {
@@ -106,7 +135,11 @@ impl Scope {
 
 /// Reads a query string; `+` is a space.
 pub(crate) fn parse_query(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let decode = |text: &str| {
+        percent_decode_str(&text.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
     query
         .split('&')
         .filter(|pair| !pair.is_empty())
@@ -123,7 +156,13 @@ mod tests {
     fn exchange(uri: &'static str) -> Exchange {
         let directory = Directory::new(AccountsFile::built_in());
         let uri = Uri::from_static(uri);
-        Exchange::new("id".into(), &Method::GET, &uri, &HeaderMap::new(), &directory)
+        Exchange::new(
+            "id".into(),
+            &Method::GET,
+            &uri,
+            &HeaderMap::new(),
+            &directory,
+        )
     }
 
     #[test]
@@ -138,7 +177,11 @@ mod tests {
             ("/b/%F0%9F%98%80?versionId=1", "b", "😀"),
         ] {
             let exchange = exchange(uri);
-            assert_eq!((exchange.bucket.as_str(), exchange.key.as_str()), (bucket, key), "{uri}");
+            assert_eq!(
+                (exchange.bucket.as_str(), exchange.key.as_str()),
+                (bucket, key),
+                "{uri}"
+            );
         }
     }
 
@@ -147,11 +190,23 @@ mod tests {
         let mut headers = HeaderMap::new();
         let authorization = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu-west-1/s3/aws4_request, \
                              SignedHeaders=host;x-amz-date, Signature=00";
-        headers.insert("authorization", authorization.parse().expect("a header value"));
+        headers.insert(
+            "authorization",
+            authorization.parse().expect("a header value"),
+        );
         let scope = Scope::of(&headers, &[]).expect("a scope");
-        assert_eq!((scope.region.as_str(), scope.service.as_str()), ("eu-west-1", "s3"));
+        assert_eq!(
+            (scope.region.as_str(), scope.service.as_str()),
+            ("eu-west-1", "s3")
+        );
         assert_eq!(scope.signed_headers, ["host", "x-amz-date"]);
-        let query = parse_query("X-Amz-Credential=AKIA%2F20260101%2Fus-east-1%2Fsts%2Faws4_request");
-        assert_eq!(Scope::of(&HeaderMap::new(), &query).expect("a scope").service, "sts");
+        let query =
+            parse_query("X-Amz-Credential=AKIA%2F20260101%2Fus-east-1%2Fsts%2Faws4_request");
+        assert_eq!(
+            Scope::of(&HeaderMap::new(), &query)
+                .expect("a scope")
+                .service,
+            "sts"
+        );
     }
 }

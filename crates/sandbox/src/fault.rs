@@ -65,7 +65,9 @@ impl When {
             Self::Nth(nth) => n == nth,
             Self::First(last) => n <= last,
             Self::FromTo(first, last) => (first..=last).contains(&n),
-            Self::Probability { p, seed } => fastrand::Rng::with_seed(crate::store::content::mix(seed ^ n)).f64() < p,
+            Self::Probability { p, seed } => {
+                fastrand::Rng::with_seed(crate::store::content::mix(seed ^ n)).f64() < p
+            }
         }
     }
 }
@@ -168,12 +170,22 @@ impl FaultKind {
 impl Fault {
     /// A fault on every request of an operation.
     pub fn on(operation: Operation, kind: FaultKind) -> Self {
-        Self { operation: Some(operation), key: None, when: When::Every, kind }
+        Self {
+            operation: Some(operation),
+            key: None,
+            when: When::Every,
+            kind,
+        }
     }
 
     /// A fault on every request.
     pub fn on_all(kind: FaultKind) -> Self {
-        Self { operation: None, key: None, when: When::Every, kind }
+        Self {
+            operation: None,
+            key: None,
+            when: When::Every,
+            kind,
+        }
     }
 
     /// Limits it to some of the requests that fit.
@@ -185,13 +197,19 @@ impl Fault {
     /// Limits it to one key.
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {
-        Self { key: Some(KeyFilter::Exact(key.into())), ..self }
+        Self {
+            key: Some(KeyFilter::Exact(key.into())),
+            ..self
+        }
     }
 
     /// Limits it to keys with this in them.
     #[must_use]
     pub fn key_contains(self, part: impl Into<String>) -> Self {
-        Self { key: Some(KeyFilter::Contains(part.into())), ..self }
+        Self {
+            key: Some(KeyFilter::Contains(part.into())),
+            ..self
+        }
     }
 
     fn is_at_accept(&self) -> bool {
@@ -254,26 +272,41 @@ impl Faults {
             removed: AtomicBool::new(false),
             bucket: Mutex::default(),
         });
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&active));
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&active));
         FaultHandle(active)
     }
 
     /// Ends all faults.
     pub fn clear(&self) {
-        for active in self.0.write().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for active in self
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             active.removed.store(true, Ordering::SeqCst);
         }
     }
 
     /// Whether the next connection is closed at once.
     pub(crate) fn refuses_connection(&self) -> bool {
-        self.active().iter().filter(|active| active.fault.is_at_accept()).any(|active| active.hit())
+        self.active()
+            .iter()
+            .filter(|active| active.fault.is_at_accept())
+            .any(|active| active.hit())
     }
 
     /// What happens to a request: milliseconds of delay, then perhaps one other kind.
     pub(crate) fn decide(&self, operation: Operation, key: &str) -> Fate {
         let mut fate = Fate::default();
-        for active in self.active().iter().filter(|active| active.fault.fits(operation, key)) {
+        for active in self
+            .active()
+            .iter()
+            .filter(|active| active.fault.fits(operation, key))
+        {
             match &active.fault.kind {
                 FaultKind::Latency(milliseconds) => {
                     if active.hit() {
@@ -293,7 +326,11 @@ impl Faults {
 
     fn active(&self) -> Vec<Arc<Active>> {
         let faults = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        faults.iter().filter(|active| !active.removed.load(Ordering::SeqCst)).cloned().collect()
+        faults
+            .iter()
+            .filter(|active| !active.removed.load(Ordering::SeqCst))
+            .cloned()
+            .collect()
     }
 }
 
@@ -309,7 +346,9 @@ impl Active {
         let n = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
         let hit = self.fault.when.hits(n)
             && match self.fault.kind {
-                FaultKind::SlowDownAbove { requests_per_second } => {
+                FaultKind::SlowDownAbove {
+                    requests_per_second,
+                } => {
                     let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
                     !bucket.take(requests_per_second, Instant::now())
                 }
@@ -334,7 +373,9 @@ impl TokenBucket {
         let burst = (per_second / 10.0).max(1.0);
         self.tokens = match self.last {
             None => burst,
-            Some(last) => (self.tokens + now.duration_since(last).as_secs_f64() * per_second).min(burst),
+            Some(last) => {
+                (self.tokens + now.duration_since(last).as_secs_f64() * per_second).min(burst)
+            }
         };
         self.last = Some(now);
         let taken = self.tokens >= 1.0;
@@ -360,7 +401,9 @@ mod tests {
             (When::Probability { p: 0.0, seed: 1 }, "------"),
             (When::Probability { p: 1.0, seed: 1 }, "xxxxxx"),
         ] {
-            let hits: String = (1..=6).map(|n| if when.hits(n) { 'x' } else { '-' }).collect();
+            let hits: String = (1..=6)
+                .map(|n| if when.hits(n) { 'x' } else { '-' })
+                .collect();
             assert_eq!(hits, expected, "{when:?}");
         }
         let chance = When::Probability { p: 0.25, seed: 9 };
@@ -372,11 +415,21 @@ mod tests {
     #[test]
     fn faults_count_what_fits_and_what_they_hit() {
         let faults = Faults::default();
-        let reset = faults.add(Fault::on(Operation::CopyObject, FaultKind::Reset).key_contains("b").when(When::Nth(2)));
+        let reset = faults.add(
+            Fault::on(Operation::CopyObject, FaultKind::Reset)
+                .key_contains("b")
+                .when(When::Nth(2)),
+        );
         let slow = faults.add(Fault::on_all(FaultKind::Latency(5)));
-        let fates: Vec<Fate> = ["a", "b1", "b2", "b3"].map(|key| faults.decide(Operation::CopyObject, key)).to_vec();
+        let fates: Vec<Fate> = ["a", "b1", "b2", "b3"]
+            .map(|key| faults.decide(Operation::CopyObject, key))
+            .to_vec();
         assert_eq!(fates[2].kind, Some(FaultKind::Reset));
-        assert!(fates.iter().all(|fate| fate.delay == Duration::from_millis(5)));
+        assert!(
+            fates
+                .iter()
+                .all(|fate| fate.delay == Duration::from_millis(5))
+        );
         assert_eq!(fates.iter().filter(|fate| fate.kind.is_some()).count(), 1);
         assert_eq!((reset.seen(), reset.hits(), slow.hits()), (3, 1, 4));
         reset.remove();
@@ -387,7 +440,9 @@ mod tests {
     fn a_rate_is_held() {
         let mut bucket = TokenBucket::default();
         let start = Instant::now();
-        let through = (0..1000).filter(|n| bucket.take(100.0, start + Duration::from_millis(*n))).count();
+        let through = (0..1000)
+            .filter(|n| bucket.take(100.0, start + Duration::from_millis(*n)))
+            .count();
         assert!((105..=110).contains(&through), "{through}");
     }
 
@@ -410,7 +465,12 @@ mod tests {
                 {"when": {"probability": {"p": 0.1, "seed": 1}}, "kind": {"latency": 20}}]"#,
         )
         .expect("faults");
-        assert_eq!(faults[0], Fault::on(Operation::CopyObject, FaultKind::Reset).key_contains("x").when(When::First(3)));
+        assert_eq!(
+            faults[0],
+            Fault::on(Operation::CopyObject, FaultKind::Reset)
+                .key_contains("x")
+                .when(When::First(3))
+        );
         assert_eq!(faults[2].when, When::FromTo(2, 4));
     }
 }

@@ -54,7 +54,9 @@ impl Identity {
     }
 
     pub(crate) fn session_policy(&self) -> Option<&Policy> {
-        self.session.as_ref().and_then(|session| session.policy.as_ref())
+        self.session
+            .as_ref()
+            .and_then(|session| session.policy.as_ref())
     }
 
     /// Checks the session token and its time.
@@ -65,16 +67,28 @@ impl Identity {
                 if session.expires > Timestamp::now() {
                     Ok(())
                 } else {
-                    Err(with_detail(error(400, "ExpiredToken", "The provided token has expired."), "Token-0", token))
+                    Err(with_detail(
+                        error(400, "ExpiredToken", "The provided token has expired."),
+                        "Token-0",
+                        token,
+                    ))
                 }
             }
             (Some(_), None) => Err(with_detail(
-                error(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
+                error(
+                    403,
+                    "InvalidAccessKeyId",
+                    "The AWS Access Key Id you provided does not exist in our records.",
+                ),
                 "AWSAccessKeyId",
                 &self.access_key_id,
             )),
             (_, Some(token)) => Err(with_detail(
-                error(400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
+                error(
+                    400,
+                    "InvalidToken",
+                    "The provided token is malformed or otherwise invalid.",
+                ),
                 "Token-0",
                 token,
             )),
@@ -110,7 +124,11 @@ impl Directory {
                 (user.access_key_id.clone(), Arc::new(identity))
             })
             .collect();
-        Self(Arc::new(Inner { accounts, users, sessions: RwLock::default() }))
+        Self(Arc::new(Inner {
+            accounts,
+            users,
+            sessions: RwLock::default(),
+        }))
     }
 
     pub(crate) fn accounts(&self) -> &AccountsFile {
@@ -119,7 +137,12 @@ impl Directory {
 
     pub(crate) fn find(&self, access_key_id: &str) -> Option<Arc<Identity>> {
         self.0.users.get(access_key_id).cloned().or_else(|| {
-            self.0.sessions.read().unwrap_or_else(PoisonError::into_inner).get(access_key_id).cloned()
+            self.0
+                .sessions
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(access_key_id)
+                .cloned()
         })
     }
 
@@ -157,7 +180,9 @@ const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 
 /// Random characters of an alphabet.
 pub(crate) fn random(length: usize, alphabet: &[u8]) -> String {
-    (0..length).map(|_| char::from(alphabet[fastrand::usize(..alphabet.len())])).collect()
+    (0..length)
+        .map(|_| char::from(alphabet[fastrand::usize(..alphabet.len())]))
+        .collect()
 }
 
 #[async_trait::async_trait]
@@ -167,7 +192,11 @@ impl S3Auth for Directory {
             Some(identity) => Ok(identity.secret_access_key.clone()),
             None if access_key.is_empty() => Err(access_denied("Access Denied")),
             None => Err(with_detail(
-                error(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
+                error(
+                    403,
+                    "InvalidAccessKeyId",
+                    "The AWS Access Key Id you provided does not exist in our records.",
+                ),
                 "AWSAccessKeyId",
                 access_key,
             )),

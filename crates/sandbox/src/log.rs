@@ -13,7 +13,12 @@ use crate::exchange::Exchange;
 use crate::operation::Operation;
 
 /// Headers that are credentials, or say nothing.
-const SILENT: [&str; 4] = ["x-amz-security-token", "x-amz-date", "x-amz-content-sha256", "x-amz-user-agent"];
+const SILENT: [&str; 4] = [
+    "x-amz-security-token",
+    "x-amz-date",
+    "x-amz-content-sha256",
+    "x-amz-user-agent",
+];
 
 /// A request, as it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,18 +100,27 @@ impl RequestLog {
 
     /// The entries of one operation.
     pub fn of(&self, operation: Operation) -> Vec<LogEntry> {
-        self.lock().iter().filter(|entry| entry.operation == operation).cloned().collect()
+        self.lock()
+            .iter()
+            .filter(|entry| entry.operation == operation)
+            .cloned()
+            .collect()
     }
 
     /// How many requests of one operation ended.
     pub fn count(&self, operation: Operation) -> usize {
-        self.lock().iter().filter(|entry| entry.operation == operation).count()
+        self.lock()
+            .iter()
+            .filter(|entry| entry.operation == operation)
+            .count()
     }
 
     /// Forgets the entries and the largest number in flight.
     pub fn clear(&self) {
         self.lock().clear();
-        self.0.max_in_flight.store(self.0.in_flight.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.0
+            .max_in_flight
+            .store(self.0.in_flight.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// How many requests arrived since the start, logged or not.
@@ -161,11 +175,18 @@ impl RequestLog {
     }
 
     fn has_sink(&self) -> bool {
-        self.0.sink.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.0
+            .sink
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<LogEntry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes an arrival.
@@ -173,7 +194,12 @@ impl RequestLog {
         let number = self.0.arrived.fetch_add(1, Ordering::SeqCst) + 1;
         let in_flight = self.0.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.max_in_flight.fetch_max(in_flight, Ordering::SeqCst);
-        InFlight { log: self.clone(), number, in_flight, entry: None }
+        InFlight {
+            log: self.clone(),
+            number,
+            in_flight,
+            entry: None,
+        }
     }
 }
 
@@ -189,7 +215,9 @@ impl InFlight {
     /// Begins the entry.
     pub(crate) fn describe(&mut self, exchange: &Exchange, headers: &HeaderMap) {
         let (off, keeps_none) = (&self.log.0.off, &self.log.0.keeps_none);
-        if off.load(Ordering::Relaxed) || (keeps_none.load(Ordering::Relaxed) && !self.log.has_sink()) {
+        if off.load(Ordering::Relaxed)
+            || (keeps_none.load(Ordering::Relaxed) && !self.log.has_sink())
+        {
             return;
         }
         let headers = headers
@@ -200,7 +228,12 @@ impl InFlight {
                     && !SILENT.contains(&name)
                     && !name.ends_with("-customer-key")
             })
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
         let query = exchange
             .query
@@ -215,7 +248,10 @@ impl InFlight {
             key: exchange.key.clone(),
             query,
             headers,
-            principal: exchange.identity.as_ref().map(|identity| identity.principal.arn()),
+            principal: exchange
+                .identity
+                .as_ref()
+                .map(|identity| identity.principal.arn()),
             status: None,
             error_code: None,
             fault: None,
@@ -239,8 +275,15 @@ impl InFlight {
 
     /// Writes the entry now: of an answer before it is sent, so that who has the answer sees the entry.
     pub(crate) fn write(&mut self) {
-        let Some(entry) = self.entry.take() else { return };
-        if let Some(Sink(sink)) = &mut *self.log.0.sink.lock().unwrap_or_else(PoisonError::into_inner)
+        let Some(entry) = self.entry.take() else {
+            return;
+        };
+        if let Some(Sink(sink)) = &mut *self
+            .log
+            .0
+            .sink
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
             && let Ok(mut line) = serde_json::to_vec(&entry)
         {
             line.push(b'\n');

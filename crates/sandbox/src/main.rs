@@ -60,7 +60,10 @@ async fn main() -> ExitCode {
 
 async fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     // Handlers first, so that a signal right after the line of JSON ends it as any other.
-    let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (interrupt, terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let sandbox = start(flags)?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", description(&sandbox))?;
@@ -84,16 +87,28 @@ fn start(flags: &Flags) -> Result<Sandbox, Box<dyn Error>> {
         Some(path) => serde_json::from_str(&read(path)?)?,
         None => Fill::default(),
     };
-    let options = SandboxOptions { listen: flags.listen, accounts, min_session_seconds: flags.min_session_seconds };
+    let options = SandboxOptions {
+        listen: flags.listen,
+        accounts,
+        min_session_seconds: flags.min_session_seconds,
+    };
     let sandbox = Sandbox::start(options)?;
     sandbox.store().fill(&fill)?;
     for bucket in &flags.bucket {
-        let (account, rest) = bucket.split_once('/').ok_or_else(|| format!("{bucket:?} is not ACCOUNT/NAME"))?;
-        let (name, region) = rest.split_once('@').unwrap_or((rest, s3haul_sandbox::DEFAULT_REGION));
-        sandbox.store().create_bucket(name, account, region, BucketSettings::default())?;
+        let (account, rest) = bucket
+            .split_once('/')
+            .ok_or_else(|| format!("{bucket:?} is not ACCOUNT/NAME"))?;
+        let (name, region) = rest
+            .split_once('@')
+            .unwrap_or((rest, s3haul_sandbox::DEFAULT_REGION));
+        sandbox
+            .store()
+            .create_bucket(name, account, region, BucketSettings::default())?;
     }
     if flags.latency > 0 {
-        sandbox.faults().add(Fault::on_all(FaultKind::Latency(flags.latency)));
+        sandbox
+            .faults()
+            .add(Fault::on_all(FaultKind::Latency(flags.latency)));
     }
     for fault in faults {
         sandbox.faults().add(fault);
@@ -107,7 +122,8 @@ fn start(flags: &Flags) -> Result<Sandbox, Box<dyn Error>> {
 }
 
 fn read(path: &Path) -> Result<String, Box<dyn Error>> {
-    fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()).into())
+    fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()).into())
 }
 
 /// What a client needs to know.
@@ -155,7 +171,10 @@ async fn either(mut interrupt: Signal, mut terminate: Signal) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program says why it ends")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where the program says why it ends"
+)]
 fn report(error: &dyn Error) {
     let mut causes = String::new();
     let mut source = error.source();

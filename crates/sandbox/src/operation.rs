@@ -282,22 +282,36 @@ impl FromStr for Operation {
 
 impl Operation {
     /// Finds the operation of a request to S3.
-    pub(crate) fn resolve(method: &Method, level: Level, query: &[(String, String)], headers: &HeaderMap) -> Self {
+    pub(crate) fn resolve(
+        method: &Method,
+        level: Level,
+        query: &[(String, String)],
+        headers: &HeaderMap,
+    ) -> Self {
         ROWS.iter()
             .find(|row| {
                 row.method == method.as_str()
                     && row.level == level
                     && (!row.copy || headers.contains_key("x-amz-copy-source"))
-                    && row.selectors.iter().all(|selector| query.iter().any(|(name, _)| name == selector))
+                    && row
+                        .selectors
+                        .iter()
+                        .all(|selector| query.iter().any(|(name, _)| name == selector))
             })
             .map_or(Self::NotImplemented, |row| row.operation)
     }
 
     /// The first header or query parameter of a request that the sandbox does not implement for this operation.
-    pub(crate) fn unimplemented(self, query: &[(String, String)], headers: &HeaderMap) -> Option<Unimplemented> {
+    pub(crate) fn unimplemented(
+        self,
+        query: &[(String, String)],
+        headers: &HeaderMap,
+    ) -> Option<Unimplemented> {
         let row = ROWS.iter().find(|row| row.operation == self)?;
         let known = |name: &str| {
-            [row.selectors, row.parameters, PARAMETERS_EVERYWHERE].concat().contains(&name)
+            [row.selectors, row.parameters, PARAMETERS_EVERYWHERE]
+                .iter()
+                .any(|list| list.contains(&name))
         };
         if let Some((name, _)) = query.iter().find(|(name, _)| !known(name)) {
             return Some(Unimplemented::Parameter(name.clone()));
@@ -311,7 +325,8 @@ impl Operation {
                     Some(prefix) => name.starts_with(prefix),
                     None => name == known,
                 };
-                !EVERYWHERE.iter().any(fits) && !row.headers.iter().any(|list| list.iter().any(fits))
+                !EVERYWHERE.iter().any(fits)
+                    && !row.headers.iter().any(|list| list.iter().any(fits))
             })
             .map(|name| Unimplemented::Header(name.to_owned()))
     }
@@ -337,40 +352,140 @@ mod tests {
     }
 
     fn headers(names: &[&'static str]) -> HeaderMap {
-        names.iter().map(|name| (hyper::header::HeaderName::from_static(name), "x".parse().expect("a value"))).collect()
+        names
+            .iter()
+            .map(|name| {
+                (
+                    hyper::header::HeaderName::from_static(name),
+                    "x".parse().expect("a value"),
+                )
+            })
+            .collect()
     }
 
     #[test]
     fn requests_are_resolved() {
         for (method, level, text, names, operation) in [
-            ("PUT", Level::Object, "", &["x-amz-copy-source"][..], Operation::CopyObject),
-            ("PUT", Level::Object, "partNumber=1&uploadId=u", &["x-amz-copy-source"], Operation::UploadPartCopy),
-            ("PUT", Level::Object, "partNumber=1&uploadId=u", &[], Operation::UploadPart),
-            ("PUT", Level::Object, "x-id=PutObject", &[], Operation::PutObject),
-            ("POST", Level::Object, "uploads", &[], Operation::CreateMultipartUpload),
-            ("POST", Level::Object, "uploadId=u", &[], Operation::CompleteMultipartUpload),
-            ("GET", Level::Object, "uploadId=u", &[], Operation::ListParts),
-            ("GET", Level::Bucket, "list-type=2&prefix=a", &[], Operation::ListObjectsV2),
+            (
+                "PUT",
+                Level::Object,
+                "",
+                &["x-amz-copy-source"][..],
+                Operation::CopyObject,
+            ),
+            (
+                "PUT",
+                Level::Object,
+                "partNumber=1&uploadId=u",
+                &["x-amz-copy-source"],
+                Operation::UploadPartCopy,
+            ),
+            (
+                "PUT",
+                Level::Object,
+                "partNumber=1&uploadId=u",
+                &[],
+                Operation::UploadPart,
+            ),
+            (
+                "PUT",
+                Level::Object,
+                "x-id=PutObject",
+                &[],
+                Operation::PutObject,
+            ),
+            (
+                "POST",
+                Level::Object,
+                "uploads",
+                &[],
+                Operation::CreateMultipartUpload,
+            ),
+            (
+                "POST",
+                Level::Object,
+                "uploadId=u",
+                &[],
+                Operation::CompleteMultipartUpload,
+            ),
+            (
+                "GET",
+                Level::Object,
+                "uploadId=u",
+                &[],
+                Operation::ListParts,
+            ),
+            (
+                "GET",
+                Level::Bucket,
+                "list-type=2&prefix=a",
+                &[],
+                Operation::ListObjectsV2,
+            ),
             ("GET", Level::Bucket, "", &[], Operation::NotImplemented),
-            ("HEAD", Level::Object, "partNumber=1", &[], Operation::HeadObject),
+            (
+                "HEAD",
+                Level::Object,
+                "partNumber=1",
+                &[],
+                Operation::HeadObject,
+            ),
             ("GET", Level::Service, "", &[], Operation::ListBuckets),
         ] {
             let method: Method = method.parse().expect("a method");
-            assert_eq!(Operation::resolve(&method, level, &query(text), &headers(names)), operation, "{method} {text}");
+            assert_eq!(
+                Operation::resolve(&method, level, &query(text), &headers(names)),
+                operation,
+                "{method} {text}"
+            );
         }
     }
 
     #[test]
     fn what_is_not_in_the_table_is_named() {
         for (operation, text, names, expected) in [
-            (Operation::CopyObject, "", &["if-none-match", "x-amz-meta-a", "x-amz-copy-source"][..], None),
-            (Operation::CopyObject, "x-id=CopyObject", &["x-amz-date", "range"], None),
-            (Operation::CopyObject, "", &["x-amz-new-thing"], Some(Unimplemented::Header("x-amz-new-thing".into()))),
-            (Operation::UploadPart, "partNumber=1&uploadId=u", &["x-amz-acl"], Some(Unimplemented::Header("x-amz-acl".into()))),
-            (Operation::GetObject, "torrent", &[], Some(Unimplemented::Parameter("torrent".into()))),
-            (Operation::GetObject, "versionId=1&partNumber=2", &["if-match"], None),
+            (
+                Operation::CopyObject,
+                "",
+                &["if-none-match", "x-amz-meta-a", "x-amz-copy-source"][..],
+                None,
+            ),
+            (
+                Operation::CopyObject,
+                "x-id=CopyObject",
+                &["x-amz-date", "range"],
+                None,
+            ),
+            (
+                Operation::CopyObject,
+                "",
+                &["x-amz-new-thing"],
+                Some(Unimplemented::Header("x-amz-new-thing".into())),
+            ),
+            (
+                Operation::UploadPart,
+                "partNumber=1&uploadId=u",
+                &["x-amz-acl"],
+                Some(Unimplemented::Header("x-amz-acl".into())),
+            ),
+            (
+                Operation::GetObject,
+                "torrent",
+                &[],
+                Some(Unimplemented::Parameter("torrent".into())),
+            ),
+            (
+                Operation::GetObject,
+                "versionId=1&partNumber=2",
+                &["if-match"],
+                None,
+            ),
         ] {
-            assert_eq!(operation.unimplemented(&query(text), &headers(names)), expected, "{operation} {text}");
+            assert_eq!(
+                operation.unimplemented(&query(text), &headers(names)),
+                expected,
+                "{operation} {text}"
+            );
         }
     }
 

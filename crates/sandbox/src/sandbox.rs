@@ -60,7 +60,10 @@ impl Sandbox {
     /// If it is not called on a tokio runtime, the address is not of this machine alone, or cannot be bound.
     pub fn start(options: SandboxOptions) -> io::Result<Self> {
         if !options.listen.ip().is_loopback() {
-            let message = format!("{} is not a loopback address: the sandbox serves this machine only", options.listen);
+            let message = format!(
+                "{} is not a loopback address: the sandbox serves this machine only",
+                options.listen
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let runtime = Handle::try_current().map_err(io::Error::other)?;
@@ -73,15 +76,34 @@ impl Sandbox {
         };
         let (store, faults, log) = (Store::default(), Faults::default(), RequestLog::default());
         let directory = Directory::new(options.accounts.clone());
-        let gate = Gate { store: store.clone() };
-        let mut s3 = S3ServiceBuilder::new(Service { store: store.clone(), gate: gate.clone() });
+        let mut s3 = S3ServiceBuilder::new(Service {
+            store: store.clone(),
+        });
         s3.set_auth(directory.clone());
-        s3.set_access(gate);
-        s3.set_route(Sts { directory: directory.clone(), min_session_seconds: options.min_session_seconds });
-        let front = Front { s3: s3.build(), store: store.clone(), directory, faults: faults.clone(), log: log.clone() };
+        s3.set_access(Gate {
+            store: store.clone(),
+        });
+        s3.set_route(Sts {
+            directory: directory.clone(),
+            min_session_seconds: options.min_session_seconds,
+        });
+        let front = Front {
+            s3: s3.build(),
+            store: store.clone(),
+            directory,
+            faults: faults.clone(),
+            log: log.clone(),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn_on(accept(listener, Arc::new(front)), &runtime);
-        Ok(Self { address, accounts: options.accounts, store, faults, log, tasks: Mutex::new(tasks) })
+        Ok(Self {
+            address,
+            accounts: options.accounts,
+            store,
+            faults,
+            log,
+            tasks: Mutex::new(tasks),
+        })
     }
 
     /// The endpoint of S3 and of STS, for all Regions; bucket names go into the path.
@@ -124,7 +146,8 @@ impl Sandbox {
     /// # Cancellation
     /// Dropped, it leaves them closing.
     pub async fn stop(self) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
     }
 }

@@ -38,32 +38,48 @@ struct Call {
 
 #[async_trait::async_trait]
 impl S3Route for Sts {
-    fn is_match(&self, method: &Method, uri: &Uri, _: &HeaderMap, extensions: &mut Extensions) -> bool {
+    fn is_match(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        _: &HeaderMap,
+        extensions: &mut Extensions,
+    ) -> bool {
         method == Method::POST
             && uri.path() == "/"
-            && extensions.get::<Arc<Exchange>>().is_some_and(|exchange| exchange.is_sts())
+            && extensions
+                .get::<Arc<Exchange>>()
+                .is_some_and(|exchange| exchange.is_sts())
     }
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
         let identity = identity(request)?;
-        identity.check_token(header(&request.headers, "x-amz-security-token")).map_err(|refused| {
-            match refused.code().as_str() {
+        identity
+            .check_token(header(&request.headers, "x-amz-security-token"))
+            .map_err(|refused| match refused.code().as_str() {
                 "InvalidToken" | "InvalidAccessKeyId" => invalid_client_token(),
-                "ExpiredToken" => {
-                    error(403, "ExpiredToken", "The security token included in the request is expired")
-                }
+                "ExpiredToken" => error(
+                    403,
+                    "ExpiredToken",
+                    "The security token included in the request is expired",
+                ),
                 _ => refused,
-            }
-        })
+            })
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let identity = identity(&request)?;
         let body = request.input.bytes().unwrap_or_default();
         let parameters = parse_query(&String::from_utf8_lossy(&body));
-        let request_id =
-            request.extensions.get::<Arc<Exchange>>().map(|exchange| exchange.request_id.clone()).unwrap_or_default();
-        let call = Call { parameters, identity };
+        let request_id = request
+            .extensions
+            .get::<Arc<Exchange>>()
+            .map(|exchange| exchange.request_id.clone())
+            .unwrap_or_default();
+        let call = Call {
+            parameters,
+            identity,
+        };
         let (action, result) = match call.parameter("Action") {
             Some("GetCallerIdentity") => ("GetCallerIdentity", self.caller_identity(&call)?),
             Some("AssumeRole") => ("AssumeRole", self.assume_role(&call)?),
@@ -75,7 +91,10 @@ impl S3Route for Sts {
              <RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
         );
         let mut response = S3Response::new(Body::from(document));
-        response.headers.insert("content-type", hyper::header::HeaderValue::from_static("text/xml"));
+        response.headers.insert(
+            "content-type",
+            hyper::header::HeaderValue::from_static("text/xml"),
+        );
         Ok(response)
     }
 }
@@ -92,14 +111,25 @@ pub(crate) fn action(body: &[u8]) -> crate::operation::Operation {
 
 fn identity(request: &S3Request<Body>) -> Result<Arc<Identity>, S3Error> {
     let exchange = request.extensions.get::<Arc<Exchange>>();
-    match (&request.credentials, exchange.and_then(|exchange| exchange.identity.clone())) {
+    match (
+        &request.credentials,
+        exchange.and_then(|exchange| exchange.identity.clone()),
+    ) {
         (Some(_), Some(identity)) => Ok(identity),
-        _ => Err(error(403, "MissingAuthenticationToken", "Request is missing Authentication Token")),
+        _ => Err(error(
+            403,
+            "MissingAuthenticationToken",
+            "Request is missing Authentication Token",
+        )),
     }
 }
 
 pub(crate) fn invalid_client_token() -> S3Error {
-    error(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
+    error(
+        403,
+        "InvalidClientTokenId",
+        "The security token included in the request is invalid.",
+    )
 }
 
 fn validation(message: impl Into<String>) -> S3Error {
@@ -108,15 +138,30 @@ fn validation(message: impl Into<String>) -> S3Error {
 
 impl Call {
     fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.parameters
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Refuses parameters that are not implemented.
     fn only(&self, known: &[&str]) -> Result<(), S3Error> {
-        match self.parameters.iter().find(|(name, _)| !known.contains(&name.as_str()) && name != "Action") {
+        match self
+            .parameters
+            .iter()
+            .find(|(name, _)| !known.contains(&name.as_str()) && name != "Action")
+        {
             Some((name, _)) if name == "Version" => {
                 let version = self.parameter("Version").unwrap_or_default();
-                if version == VERSION { Ok(()) } else { Err(error(400, "NoSuchVersion", format!("no API version {version}"))) }
+                if version == VERSION {
+                    Ok(())
+                } else {
+                    Err(error(
+                        400,
+                        "NoSuchVersion",
+                        format!("no API version {version}"),
+                    ))
+                }
             }
             Some((name, _)) => Err(not_implemented("Parameter", name)),
             None => Ok(()),
@@ -128,16 +173,22 @@ impl Call {
         match (self.parameter("SerialNumber"), self.parameter("TokenCode")) {
             (None, None) => Ok(false),
             (Some(_), Some(MFA_CODE)) => Ok(true),
-            (Some(_), Some(_)) => {
-                Err(access_denied("MultiFactorAuthentication failed with invalid MFA one time pass code. "))
-            }
-            _ => Err(validation("Both SerialNumber and TokenCode must be specified")),
+            (Some(_), Some(_)) => Err(access_denied(
+                "MultiFactorAuthentication failed with invalid MFA one time pass code. ",
+            )),
+            _ => Err(validation(
+                "Both SerialNumber and TokenCode must be specified",
+            )),
         }
     }
 
     fn seconds(&self, default: u64, min: u64, max: u64) -> Result<u64, S3Error> {
-        let Some(text) = self.parameter("DurationSeconds") else { return Ok(default.max(min)) };
-        let seconds: u64 = text.parse().map_err(|_| validation(format!("{text} is not a number of seconds")))?;
+        let Some(text) = self.parameter("DurationSeconds") else {
+            return Ok(default.max(min));
+        };
+        let seconds: u64 = text
+            .parse()
+            .map_err(|_| validation(format!("{text} is not a number of seconds")))?;
         let (relation, bound) = if seconds < min {
             ("greater than or equal to", min)
         } else if seconds > max {
@@ -167,7 +218,14 @@ impl Sts {
 
     fn assume_role(&self, call: &Call) -> Result<String, S3Error> {
         call.only(&[
-            "Version", "RoleArn", "RoleSessionName", "ExternalId", "DurationSeconds", "Policy", "SerialNumber", "TokenCode",
+            "Version",
+            "RoleArn",
+            "RoleSessionName",
+            "ExternalId",
+            "DurationSeconds",
+            "Policy",
+            "SerialNumber",
+            "TokenCode",
         ])?;
         let required = |name: &str| {
             call.parameter(name).ok_or_else(|| {
@@ -186,7 +244,9 @@ impl Sts {
         let seconds = call.seconds(3600, self.min_session_seconds, 43_200)?;
         let mfa = call.mfa()?;
         let caller = &call.identity;
-        let mut context = Context::new().with("aws:SourceIp", "127.0.0.1").with("sts:RoleSessionName", session_name);
+        let mut context = Context::new()
+            .with("aws:SourceIp", "127.0.0.1")
+            .with("sts:RoleSessionName", session_name);
         if let Some(external_id) = external_id {
             context.insert("sts:ExternalId", external_id);
         }
@@ -201,7 +261,11 @@ impl Sts {
                 caller.principal.arn()
             ))
         };
-        let (account, role) = self.directory.accounts().role_by_arn(role_arn).ok_or_else(refused)?;
+        let (account, role) = self
+            .directory
+            .accounts()
+            .role_by_arn(role_arn)
+            .ok_or_else(refused)?;
         let decision = may_assume_within(
             role,
             role_arn,
@@ -228,7 +292,8 @@ impl Sts {
             .map(|json| Policy::parse(json, PolicyKind::Identity))
             .transpose()
             .map_err(|cause| error(400, "MalformedPolicyDocument", cause.to_string()))?;
-        let principal = Principal::role_session(account.id.as_str(), role.name.as_str(), session_name);
+        let principal =
+            Principal::role_session(account.id.as_str(), role.name.as_str(), session_name);
         let who = format!(
             "<AssumedRoleUser><AssumedRoleId>{}</AssumedRoleId><Arn>{}</Arn></AssumedRoleUser>",
             xml_text(&user_id(&principal)),
@@ -247,7 +312,9 @@ impl Sts {
     fn session_token(&self, call: &Call) -> Result<String, S3Error> {
         call.only(&["Version", "DurationSeconds", "SerialNumber", "TokenCode"])?;
         if call.identity.session.is_some() {
-            return Err(access_denied("Cannot call GetSessionToken with session credentials"));
+            return Err(access_denied(
+                "Cannot call GetSessionToken with session credentials",
+            ));
         }
         let seconds = call.seconds(43_200, self.min_session_seconds, 129_600)?;
         let credentials = self.directory.begin(NewSession {
@@ -270,7 +337,11 @@ fn document(credentials: &TemporaryCredentials) -> String {
         credentials.access_key_id,
         credentials.secret_access_key,
         credentials.session_token,
-        credentials.expires.date().format(&Rfc3339).unwrap_or_default()
+        credentials
+            .expires
+            .date()
+            .format(&Rfc3339)
+            .unwrap_or_default()
     );
     text
 }
@@ -278,7 +349,9 @@ fn document(credentials: &TemporaryCredentials) -> String {
 /// The unique ID of a user or a role's session: letters and digits that follow from its name.
 fn user_id(principal: &Principal) -> String {
     let id = |prefix: &str, name: &str| {
-        let seed = name.bytes().fold(0_u64, |hash, byte| mix(hash ^ u64::from(byte)));
+        let seed = name
+            .bytes()
+            .fold(0_u64, |hash, byte| mix(hash ^ u64::from(byte)));
         let digits: String = (0..17_u64)
             .map(|place| {
                 let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -289,7 +362,9 @@ fn user_id(principal: &Principal) -> String {
     };
     match principal {
         Principal::User { .. } => id("AIDA", &principal.arn()),
-        Principal::RoleSession { session_name, .. } => format!("{}:{session_name}", id("AROA", &principal.principal_arn())),
+        Principal::RoleSession { session_name, .. } => {
+            format!("{}:{session_name}", id("AROA", &principal.principal_arn()))
+        }
     }
 }
 
@@ -300,7 +375,9 @@ fn check_pattern(
     punctuation: &[u8],
 ) -> Result<(), S3Error> {
     let fits = length.contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || punctuation.contains(&byte));
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || punctuation.contains(&byte));
     if fits {
         return Ok(());
     }
@@ -312,5 +389,10 @@ fn check_pattern(
 
 fn lower_first(name: &str) -> String {
     let mut characters = name.chars();
-    characters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(characters).collect()
+    characters
+        .next()
+        .map(|first| first.to_ascii_lowercase())
+        .into_iter()
+        .chain(characters)
+        .collect()
 }

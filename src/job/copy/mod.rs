@@ -14,8 +14,8 @@ use std::time::Duration;
 use async_channel::Sender;
 use s3haul_s3::retry::back_off;
 use s3haul_s3::{
-    Class, CopySource, ErrorKind, Head, HeadObject, Lane, OnDoubt, Operation, Requests, RetryOptions,
-    S3Client, S3Error, Tally, Throttle,
+    Class, CopySource, ErrorKind, Head, HeadObject, Lane, OnDoubt, Operation, Requests,
+    RetryOptions, S3Client, S3Error, Tally, Throttle,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -122,8 +122,8 @@ pub struct Copier {
     pub first_attempt: bool,
     /// Times that a write in doubt is sent again, and a request attempted.
     pub max_attempts: u32,
-    /// The user ID of our credentials, by which our uploads are known.
-    pub user_id: Option<String>,
+    /// The ARN of our credentials: S3 names it as the initiator of our uploads.
+    pub arn: Option<String>,
     /// Where uploads are reported.
     pub events: Sender<Event>,
     /// No more rows, no more parts.
@@ -198,7 +198,15 @@ impl Copier {
             headers: &headers,
         };
         let send = || self.source.head_object(request);
-        self.send(tally, lane, Operation::HeadObject, None, OnDoubt::Resend, send).await
+        self.send(
+            tally,
+            lane,
+            Operation::HeadObject,
+            None,
+            OnDoubt::Resend,
+            send,
+        )
+        .await
     }
 
     async fn head_destination(
@@ -214,15 +222,33 @@ impl Copier {
             key: &task.destination_key,
             version_id: None,
             part_number: None,
-            headers: if checksum { &with_checksum } else { self.headers.destination() },
+            headers: if checksum {
+                &with_checksum
+            } else {
+                self.headers.destination()
+            },
         };
         let send = || self.destination.head_object(request);
-        self.send(tally, lane, Operation::HeadObject, None, OnDoubt::Resend, send).await
+        self.send(
+            tally,
+            lane,
+            Operation::HeadObject,
+            None,
+            OnDoubt::Resend,
+            send,
+        )
+        .await
     }
 
     /// Waits before a write that was settled as absent is sent again.
     async fn pause(&self, doubts: u32) {
-        let pause = back_off(&RetryOptions::default(), Class::Transient, doubts, None, fastrand::f64());
+        let pause = back_off(
+            &RetryOptions::default(),
+            Class::Transient,
+            doubts,
+            None,
+            fastrand::f64(),
+        );
         tokio::time::sleep(pause).await;
     }
 
@@ -241,7 +267,9 @@ impl Copier {
         Fut: Future<Output = s3haul_s3::Result<T>>,
     {
         let limit = Duration::from_secs(self.options.row_timeout_seconds);
-        let sent = self.requests.send(tally, lane, operation, bytes, on_doubt, request);
+        let sent = self
+            .requests
+            .send(tally, lane, operation, bytes, on_doubt, request);
         match tokio::time::timeout(limit, sent).await {
             Ok(answer) => answer,
             Err(_) => Err(S3Error {

@@ -21,9 +21,9 @@ use super::whole::source_changed;
 use super::{Copier, Overwrite, SourceChanged, Stop, Turn};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::{PartPlan, PartSize, Task};
-use crate::job::report::{Event, time_text};
 use crate::job::report::journal::OpenUpload;
 use crate::job::report::passes::hex;
+use crate::job::report::{Event, time_text};
 
 /// How often a copy is begun again because its source or its upload changed under it.
 const MAX_STARTS: u32 = 3;
@@ -70,7 +70,10 @@ impl Copier {
                 // No part copy of nothing: the object shrank since it was listed.
                 return self.instead_whole(task, tally).await;
             }
-            let (error, failure) = match self.attempt(task, &source, kept.take(), &notes, tally).await {
+            let (error, failure) = match self
+                .attempt(task, &source, kept.take(), &notes, tally)
+                .await
+            {
                 Ok(ended) => return Ok(ended),
                 Err(Lost::Stop(stop)) => return Err(stop),
                 Err(Lost::SourceChanged(error)) => {
@@ -100,7 +103,9 @@ impl Copier {
             Overwrite::IfDifferent => self.skip_if_equal(task, Lane::Large, tally).await,
             Overwrite::Never => {
                 if let Ok(there) = self.head_destination(task, Lane::Large, false, tally).await {
-                    let ended = self.settle_existing(task, Lane::Large, &there, false, tally).await?;
+                    let ended = self
+                        .settle_existing(task, Lane::Large, &there, false, tally)
+                        .await?;
                     return Err(Stop::Ended(ended));
                 }
                 Ok(Vec::new())
@@ -113,7 +118,10 @@ impl Copier {
         if let Some(listed) = self.headers.listed_e_tag(&task.row)
             && listed != source.e_tag
         {
-            let message = format!("the manifest lists ETag {listed}, the source has {}", source.e_tag);
+            let message = format!(
+                "the manifest lists ETag {listed}, the source has {}",
+                source.e_tag
+            );
             return Err(Failure::of("SourceChanged", message).into());
         }
         if source.missing_meta() > 0 {
@@ -150,13 +158,19 @@ impl Copier {
         let (upload, mut parts) = match self.take_up(task, source, kept, tally).await? {
             Taken::Upload(upload, parts) => (upload, parts),
             Taken::Ended(ended) => return Ok(ended),
-            Taken::Nothing => (self.create(task, source, &tags, tally).await?, BTreeMap::new()),
+            Taken::Nothing => (
+                self.create(task, source, &tags, tally).await?,
+                BTreeMap::new(),
+            ),
         };
         let copying = Copying {
             task,
             source,
             copy_source: self.copy_source(task, pinned_version(task, source)),
-            plan: PartPlan { object_bytes: upload.object_bytes, part_bytes: upload.part_bytes },
+            plan: PartPlan {
+                object_bytes: upload.object_bytes,
+                part_bytes: upload.part_bytes,
+            },
             upload,
         };
         if let Err(error) = self.copy_parts(&copying, &mut parts, tally).await? {
@@ -167,7 +181,8 @@ impl Copier {
         if let Ended::Succeeded(success) = &mut ended {
             success.notes.extend_from_slice(notes);
             let version_id = success.version_id.clone();
-            self.put_long_tags(task, version_id.as_deref(), &tags, tally).await?;
+            self.put_long_tags(task, version_id.as_deref(), &tags, tally)
+                .await?;
         }
         Ok(ended)
     }
@@ -181,10 +196,13 @@ impl Copier {
         let (key, version_id) = (&task.row.key, pinned_version(task, source));
         let get = || {
             let headers = self.headers.source();
-            self.source.get_object_tagging(&self.source_bucket, key, version_id, headers)
+            self.source
+                .get_object_tagging(&self.source_bucket, key, version_id, headers)
         };
         let operation = Operation::GetObjectTagging;
-        Ok(self.send(tally, Lane::Large, operation, None, OnDoubt::Resend, get).await?)
+        Ok(self
+            .send(tally, Lane::Large, operation, None, OnDoubt::Resend, get)
+            .await?)
     }
 
     /// Takes up what an earlier attempt left, if it is still there and the source is still the same.
@@ -195,22 +213,31 @@ impl Copier {
         kept: Option<OpenUpload>,
         tally: &mut Tally,
     ) -> Result<Taken, Stop> {
-        let Some(upload) = kept else { return Ok(Taken::Nothing) };
+        let Some(upload) = kept else {
+            return Ok(Taken::Nothing);
+        };
         let same = upload.source_e_tag == source.e_tag
             && upload.object_bytes == source.bytes
             && upload.source_version_id == source.version_id;
         if !same {
-            self.abort(&upload.key, &upload.upload_id, Lane::Large, tally).await?;
+            self.abort(&upload.key, &upload.upload_id, Lane::Large, tally)
+                .await?;
             self.closed(task).await?;
             return Ok(Taken::Nothing);
         }
         let list = || {
             let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
-            self.destination.list_parts(bucket, &upload.key, &upload.upload_id, headers)
+            self.destination
+                .list_parts(bucket, &upload.key, &upload.upload_id, headers)
         };
         let operation = Operation::ListParts;
-        let listed = self.send(tally, Lane::Large, operation, None, OnDoubt::Resend, list).await;
-        let plan = PartPlan { object_bytes: upload.object_bytes, part_bytes: upload.part_bytes };
+        let listed = self
+            .send(tally, Lane::Large, operation, None, OnDoubt::Resend, list)
+            .await;
+        let plan = PartPlan {
+            object_bytes: upload.object_bytes,
+            part_bytes: upload.part_bytes,
+        };
         match listed {
             Ok(listed) => {
                 let parts = listed
@@ -220,16 +247,28 @@ impl Copier {
                     .map(|part| {
                         let part_number = part.part_number;
                         let (e_tag, checksum) = (part.e_tag, part.checksum);
-                        (part_number, CopiedPart { part_number, e_tag, checksum })
+                        (
+                            part_number,
+                            CopiedPart {
+                                part_number,
+                                e_tag,
+                                checksum,
+                            },
+                        )
                     })
                     .collect();
                 Ok(Taken::Upload(upload, parts))
             }
             Err(error) if error.report_code() == "NoSuchUpload" => {
                 // Completed by an attempt that died before it could say so, or aborted by others.
-                let expected = Expected { source, e_tag: None, parts: plan.parts() };
-                if let Settled::Landed(ended) =
-                    self.settle_write(task, Lane::Large, Some(expected), tally).await?
+                let expected = Expected {
+                    source,
+                    e_tag: None,
+                    parts: plan.parts(),
+                };
+                if let Settled::Landed(ended) = self
+                    .settle_write(task, Lane::Large, Some(expected), tally)
+                    .await?
                 {
                     return Ok(Taken::Ended(*ended));
                 }
@@ -261,12 +300,18 @@ impl Copier {
         let created = loop {
             let send = || self.destination.create_multipart_upload(request);
             let operation = Operation::CreateMultipartUpload;
-            let sent = self.send(tally, Lane::Large, operation, None, OnDoubt::Return, send).await;
+            let sent = self
+                .send(tally, Lane::Large, operation, None, OnDoubt::Return, send)
+                .await;
             match sent {
                 Ok(created) => break created,
-                Err(error) if error.is_in_doubt() && doubts + 1 < self.max_attempts => {
+                Err(error) if error.is_in_doubt() => {
                     doubts += 1;
+                    // The last one too: a row that failed leaves no upload behind.
                     self.abort_unrecorded(task, tally).await?;
+                    if doubts >= self.max_attempts {
+                        return Err(error.into());
+                    }
                     self.pause(doubts).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -297,7 +342,12 @@ impl Copier {
         let mut source_part_bytes = None;
         if part_size == PartSize::MatchSource && source.e_tag.contains('-') {
             let first = self.head_source(task, Lane::Large, Some(1), tally).await?;
-            let fits = |bytes: u64| bytes > 0 && first.parts_count().is_some_and(|count| u64::from(count) == source.bytes.div_ceil(bytes));
+            let fits = |bytes: u64| {
+                bytes > 0
+                    && first
+                        .parts_count()
+                        .is_some_and(|count| u64::from(count) == source.bytes.div_ceil(bytes))
+            };
             source_part_bytes = Some(first.bytes).filter(|bytes| fits(*bytes));
         }
         Ok(PartPlan::new(source.bytes, part_size, source_part_bytes))
@@ -312,13 +362,16 @@ impl Copier {
         tally: &mut Tally,
     ) -> Result<Result<(), S3Error>, Stop> {
         let headers = self.headers.upload_part_copy(&copying.upload.source_e_tag);
-        let missing: Vec<u32> =
-            (1..=copying.plan.parts()).filter(|part| !parts.contains_key(part)).collect();
+        let missing: Vec<u32> = (1..=copying.plan.parts())
+            .filter(|part| !parts.contains_key(part))
+            .collect();
         let mut missing = missing.into_iter().peekable();
         let mut in_flight = FuturesUnordered::new();
         let mut failed = None;
         loop {
-            let share = self.throttle.large_share(self.large_in_hand.load(Ordering::Relaxed));
+            let share = self
+                .throttle
+                .large_share(self.large_in_hand.load(Ordering::Relaxed));
             while failed.is_none()
                 && !self.drain.is_cancelled()
                 && in_flight.len() < share as usize
@@ -368,8 +421,16 @@ impl Copier {
         let mut tally = Tally::default();
         let send = || self.destination.upload_part_copy(request);
         let operation = Operation::UploadPartCopy;
-        let sent =
-            self.send(&mut tally, Lane::Large, operation, bytes, OnDoubt::Resend, send).await;
+        let sent = self
+            .send(
+                &mut tally,
+                Lane::Large,
+                operation,
+                bytes,
+                OnDoubt::Resend,
+                send,
+            )
+            .await;
         (tally, sent)
     }
 
@@ -394,7 +455,9 @@ impl Copier {
         loop {
             let send = || self.destination.complete_multipart_upload(request);
             let operation = Operation::CompleteMultipartUpload;
-            let sent = self.send(tally, Lane::Large, operation, None, OnDoubt::Return, send).await;
+            let sent = self
+                .send(tally, Lane::Large, operation, None, OnDoubt::Return, send)
+                .await;
             let error = match sent {
                 Ok(completed) => return Ok(multipart_success(copying, completed)),
                 Err(error) => error,
@@ -410,8 +473,9 @@ impl Copier {
                     parts: copying.plan.parts(),
                 };
                 let lane = Lane::Large;
-                let settled =
-                    self.settle_write(copying.task, lane, Some(expected), tally).await?;
+                let settled = self
+                    .settle_write(copying.task, lane, Some(expected), tally)
+                    .await?;
                 if let Settled::Landed(ended) = settled {
                     return Ok(*ended);
                 }
@@ -437,10 +501,12 @@ impl Copier {
         ambiguous: bool,
         tally: &mut Tally,
     ) -> Result<Ended, Lost> {
-        let settled =
-            self.settle_refused(copying.task, Lane::Large, error, ambiguous, tally).await;
+        let settled = self
+            .settle_refused(copying.task, Lane::Large, error, ambiguous, tally)
+            .await;
         let upload = &copying.upload;
-        self.abort(&upload.key, &upload.upload_id, Lane::Large, tally).await?;
+        self.abort(&upload.key, &upload.upload_id, Lane::Large, tally)
+            .await?;
         Ok(settled?)
     }
 
@@ -449,7 +515,9 @@ impl Copier {
         let upload = &copying.upload;
         let code = error.report_code().to_owned();
         if code != "NoSuchUpload" {
-            let aborted = self.abort(&upload.key, &upload.upload_id, Lane::Large, tally).await;
+            let aborted = self
+                .abort(&upload.key, &upload.upload_id, Lane::Large, tally)
+                .await;
             if aborted.is_err() {
                 let failure = Failure::from(&error).hinted(format!(
                     "its upload {} could not be aborted and keeps its parts: abort it, or have \
@@ -481,10 +549,14 @@ impl Copier {
     ) -> Result<(), Stop> {
         let abort = || {
             let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
-            self.destination.abort_multipart_upload(bucket, key, upload_id, headers)
+            self.destination
+                .abort_multipart_upload(bucket, key, upload_id, headers)
         };
         let operation = Operation::AbortMultipartUpload;
-        match self.send(tally, lane, operation, None, OnDoubt::Resend, abort).await {
+        match self
+            .send(tally, lane, operation, None, OnDoubt::Resend, abort)
+            .await
+        {
             Err(error) if error.report_code() != "NoSuchUpload" => Err(error.into()),
             _ => Ok(()),
         }
@@ -503,10 +575,19 @@ impl Copier {
         }
         let put = || {
             let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
-            self.destination.put_object_tagging(bucket, &task.destination_key, version_id, tags, headers)
+            self.destination.put_object_tagging(
+                bucket,
+                &task.destination_key,
+                version_id,
+                tags,
+                headers,
+            )
         };
         let operation = Operation::PutObjectTagging;
-        match self.send(tally, Lane::Large, operation, None, OnDoubt::Resend, put).await {
+        match self
+            .send(tally, Lane::Large, operation, None, OnDoubt::Resend, put)
+            .await
+        {
             Ok(()) => Ok(()),
             Err(error) => Err(Failure::from(&error)
                 .hinted("the object was copied, and stands at the destination without its tags")
@@ -517,14 +598,19 @@ impl Copier {
     /// Reports an upload and waits until no crash can forget it.
     async fn opened(&self, upload: &OpenUpload) -> Result<(), Stop> {
         let (durable, recorded) = oneshot::channel();
-        let event = Event::UploadOpened { upload: Box::new(upload.clone()), durable };
+        let event = Event::UploadOpened {
+            upload: Box::new(upload.clone()),
+            durable,
+        };
         self.events.send(event).await.map_err(|_| Stop::Stopped)?;
         recorded.await.map_err(|_| Stop::Stopped)
     }
 
     /// Reports that the row's upload is gone.
     async fn closed(&self, task: &Task) -> Result<(), Stop> {
-        let event = Event::UploadClosed { ordinal: task.row.ordinal };
+        let event = Event::UploadClosed {
+            ordinal: task.row.ordinal,
+        };
         self.events.send(event).await.map_err(|_| Stop::Stopped)
     }
 }
@@ -541,7 +627,10 @@ enum Taken {
 
 /// The version that every request of a copy names.
 fn pinned_version<'a>(task: &'a Task, source: &'a Head) -> Option<&'a str> {
-    task.row.version_id.as_deref().or(source.version_id.as_deref())
+    task.row
+        .version_id
+        .as_deref()
+        .or(source.version_id.as_deref())
 }
 
 fn add(tally: &mut Tally, cost: &Tally) {
@@ -594,7 +683,11 @@ mod tests {
 
     #[test]
     fn the_e_tag_of_parts() {
-        let part = |e_tag: &str| CopiedPart { part_number: 1, e_tag: e_tag.into(), checksum: None };
+        let part = |e_tag: &str| CopiedPart {
+            part_number: 1,
+            e_tag: e_tag.into(),
+            checksum: None,
+        };
         let parts = [
             part("0cc175b9c0f1b6a831c399e269772661"),
             part("92eb5ffee6ae2fec3ad71c777531578f"),

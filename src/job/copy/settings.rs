@@ -31,7 +31,11 @@ const CHECKSUMS: [(&str, &str, bool); 5] = [
     ("x-amz-checksum-sha256", "SHA256", false),
     ("x-amz-checksum-sha1", "SHA1", false),
 ];
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 fn pair(name: &'static str, value: impl Into<String>) -> HeaderPair {
     (name.into(), value.into())
@@ -52,20 +56,29 @@ impl JobHeaders {
     /// Builds them from the job's options.
     pub fn new(options: &CopyOptions) -> Self {
         let owner = |name, account: &Option<String>| account.as_ref().map(|id| pair(name, id));
-        let payer = options.requester_pays.then(|| pair("x-amz-request-payer", "requester"));
+        let payer = options
+            .requester_pays
+            .then(|| pair("x-amz-request-payer", "requester"));
         let destination: Vec<_> =
-            owner("x-amz-expected-bucket-owner", &options.destination_account).into_iter().collect();
+            owner("x-amz-expected-bucket-owner", &options.destination_account)
+                .into_iter()
+                .collect();
         let source: Vec<_> = owner("x-amz-expected-bucket-owner", &options.source_account)
             .into_iter()
             .chain(payer.clone())
             .collect();
-        let source_of_copy =
-            owner("x-amz-source-expected-bucket-owner", &options.source_account)
-                .into_iter()
-                .chain(payer)
-                .collect();
-        let destination_acl =
-            options.acl.iter().map(|acl| pair("x-amz-acl", acl.as_str())).collect();
+        let source_of_copy = owner(
+            "x-amz-source-expected-bucket-owner",
+            &options.source_account,
+        )
+        .into_iter()
+        .chain(payer)
+        .collect();
+        let destination_acl = options
+            .acl
+            .iter()
+            .map(|acl| pair("x-amz-acl", acl.as_str()))
+            .collect();
         Self {
             destination,
             destination_acl,
@@ -101,7 +114,10 @@ impl JobHeaders {
         let mut headers = self.destination.clone();
         headers.extend_from_slice(&self.destination_acl);
         headers.extend_from_slice(&self.source_of_copy);
-        headers.extend(self.listed_e_tag(row).map(|e_tag| pair(SOURCE_IF_MATCH, quoted(e_tag))));
+        headers.extend(
+            self.listed_e_tag(row)
+                .map(|e_tag| pair(SOURCE_IF_MATCH, quoted(e_tag))),
+        );
         headers.extend(self.if_absent());
         headers
     }
@@ -110,7 +126,13 @@ impl JobHeaders {
     pub fn create(&self, source: &Head, tags: &[Tag]) -> Vec<HeaderPair> {
         let mut headers = self.destination.clone();
         headers.extend_from_slice(&self.destination_acl);
-        headers.extend(source.headers.iter().filter(|(name, _)| carried(name)).cloned());
+        headers.extend(
+            source
+                .headers
+                .iter()
+                .filter(|(name, _)| carried(name))
+                .cloned(),
+        );
         let (algorithm, kind) = checksum(source);
         headers.push(pair("x-amz-checksum-algorithm", algorithm));
         headers.push(pair("x-amz-checksum-type", kind));
@@ -167,16 +189,27 @@ pub fn carried(name: &str) -> bool {
 /// Checksum algorithm and type of a multipart copy: the source's algorithm where HEAD shows it,
 /// as CopyObject keeps it, else S3's default; over the full object wherever S3 can.
 pub fn checksum(source: &Head) -> (&'static str, &'static str) {
-    let shown = CHECKSUMS.iter().find(|(header, ..)| source.header(header).is_some());
+    let shown = CHECKSUMS
+        .iter()
+        .find(|(header, ..)| source.header(header).is_some());
     let (_, algorithm, full_object) = shown.unwrap_or(&CHECKSUMS[0]);
-    (algorithm, if *full_object { "FULL_OBJECT" } else { "COMPOSITE" })
+    (
+        algorithm,
+        if *full_object {
+            "FULL_OBJECT"
+        } else {
+            "COMPOSITE"
+        },
+    )
 }
 
 /// The value of `x-amz-tagging`; `None` without tags, and where they are over S3's 2 KB.
 pub fn tagging_header(tags: &[Tag]) -> Option<String> {
     let encode = |text: &str| utf8_percent_encode(text, QUERY).to_string();
-    let pairs: Vec<_> =
-        tags.iter().map(|tag| format!("{}={}", encode(&tag.key), encode(&tag.value))).collect();
+    let pairs: Vec<_> = tags
+        .iter()
+        .map(|tag| format!("{}={}", encode(&tag.key), encode(&tag.value)))
+        .collect();
     Some(pairs.join("&"))
         .filter(|tagging| !tagging.is_empty() && tagging.len() <= MAX_TAGS_HEADER_BYTES)
 }
@@ -205,20 +238,33 @@ pub fn compare(one: &Head, other: &Head) -> Sameness {
     }
     for (header, ..) in CHECKSUMS {
         let full = |head: &Head| head.header("x-amz-checksum-type") == Some("FULL_OBJECT");
-        if let (Some(a), Some(b), true, true) =
-            (one.header(header), other.header(header), full(one), full(other))
-        {
-            return if a == b { Sameness::Same } else { Sameness::Different };
+        if let (Some(a), Some(b), true, true) = (
+            one.header(header),
+            other.header(header),
+            full(one),
+            full(other),
+        ) {
+            return if a == b {
+                Sameness::Same
+            } else {
+                Sameness::Different
+            };
         }
     }
-    if is_md5(one) && is_md5(other) { Sameness::Different } else { Sameness::Unknown }
+    if is_md5(one) && is_md5(other) {
+        Sameness::Different
+    } else {
+        Sameness::Unknown
+    }
 }
 
 fn is_md5(head: &Head) -> bool {
     let kms = head
         .header("x-amz-server-side-encryption")
         .is_some_and(|algorithm| algorithm.starts_with("aws:kms"));
-    let customer = head.header("x-amz-server-side-encryption-customer-algorithm").is_some();
+    let customer = head
+        .header("x-amz-server-side-encryption-customer-algorithm")
+        .is_some();
     let hex = head.e_tag.len() == 32 && head.e_tag.bytes().all(|b| b.is_ascii_hexdigit());
     hex && !kms && !customer
 }
@@ -226,8 +272,12 @@ fn is_md5(head: &Head) -> bool {
 /// Whether a destination object has what this row would have given it besides its bytes.
 pub fn same_metadata(source: &Head, destination: &Head) -> bool {
     let of = |head: &Head| {
-        let mut carried: Vec<_> =
-            head.headers.iter().filter(|(name, _)| carried(name)).cloned().collect();
+        let mut carried: Vec<_> = head
+            .headers
+            .iter()
+            .filter(|(name, _)| carried(name))
+            .cloned()
+            .collect();
         carried.sort();
         carried
     };
@@ -244,7 +294,10 @@ mod tests {
             e_tag: e_tag.into(),
             version_id: None,
             last_modified: None,
-            headers: headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+            headers: headers
+                .iter()
+                .map(|(n, v)| ((*n).into(), (*v).into()))
+                .collect(),
             date: None,
         }
     }
@@ -255,20 +308,53 @@ mod tests {
     #[test]
     fn what_two_heads_tell() {
         let kms: &[_] = &[("x-amz-server-side-encryption", "aws:kms")];
-        let crc = |v| vec![("x-amz-checksum-crc64nvme", v), ("x-amz-checksum-type", "FULL_OBJECT")];
-        let composite =
-            |v| vec![("x-amz-checksum-crc32", v), ("x-amz-checksum-type", "COMPOSITE")];
+        let crc = |v| {
+            vec![
+                ("x-amz-checksum-crc64nvme", v),
+                ("x-amz-checksum-type", "FULL_OBJECT"),
+            ]
+        };
+        let composite = |v| {
+            vec![
+                ("x-amz-checksum-crc32", v),
+                ("x-amz-checksum-type", "COMPOSITE"),
+            ]
+        };
         for (one, other, expected) in [
             (head(1, MD5_A, &[]), head(1, MD5_A, &[]), Sameness::Same),
-            (head(1, MD5_A, &[]), head(2, MD5_A, &[]), Sameness::Different),
-            (head(1, MD5_A, &[]), head(1, MD5_B, &[]), Sameness::Different),
+            (
+                head(1, MD5_A, &[]),
+                head(2, MD5_A, &[]),
+                Sameness::Different,
+            ),
+            (
+                head(1, MD5_A, &[]),
+                head(1, MD5_B, &[]),
+                Sameness::Different,
+            ),
             (head(1, MD5_A, kms), head(1, MD5_B, &[]), Sameness::Unknown),
-            (head(1, MD5_A, &[]), head(1, "abc-2", &[]), Sameness::Unknown),
+            (
+                head(1, MD5_A, &[]),
+                head(1, "abc-2", &[]),
+                Sameness::Unknown,
+            ),
             (head(1, "abc-2", &[]), head(1, "abc-2", &[]), Sameness::Same),
             (head(1, "", &[]), head(1, "", &[]), Sameness::Unknown),
-            (head(1, MD5_A, &crc("x")), head(1, "abc-2", &crc("x")), Sameness::Same),
-            (head(1, MD5_A, &crc("x")), head(1, "abc-2", &crc("y")), Sameness::Different),
-            (head(1, MD5_A, &composite("x")), head(1, "a-2", &composite("y")), Sameness::Unknown),
+            (
+                head(1, MD5_A, &crc("x")),
+                head(1, "abc-2", &crc("x")),
+                Sameness::Same,
+            ),
+            (
+                head(1, MD5_A, &crc("x")),
+                head(1, "abc-2", &crc("y")),
+                Sameness::Different,
+            ),
+            (
+                head(1, MD5_A, &composite("x")),
+                head(1, "a-2", &composite("y")),
+                Sameness::Unknown,
+            ),
         ] {
             assert_eq!(compare(&one, &other), expected, "{one:?} {other:?}");
         }
@@ -293,7 +379,10 @@ mod tests {
                 ("x-amz-checksum-sha256", "abc"),
             ],
         );
-        let tags = [Tag { key: "a b".into(), value: "c&d=é".into() }];
+        let tags = [Tag {
+            key: "a b".into(),
+            value: "c&d=é".into(),
+        }];
         let headers = JobHeaders::new(&options).create(&source, &tags);
         let headers: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {v}")).collect();
         assert_eq!(
@@ -312,8 +401,12 @@ mod tests {
 
     #[test]
     fn tags_over_two_kilobytes_go_by_another_request() {
-        let tags: Vec<_> =
-            (0..10).map(|n| Tag { key: format!("{n}"), value: "é".repeat(100) }).collect();
+        let tags: Vec<_> = (0..10)
+            .map(|n| Tag {
+                key: format!("{n}"),
+                value: "é".repeat(100),
+            })
+            .collect();
         assert_eq!(tagging_header(&tags), None);
         assert_eq!(tagging_header(&tags[..1]).unwrap().len(), 602);
         assert_eq!(tagging_header(&[]), None);

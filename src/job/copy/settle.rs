@@ -57,7 +57,9 @@ impl Copier {
             None => self.head_source(task, lane, None, tally).await?,
         };
         let landed = match expected {
-            Some(Expected { e_tag: Some(e_tag), .. }) if there.e_tag == e_tag => true,
+            Some(Expected {
+                e_tag: Some(e_tag), ..
+            }) if there.e_tag == e_tag => true,
             Some(expected) => in_as_many_parts(&there, expected.parts, &source),
             None => is_copy(&source, &there),
         };
@@ -65,7 +67,9 @@ impl Copier {
             return Ok(Settled::Other);
         }
         let parts = expected.map(|expected| expected.parts);
-        Ok(Settled::Landed(Box::new(found(task, &source, &there, parts))))
+        Ok(Settled::Landed(Box::new(found(
+            task, &source, &there, parts,
+        ))))
     }
 
     /// Says what a 412 means.
@@ -87,7 +91,10 @@ impl Copier {
             return Ok(exists());
         }
         match self.head_destination(task, lane, false, tally).await {
-            Ok(there) => self.settle_existing(task, lane, &there, ambiguous, tally).await,
+            Ok(there) => {
+                self.settle_existing(task, lane, &there, ambiguous, tally)
+                    .await
+            }
             // It was there a moment ago: somebody else removes objects.
             Err(error) if error.status == Some(404) => {
                 Err(Failure::from(refusal).coded("DestinationConflict").into())
@@ -121,19 +128,33 @@ impl Copier {
 
     /// Aborts uploads of ours for this key that no record knows: a Create was executed and its
     /// answer lost. Others' uploads are never touched.
-    pub(super) async fn abort_unrecorded(&self, task: &Task, tally: &mut Tally) -> Result<(), Stop> {
+    pub(super) async fn abort_unrecorded(
+        &self,
+        task: &Task,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
         let key = &task.destination_key;
-        let list = || self.destination.list_multipart_uploads(&self.destination_bucket, key, self.headers.destination());
+        let list = || {
+            self.destination.list_multipart_uploads(
+                &self.destination_bucket,
+                key,
+                self.headers.destination(),
+            )
+        };
         let operation = Operation::ListMultipartUploads;
-        let uploads =
-            self.send(tally, Lane::Large, operation, None, OnDoubt::Resend, list).await?;
+        let uploads = self
+            .send(tally, Lane::Large, operation, None, OnDoubt::Resend, list)
+            .await?;
         for upload in uploads {
-            let ours = self.user_id.is_some() && upload.initiator_id == self.user_id
-                || upload.initiator_name.is_some() && upload.initiator_name == self.user_id;
-            let known = task.upload.as_ref().is_some_and(|open| open.upload_id == upload.upload_id);
+            let ours = self.arn.is_some() && upload.initiator_id == self.arn;
+            let known = task
+                .upload
+                .as_ref()
+                .is_some_and(|open| open.upload_id == upload.upload_id);
             let since = upload.initiated.is_some_and(|at| at >= self.began);
             if upload.key == *key && ours && since && !known {
-                self.abort(key, &upload.upload_id, Lane::Large, tally).await?;
+                self.abort(key, &upload.upload_id, Lane::Large, tally)
+                    .await?;
             }
         }
         Ok(())
@@ -149,7 +170,9 @@ impl Copier {
 /// were sent tell.
 fn about_the_source(refusal: &S3Error, source_condition_sent: bool) -> bool {
     match &refusal.condition {
-        Some(condition) => condition.to_ascii_lowercase().starts_with("x-amz-copy-source"),
+        Some(condition) => condition
+            .to_ascii_lowercase()
+            .starts_with("x-amz-copy-source"),
         None => source_condition_sent,
     }
 }
@@ -177,14 +200,21 @@ fn is_copy(source: &Head, there: &Head) -> bool {
 }
 
 fn in_as_many_parts(there: &Head, parts: u32, source: &Head) -> bool {
-    there.e_tag.rsplit_once('-').is_some_and(|(_, count)| count == parts.to_string())
+    there
+        .e_tag
+        .rsplit_once('-')
+        .is_some_and(|(_, count)| count == parts.to_string())
         && there.bytes == source.bytes
         && same_metadata(source, there)
 }
 
 /// The end of a row whose object a HEAD has shown at the destination.
 pub(super) fn found(task: &Task, source: &Head, there: &Head, parts: Option<u32>) -> Ended {
-    let by = if there.e_tag.contains('-') { By::Multipart } else { By::Copy };
+    let by = if there.e_tag.contains('-') {
+        By::Multipart
+    } else {
+        By::Copy
+    };
     Ended::Succeeded(Box::new(Success {
         e_tag: there.e_tag.clone(),
         version_id: there.version_id.clone(),
@@ -193,7 +223,10 @@ pub(super) fn found(task: &Task, source: &Head, there: &Head, parts: Option<u32>
         by,
         evidence: Evidence::Found,
         source_e_tag: Some(source.e_tag.clone()),
-        source_version_id: source.version_id.clone().or_else(|| task.row.version_id.clone()),
+        source_version_id: source
+            .version_id
+            .clone()
+            .or_else(|| task.row.version_id.clone()),
         source_size: Some(source.bytes),
         source_last_modified: source.last_modified.map(time_text),
         source_changed: false,

@@ -29,13 +29,18 @@ impl Copier {
         };
         // Sent again, an unconditional copy lands the same; a conditional one would meet itself.
         let never = self.options.overwrite == Overwrite::Never;
-        let on_doubt = if never { OnDoubt::Return } else { OnDoubt::Resend };
+        let on_doubt = if never {
+            OnDoubt::Return
+        } else {
+            OnDoubt::Resend
+        };
         let bytes = task.row.facts.size;
         let mut doubts = 0;
         loop {
             let send = || self.destination.copy_object(request);
-            let sent =
-                self.send(tally, lane, Operation::CopyObject, bytes, on_doubt, send).await;
+            let sent = self
+                .send(tally, lane, Operation::CopyObject, bytes, on_doubt, send)
+                .await;
             let error = match sent {
                 Ok(copied) => {
                     self.wrote.cancel();
@@ -44,7 +49,9 @@ impl Copier {
                 Err(error) => error,
             };
             if error.report_code() == "PreconditionFailed" {
-                let settled = self.settle_refused(task, lane, &error, doubts > 0, tally).await?;
+                let settled = self
+                    .settle_refused(task, lane, &error, doubts > 0, tally)
+                    .await?;
                 return Ok(Turn::Ended(settled));
             }
             if error.is_in_doubt() {
@@ -122,7 +129,9 @@ fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
         by: By::Copy,
         evidence: Evidence::Response,
         source_e_tag: facts.e_tag.clone(),
-        source_version_id: copied.source_version_id.or_else(|| task.row.version_id.clone()),
+        source_version_id: copied
+            .source_version_id
+            .or_else(|| task.row.version_id.clone()),
         source_size: facts.size,
         source_last_modified: facts.last_modified.clone(),
         source_changed: false,

@@ -83,12 +83,18 @@ impl Source {
             };
             let more = reader
                 .read_byte_record(&mut self.record)
-                .map_err(|source| ManifestError::Csv { path: path.clone(), source })?;
+                .map_err(|source| ManifestError::Csv {
+                    path: path.clone(),
+                    source,
+                })?;
             if !more {
                 self.open = None;
                 continue;
             }
-            let after = Place { byte: self.base.byte + reader.position().byte(), ..self.base };
+            let after = Place {
+                byte: self.base.byte + reader.position().byte(),
+                ..self.base
+            };
             let parsed = match &mut self.parse {
                 Parse::Manifest(parser) => parser.parse(&self.record),
                 Parse::FailedRows => parse_failed_row(&self.record),
@@ -104,18 +110,31 @@ impl Source {
     }
 
     fn open_next(&mut self) -> Result<bool, ManifestError> {
-        let Some(path) = self.files.pop_front() else { return Ok(false) };
-        let (reader, byte) = open(&path, self.next.byte)
-            .map_err(|source| ManifestError::Io { path: path.clone(), source })?;
-        self.base = Place { file: self.next.file, byte };
-        self.next = Place { file: self.next.file + 1, byte: 0 };
+        let Some(path) = self.files.pop_front() else {
+            return Ok(false);
+        };
+        let (reader, byte) = open(&path, self.next.byte).map_err(|source| ManifestError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        self.base = Place {
+            file: self.next.file,
+            byte,
+        };
+        self.next = Place {
+            file: self.next.file + 1,
+            byte: 0,
+        };
         self.open = Some((path, csv_reader(reader)));
         Ok(true)
     }
 }
 
 fn csv_reader(reader: BufReader<File>) -> Reader<BufReader<File>> {
-    ReaderBuilder::new().has_headers(false).flexible(true).from_reader(reader)
+    ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(reader)
 }
 
 /// Opens a file at a byte; at the beginning a byte order mark is passed over.
@@ -124,8 +143,14 @@ fn open(path: &Path, byte: u64) -> io::Result<(BufReader<File>, u64)> {
     let mut byte = byte;
     if byte == 0 {
         let mut first = Vec::new();
-        file.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut first)?;
-        byte = if first == BYTE_ORDER_MARK { first.len() as u64 } else { 0 };
+        file.by_ref()
+            .take(BYTE_ORDER_MARK.len() as u64)
+            .read_to_end(&mut first)?;
+        byte = if first == BYTE_ORDER_MARK {
+            first.len() as u64
+        } else {
+            0
+        };
     }
     file.seek(SeekFrom::Start(byte))?;
     Ok((BufReader::with_capacity(256 << 10, file), byte))
@@ -133,12 +158,22 @@ fn open(path: &Path, byte: u64) -> io::Result<(BufReader<File>, u64)> {
 
 fn bad_rows(path: &Path, record: &ByteRecord, problem: String) -> ManifestError {
     let rows = vec![bad_row(record, problem)];
-    ManifestError::BadRows { path: path.to_owned(), total: 1, rows }
+    ManifestError::BadRows {
+        path: path.to_owned(),
+        total: 1,
+        rows,
+    }
 }
 
 fn bad_row(record: &ByteRecord, problem: String) -> BadRow {
-    let (line, byte) = record.position().map_or((0, 0), |at| (at.line(), at.byte()));
-    BadRow { line, byte, problem }
+    let (line, byte) = record
+        .position()
+        .map_or((0, 0), |at| (at.line(), at.byte()));
+    BadRow {
+        line,
+        byte,
+        problem,
+    }
 }
 
 /// A row before it has a place in its pass.
@@ -153,8 +188,22 @@ struct Parsed {
 
 impl Parsed {
     fn into_row(self, ordinal: u64, after: Place) -> Row {
-        let Self { key, spelling, version_id, facts, problem } = self;
-        Row { ordinal, after, key, spelling, version_id, facts, problem }
+        let Self {
+            key,
+            spelling,
+            version_id,
+            facts,
+            problem,
+        } = self;
+        Row {
+            ordinal,
+            after,
+            key,
+            spelling,
+            version_id,
+            facts,
+            problem,
+        }
     }
 }
 
@@ -170,7 +219,13 @@ struct RowParser {
 
 impl RowParser {
     fn new(fields: Vec<Field>, key_encoding: KeyEncoding, options: &CsvOptions) -> Self {
-        Self { fields, key_encoding, options: options.clone(), bucket: None, versions: None }
+        Self {
+            fields,
+            key_encoding,
+            options: options.clone(),
+            bucket: None,
+            versions: None,
+        }
     }
 
     /// The row, `None` if the filters leave it out; what is wrong with it, unless bad rows are kept.
@@ -212,22 +267,35 @@ impl RowParser {
             (KeyEncoding::Url, Ok(spelt)) => spelt.to_owned(),
             _ => key::encode(&key),
         };
-        Ok(Some(Parsed { key, spelling, version_id, facts, problem: None }))
+        Ok(Some(Parsed {
+            key,
+            spelling,
+            version_id,
+            facts,
+            problem: None,
+        }))
     }
 
     fn field<'r>(&self, record: &'r ByteRecord, field: Field) -> Option<&'r [u8]> {
-        self.fields.iter().position(|named| *named == field).and_then(|at| record.get(at))
+        self.fields
+            .iter()
+            .position(|named| *named == field)
+            .and_then(|at| record.get(at))
     }
 
     fn text<'r>(&self, record: &'r ByteRecord, field: Field) -> Result<Option<&'r str>, String> {
-        let Some(bytes) = self.field(record, field) else { return Ok(None) };
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| format!("its {} is not UTF-8", field.name()))?;
+        let Some(bytes) = self.field(record, field) else {
+            return Ok(None);
+        };
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| format!("its {} is not UTF-8", field.name()))?;
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
     fn check_bucket(&mut self, record: &ByteRecord) -> Result<(), String> {
-        let bucket = self.text(record, Field::Bucket)?.ok_or("the bucket is empty")?;
+        let bucket = self
+            .text(record, Field::Bucket)?
+            .ok_or("the bucket is empty")?;
         let first = self.bucket.get_or_insert_with(|| bucket.to_owned());
         if first != bucket {
             return Err(format!(
@@ -260,14 +328,18 @@ impl RowParser {
         let size = match self.text(record, Field::Size)? {
             None => None,
             Some(text) => Some(
-                text.parse().map_err(|_| format!("its Size is {}, no number", Shown(text)))?,
+                text.parse()
+                    .map_err(|_| format!("its Size is {}, no number", Shown(text)))?,
             ),
         };
         let last_modified = self.text(record, Field::LastModifiedDate)?;
         if let Some(text) = last_modified
             && super::parse_time(text).is_none()
         {
-            return Err(format!("its LastModifiedDate is {}, no RFC 3339 time", Shown(text)));
+            return Err(format!(
+                "its LastModifiedDate is {}, no RFC 3339 time",
+                Shown(text)
+            ));
         }
         let e_tag = self.text(record, Field::ETag)?;
         Ok(Facts {
@@ -290,7 +362,9 @@ impl RowParser {
             None => return Ok(()),
         };
         if bytes > MAX_KEY_BYTES {
-            return Err(format!("{what} has {bytes} bytes, S3 takes {MAX_KEY_BYTES}"));
+            return Err(format!(
+                "{what} has {bytes} bytes, S3 takes {MAX_KEY_BYTES}"
+            ));
         }
         Ok(())
     }
@@ -301,7 +375,12 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
     let read = || {
         let record = csv::StringRecord::from_byte_record(record.clone()).ok()?;
         let row = ReportRow::parse(&record)?;
-        let fact = |at: usize| record.get(COLUMNS + at).filter(|f| !f.is_empty()).map(str::to_owned);
+        let fact = |at: usize| {
+            record
+                .get(COLUMNS + at)
+                .filter(|f| !f.is_empty())
+                .map(str::to_owned)
+        };
         let message = serde_json::from_str::<serde_json::Value>(&row.message).ok();
         let problem = (row.error_code == "InvalidManifestRow").then(|| {
             let message = message.as_ref().and_then(|m| m.get("message")?.as_str());
@@ -324,7 +403,9 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
             problem,
         })
     };
-    read().map(Some).ok_or_else(|| "it is no failed row of this report".to_owned())
+    read()
+        .map(Some)
+        .ok_or_else(|| "it is no failed row of this report".to_owned())
 }
 
 /// Reads a whole manifest: finds every bad row, counts the rows and takes the digest.
@@ -332,16 +413,27 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
 /// # Errors
 /// It cannot be read, is no CSV manifest, or has bad rows that are not to be kept.
 pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError> {
-    let io = |source| ManifestError::Io { path: path.to_owned(), source };
+    let io = |source| ManifestError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let (md5, file_bytes) = digest(path).map_err(io)?;
     let mut start = Vec::new();
-    File::open(path).and_then(|f| f.take(8).read_to_end(&mut start)).map_err(io)?;
+    File::open(path)
+        .and_then(|f| f.take(8).read_to_end(&mut start))
+        .map_err(io)?;
     if let Some(what) = other_format(&start) {
-        return Err(ManifestError::NotCsv { path: path.to_owned(), what });
+        return Err(ManifestError::NotCsv {
+            path: path.to_owned(),
+            what,
+        });
     }
     let (reader, _) = open(path, 0).map_err(io)?;
     let found = Surveyor::new(path, options).read(csv_reader(reader))?;
-    let empty = || ManifestError::Empty { path: path.to_owned(), filtered: found.filtered };
+    let empty = || ManifestError::Empty {
+        path: path.to_owned(),
+        filtered: found.filtered,
+    };
     let parser = found.parser.filter(|_| found.rows > 0).ok_or_else(empty)?;
     Ok(Survey {
         rows: found.rows,
@@ -362,13 +454,19 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
 /// # Errors
 /// It cannot be read, or is another file.
 pub fn check_unchanged(path: &Path, survey: &Survey) -> Result<(), ManifestError> {
-    let (found, _) = digest(path)
-        .map_err(|source| ManifestError::Io { path: path.to_owned(), source })?;
+    let (found, _) = digest(path).map_err(|source| ManifestError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     if found == survey.md5 {
         return Ok(());
     }
     let expected = survey.md5.clone();
-    Err(ManifestError::Changed { path: path.to_owned(), found, expected })
+    Err(ManifestError::Changed {
+        path: path.to_owned(),
+        found,
+        expected,
+    })
 }
 
 /// MD5 and size of a file.
@@ -399,7 +497,10 @@ fn other_format(start: &[u8]) -> Option<&'static str> {
         (b"PK\x03\x04", "a ZIP archive or spreadsheet"),
         (b"{", "JSON"),
     ];
-    known.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, what)| *what)
+    known
+        .iter()
+        .find(|(magic, _)| start.starts_with(magic))
+        .map(|(_, what)| *what)
 }
 
 struct Surveyor<'a> {
@@ -433,17 +534,28 @@ impl<'a> Surveyor<'a> {
         let mut line = 1;
         while reader
             .read_byte_record(&mut record)
-            .map_err(|source| ManifestError::Csv { path: self.path.to_owned(), source })?
+            .map_err(|source| ManifestError::Csv {
+                path: self.path.to_owned(),
+                source,
+            })?
         {
             line = record.position().map_or(line, csv::Position::line);
             self.row(&record, line)?;
         }
         if let Some(doubt) = self.probe.and_then(|probe| probe.judge().err()) {
-            return Err(ManifestError::Encoding { path: self.path.to_owned(), line, doubt });
+            return Err(ManifestError::Encoding {
+                path: self.path.to_owned(),
+                line,
+                doubt,
+            });
         }
         if self.bad_rows > 0 && !self.options.keep_bad_rows {
             let (path, total) = (self.path.to_owned(), self.bad_rows);
-            return Err(ManifestError::BadRows { path, total, rows: self.listed });
+            return Err(ManifestError::BadRows {
+                path,
+                total,
+                rows: self.listed,
+            });
         }
         Ok(self)
     }
@@ -452,11 +564,17 @@ impl<'a> Surveyor<'a> {
         if self.parser.is_none() {
             self.parser = Some(self.first_row(record)?);
         }
-        let Some(parser) = &mut self.parser else { return Ok(()) };
+        let Some(parser) = &mut self.parser else {
+            return Ok(());
+        };
         if let Some(probe) = &mut self.probe
             && let Some(Err(doubt)) = parser.field(record, Field::Key).map(|key| probe.look(key))
         {
-            return Err(ManifestError::Encoding { path: self.path.to_owned(), line, doubt });
+            return Err(ManifestError::Encoding {
+                path: self.path.to_owned(),
+                line,
+                doubt,
+            });
         }
         match parser.parse(record) {
             Ok(None) => self.filtered += 1,
@@ -479,20 +597,40 @@ impl<'a> Surveyor<'a> {
         let path = || self.path.to_owned();
         let words: Vec<_> = record
             .iter()
-            .map(|f| String::from_utf8_lossy(f).to_lowercase().replace([' ', '_', '-'], ""))
+            .map(|f| {
+                String::from_utf8_lossy(f)
+                    .to_lowercase()
+                    .replace([' ', '_', '-'], "")
+            })
             .collect();
         if words.iter().any(|w| w == "bucket") && words.iter().any(|w| w == "key") {
-            let row = record.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",");
-            return Err(ManifestError::Header { path: path(), row: Shown(&row).to_string() });
+            let row = record
+                .iter()
+                .map(String::from_utf8_lossy)
+                .collect::<Vec<_>>()
+                .join(",");
+            return Err(ManifestError::Header {
+                path: path(),
+                row: Shown(&row).to_string(),
+            });
         }
         let fields = match (&self.options.fields, record.len()) {
             (Some(fields), _) => fields.clone(),
             (None, 2) => vec![Field::Bucket, Field::Key],
             (None, 3) => vec![Field::Bucket, Field::Key, Field::VersionId],
-            (None, columns) => return Err(ManifestError::Columns { path: path(), columns }),
+            (None, columns) => {
+                return Err(ManifestError::Columns {
+                    path: path(),
+                    columns,
+                });
+            }
         };
         if let Some((flag, field)) = self.options.filters.lacking(&fields) {
-            return Err(ManifestError::Lacking { path: path(), flag, field });
+            return Err(ManifestError::Lacking {
+                path: path(),
+                flag,
+                field,
+            });
         }
         let key_encoding = self.options.key_encoding.unwrap_or(KeyEncoding::Url);
         Ok(RowParser::new(fields, key_encoding, self.options))

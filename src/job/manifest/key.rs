@@ -10,8 +10,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 /// Everything but `A-Za-z0-9-._~/`: what S3 leaves as it is in a copy source.
-const ENCODED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// How a manifest spells keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +134,11 @@ impl EncodingProbe {
             }
         }
         self.rows += 1;
-        if self.rows == PROBED_ROWS { self.judge() } else { Ok(()) }
+        if self.rows == PROBED_ROWS {
+            self.judge()
+        } else {
+            Ok(())
+        }
     }
 
     /// Says whether the rows looked at so far leave `+` in doubt; to be asked at the manifest's end.
@@ -183,7 +191,11 @@ mod tests {
             ("%F0%9F%A6%80", "🦀"),
             ("pct%2520literal.txt", "pct%20literal.txt"),
         ] {
-            assert_eq!(decode(field.as_bytes(), KeyEncoding::Url).unwrap(), key, "{field}");
+            assert_eq!(
+                decode(field.as_bytes(), KeyEncoding::Url).unwrap(),
+                key,
+                "{field}"
+            );
         }
         assert_eq!(decode(b"a+b%20", KeyEncoding::Raw).unwrap(), "a+b%20");
     }
@@ -191,8 +203,14 @@ mod tests {
     #[test]
     fn what_is_no_key() {
         assert_eq!(decode(b"", KeyEncoding::Url), Err(KeyError::Empty));
-        assert_eq!(decode(b"a%2", KeyEncoding::Url), Err(KeyError::Percent { at: 1 }));
-        assert_eq!(decode(b"%zz", KeyEncoding::Url), Err(KeyError::Percent { at: 0 }));
+        assert_eq!(
+            decode(b"a%2", KeyEncoding::Url),
+            Err(KeyError::Percent { at: 1 })
+        );
+        assert_eq!(
+            decode(b"%zz", KeyEncoding::Url),
+            Err(KeyError::Percent { at: 0 })
+        );
         assert_eq!(decode(b"%FF", KeyEncoding::Url), Err(KeyError::NotUtf8));
         assert_eq!(decode(b"\xff", KeyEncoding::Raw), Err(KeyError::NotUtf8));
     }

@@ -116,12 +116,18 @@ impl Field {
 
     /// The column's name.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(field, _)| *field == self).map_or("", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(field, _)| *field == self)
+            .map_or("", |(_, name)| name)
     }
 
     /// Reads a column's name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(field, _)| *field)
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(field, _)| *field)
     }
 }
 
@@ -151,8 +157,16 @@ impl Filters {
         let needs = [
             (self.min_size.is_some(), "--min-size", Field::Size),
             (self.max_size.is_some(), "--max-size", Field::Size),
-            (self.modified_after.is_some(), "--modified-after", Field::LastModifiedDate),
-            (self.modified_before.is_some(), "--modified-before", Field::LastModifiedDate),
+            (
+                self.modified_after.is_some(),
+                "--modified-after",
+                Field::LastModifiedDate,
+            ),
+            (
+                self.modified_before.is_some(),
+                "--modified-before",
+                Field::LastModifiedDate,
+            ),
         ];
         needs
             .into_iter()
@@ -167,10 +181,18 @@ impl Filters {
         let modified = facts.last_modified.as_deref().and_then(parse_time);
         (self.include_prefixes.is_empty() || begins(&self.include_prefixes))
             && !begins(&self.exclude_prefixes)
-            && self.min_size.is_none_or(|min| facts.size.is_none_or(|size| size >= min))
-            && self.max_size.is_none_or(|max| facts.size.is_none_or(|size| size <= max))
-            && self.modified_after.is_none_or(|after| modified.is_none_or(|at| at >= after))
-            && self.modified_before.is_none_or(|before| modified.is_none_or(|at| at < before))
+            && self
+                .min_size
+                .is_none_or(|min| facts.size.is_none_or(|size| size >= min))
+            && self
+                .max_size
+                .is_none_or(|max| facts.size.is_none_or(|size| size <= max))
+            && self
+                .modified_after
+                .is_none_or(|after| modified.is_none_or(|at| at >= after))
+            && self
+                .modified_before
+                .is_none_or(|before| modified.is_none_or(|at| at < before))
     }
 }
 
@@ -352,7 +374,11 @@ fn list_bad_rows(path: &std::path::Path, total: u64, rows: &[BadRow]) -> String 
     let plural = if total == 1 { "row" } else { "rows" };
     let mut list = format!("the manifest {} has {total} bad {plural}", path.display());
     for row in rows {
-        let _ = write!(list, "\n  line {} (byte {}): {}", row.line, row.byte, row.problem);
+        let _ = write!(
+            list,
+            "\n  line {} (byte {}): {}",
+            row.line, row.byte, row.problem
+        );
     }
     let more = total.saturating_sub(rows.len() as u64);
     if more > 0 {
@@ -371,10 +397,16 @@ mod tests {
             prefix: prefix.into(),
             strip_prefix: strip.map(Into::into),
         };
-        assert_eq!(rename("", None).destination_key("/a//b/").unwrap(), "/a//b/");
+        assert_eq!(
+            rename("", None).destination_key("/a//b/").unwrap(),
+            "/a//b/"
+        );
         assert_eq!(rename("p", None).destination_key("a").unwrap(), "pa");
         assert_eq!(rename("p/", None).destination_key("/a").unwrap(), "p//a");
-        assert_eq!(rename("p/", Some("a/")).destination_key("a/b").unwrap(), "p/b");
+        assert_eq!(
+            rename("p/", Some("a/")).destination_key("a/b").unwrap(),
+            "p/b"
+        );
         assert_eq!(rename("p/", Some("a/")).destination_key("b/a/"), None);
     }
 
@@ -393,8 +425,11 @@ mod tests {
             modified_after: parse_time("2026-01-01T00:00:00Z"),
             modified_before: parse_time("2026-02-01T00:00:00Z"),
         };
-        let (inside, before, after) =
-            ("2026-01-15T00:00:00.000Z", "2025-12-31T23:59:59Z", "2026-02-01T00:00:00Z");
+        let (inside, before, after) = (
+            "2026-01-15T00:00:00.000Z",
+            "2025-12-31T23:59:59Z",
+            "2026-02-01T00:00:00Z",
+        );
         for (key, size, at, selected) in [
             ("a/1", Some(10), inside, true),
             ("b/1", Some(20), inside, true),
@@ -407,7 +442,11 @@ mod tests {
             ("a/1", Some(10), after, false),
             ("a/1", Some(10), "?", true),
         ] {
-            assert_eq!(filters.select(key, &facts(size, at)), selected, "{key} {size:?} {at}");
+            assert_eq!(
+                filters.select(key, &facts(size, at)),
+                selected,
+                "{key} {size:?} {at}"
+            );
         }
     }
 }

@@ -52,7 +52,10 @@ impl Done {
 
     /// Whether a row is done.
     pub fn contains(&self, ordinal: u64) -> bool {
-        self.intervals.range(..=ordinal).next_back().is_some_and(|(_, (end, _))| ordinal < *end)
+        self.intervals
+            .range(..=ordinal)
+            .next_back()
+            .is_some_and(|(_, (end, _))| ordinal < *end)
     }
 
     /// Number of done rows.
@@ -64,16 +67,17 @@ impl Done {
     pub fn is_all_of(&self, rows: u64) -> bool {
         match self.intervals.iter().next() {
             None => rows == 0,
-            Some((from, (to, _))) => {
-                *from == 0 && *to == rows && self.intervals.len() == 1
-            }
+            Some((from, (to, _))) => *from == 0 && *to == rows && self.intervals.len() == 1,
         }
     }
 
     /// Where reading goes on: the lowest row that is not done.
     pub fn position(&self) -> Position {
         match self.intervals.get(&0) {
-            Some((to, after)) => Position { place: *after, ordinal: *to },
+            Some((to, after)) => Position {
+                place: *after,
+                ordinal: *to,
+            },
             None => Position::default(),
         }
     }
@@ -81,7 +85,12 @@ impl Done {
 
 impl From<Vec<Interval>> for Done {
     fn from(intervals: Vec<Interval>) -> Self {
-        Self { intervals: intervals.into_iter().map(|i| (i.from, (i.to, i.after))).collect() }
+        Self {
+            intervals: intervals
+                .into_iter()
+                .map(|i| (i.from, (i.to, i.after)))
+                .collect(),
+        }
     }
 }
 
@@ -101,7 +110,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn place(ordinal: u64) -> Place {
-        Place { file: 0, byte: (ordinal + 1) * 7 }
+        Place {
+            file: 0,
+            byte: (ordinal + 1) * 7,
+        }
     }
 
     proptest! {

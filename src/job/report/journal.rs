@@ -207,7 +207,9 @@ fn parse_header(frame: &[u8]) -> Option<(usize, u32)> {
     let word = |at: usize| Some(u32::from_le_bytes(frame.get(at..at + 4)?.try_into().ok()?));
     let (length, crc) = (word(0)?, word(4)?);
     // A run of zeros is what some file systems leave behind a crash, not an empty record.
-    (1..=MAX_RECORD_BYTES).contains(&length).then_some((usize::try_from(length).ok()?, crc))
+    (1..=MAX_RECORD_BYTES)
+        .contains(&length)
+        .then_some((usize::try_from(length).ok()?, crc))
 }
 
 fn read_up_to(
@@ -224,12 +226,22 @@ fn read_up_to(
 
 /// Ends the journal at the bad frame that `seen` begins with, unless a valid one follows.
 fn tail(mut journal: impl Read, mut seen: Vec<u8>, at: u64) -> Result<u64, JournalError> {
-    journal.read_to_end(&mut seen).map_err(|source| JournalError::Io { at, source })?;
+    journal
+        .read_to_end(&mut seen)
+        .map_err(|source| JournalError::Io { at, source })?;
     for start in 1..seen.len().saturating_sub(HEADER_BYTES) {
-        let Some((length, crc)) = parse_header(&seen[start..]) else { continue };
+        let Some((length, crc)) = parse_header(&seen[start..]) else {
+            continue;
+        };
         let body = start + HEADER_BYTES;
-        if seen.get(body..body + length).is_some_and(|record| crc32c(record) == crc) {
-            return Err(JournalError::Corrupt { at, next: at + start as u64 });
+        if seen
+            .get(body..body + length)
+            .is_some_and(|record| crc32c(record) == crc)
+        {
+            return Err(JournalError::Corrupt {
+                at,
+                next: at + start as u64,
+            });
         }
     }
     Ok(at)
@@ -242,7 +254,10 @@ mod tests {
     fn outcome(ordinal: u64, status: TaskStatus) -> Record {
         Record::Outcome(OutcomeRecord {
             ordinal,
-            after: Place { file: 0, byte: ordinal * 10 },
+            after: Place {
+                file: 0,
+                byte: ordinal * 10,
+            },
             status,
             error_code: String::new(),
             evidence: None,
@@ -250,7 +265,10 @@ mod tests {
             requests: 1,
             throttled: 0,
             in_doubt: false,
-            row: format!("b,k{ordinal},,{},200,,\"{{\"\"a\"\":1}}\"\n", status.as_str()),
+            row: format!(
+                "b,k{ordinal},,{},200,,\"{{\"\"a\"\":1}}\"\n",
+                status.as_str()
+            ),
             facts: (status == TaskStatus::Failed).then(Facts::default),
         })
     }
@@ -297,7 +315,11 @@ mod tests {
     #[test]
     fn garbage_and_zeros_behind_the_last_frame_are_a_torn_tail() {
         let records = [outcome(0, TaskStatus::Succeeded)];
-        for tail in [&[0_u8; 4096][..], &[0xff; 100], b"\x10\0\0\0garbage that has no valid sum"] {
+        for tail in [
+            &[0_u8; 4096][..],
+            &[0xff; 100],
+            b"\x10\0\0\0garbage that has no valid sum",
+        ] {
             let mut bytes = journal(&records);
             bytes.extend_from_slice(tail);
             assert_eq!(read(&bytes).unwrap().0, records);
@@ -306,7 +328,10 @@ mod tests {
 
     #[test]
     fn a_bad_frame_before_a_valid_one_is_corruption_with_its_place() {
-        let records = [outcome(0, TaskStatus::Succeeded), outcome(1, TaskStatus::Succeeded)];
+        let records = [
+            outcome(0, TaskStatus::Succeeded),
+            outcome(1, TaskStatus::Succeeded),
+        ];
         let first = journal(&records[..1]).len();
         for flipped in 0..first {
             let mut bytes = journal(&records);
@@ -320,16 +345,26 @@ mod tests {
 
     #[test]
     fn failed_rows_are_extracted_with_their_facts() {
-        let bytes =
-            journal(&[outcome(0, TaskStatus::Succeeded), outcome(1, TaskStatus::Failed)]);
+        let bytes = journal(&[
+            outcome(0, TaskStatus::Succeeded),
+            outcome(1, TaskStatus::Failed),
+        ]);
         let mut failed = Vec::new();
-        extract(&bytes[..], TaskStatus::Failed, &mut failed).unwrap().unwrap();
+        extract(&bytes[..], TaskStatus::Failed, &mut failed)
+            .unwrap()
+            .unwrap();
         assert_eq!(
             String::from_utf8(failed).unwrap(),
             "b,k1,,failed,200,,\"{\"\"a\"\":1}\",,,,\n"
         );
         let mut succeeded = Vec::new();
-        extract(&bytes[..], TaskStatus::Succeeded, &mut succeeded).unwrap().unwrap();
-        assert!(String::from_utf8(succeeded).unwrap().starts_with("b,k0,,succeeded"));
+        extract(&bytes[..], TaskStatus::Succeeded, &mut succeeded)
+            .unwrap()
+            .unwrap();
+        assert!(
+            String::from_utf8(succeeded)
+                .unwrap()
+                .starts_with("b,k0,,succeeded")
+        );
     }
 }

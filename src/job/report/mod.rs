@@ -108,7 +108,11 @@ impl Report {
         let files = vec![(JOB.to_owned(), job_json)];
         let (state, steps) = State::start(job_id, scope == ReportScope::All, rows, filtered, files);
         folder.apply(&steps)?;
-        Ok(Self { folder, state, sealed_at: Instant::now() })
+        Ok(Self {
+            folder,
+            state,
+            sealed_at: Instant::now(),
+        })
     }
 
     /// Takes up the report of a job that was begun: what its last attempt had made durable is
@@ -134,7 +138,11 @@ impl Report {
             return Err(broken.into());
         }
         folder.apply(&state.recover(bytes))?;
-        Ok(Self { folder, state, sealed_at: Instant::now() })
+        Ok(Self {
+            folder,
+            state,
+            sealed_at: Instant::now(),
+        })
     }
 
     /// The job's folder.
@@ -150,7 +158,11 @@ impl Report {
     /// The files that the pass in hand reads; none in pass 0, which reads the manifest.
     pub fn source_files(&self) -> Vec<PathBuf> {
         let folder = self.folder.path();
-        self.state.source_files().into_iter().map(|file| folder.join(file.name)).collect()
+        self.state
+            .source_files()
+            .into_iter()
+            .map(|file| folder.join(file.name))
+            .collect()
     }
 
     /// Seals the journal and says where the job stands.
@@ -178,7 +190,9 @@ impl Report {
     /// The folder cannot be written, or rows are missing, which only a bug can cause.
     pub fn finish(&mut self) -> Result<(), ReportError> {
         let prefix = self.folder.path();
-        let prefix = prefix.file_name().map(|job| format!("{}/", job.to_string_lossy()));
+        let prefix = prefix
+            .file_name()
+            .map(|job| format!("{}/", job.to_string_lossy()));
         let steps = self.state.finish(&now(), &prefix.unwrap_or_default())?;
         Ok(self.folder.apply(&steps)?)
     }
@@ -211,7 +225,9 @@ pub fn time_text(at: time::OffsetDateTime) -> String {
     let format = time::macros::format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
     );
-    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default()
 }
 
 /// Reads the checkpoint of a job's folder.
@@ -231,7 +247,10 @@ pub fn read_job<T: serde::de::DeserializeOwned>(job: &Path) -> Result<T, ReportE
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
-    let error = |source| ReportError::File { path: path.to_owned(), source };
+    let error = |source| ReportError::File {
+        path: path.to_owned(),
+        source,
+    };
     let json = std::fs::read(path).map_err(|source| error(source.into()))?;
     serde_json::from_slice(&json).map_err(|source| error(source.into()))
 }

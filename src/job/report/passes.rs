@@ -178,7 +178,9 @@ pub enum Broken {
         rows: u64,
     },
     /// The job would end with rows unaccounted for.
-    #[error("{succeeded} succeeded, {skipped} skipped and {failed} failed are not the {rows} rows of the manifest, or rows of the last pass are not done")]
+    #[error(
+        "{succeeded} succeeded, {skipped} skipped and {failed} failed are not the {rows} rows of the manifest, or rows of the last pass are not done"
+    )]
     Unaccounted {
         /// Succeeded rows of all passes.
         succeeded: u64,
@@ -241,7 +243,11 @@ impl State {
             position: Position::default(),
             uploads: Vec::new(),
             sealed: Vec::new(),
-            counts: Counts { rows, filtered, ..Counts::default() },
+            counts: Counts {
+                rows,
+                filtered,
+                ..Counts::default()
+            },
         };
         let state = Self::of(job_id, list_all, checkpoint);
         files.push((CHECKPOINT.to_owned(), state.checkpoint_json()));
@@ -282,11 +288,15 @@ impl State {
         match record {
             Record::Outcome(outcome) => self.take_outcome(outcome)?,
             Record::UploadOpened(upload) => {
-                self.checkpoint.uploads.retain(|open| open.ordinal != upload.ordinal);
+                self.checkpoint
+                    .uploads
+                    .retain(|open| open.ordinal != upload.ordinal);
                 self.checkpoint.uploads.push(upload.clone());
             }
             Record::UploadClosed { ordinal } => {
-                self.checkpoint.uploads.retain(|open| open.ordinal != *ordinal);
+                self.checkpoint
+                    .uploads
+                    .retain(|open| open.ordinal != *ordinal);
             }
         }
         Ok(())
@@ -296,7 +306,11 @@ impl State {
         let at = &mut self.checkpoint;
         let (ordinal, pass, rows) = (outcome.ordinal, at.pass, at.rows);
         if ordinal >= rows {
-            return Err(Broken::Beyond { ordinal, pass, rows });
+            return Err(Broken::Beyond {
+                ordinal,
+                pass,
+                rows,
+            });
         }
         if !at.done.insert(ordinal, outcome.after) {
             return Err(Broken::Twice { ordinal, pass });
@@ -340,7 +354,11 @@ impl State {
         }
         let first = self.journal_bytes == 0;
         self.journal_bytes += frames.len() as u64;
-        vec![Step::Append { path: self.journal(), frames, first }]
+        vec![Step::Append {
+            path: self.journal(),
+            frames,
+            first,
+        }]
     }
 
     /// Moves the journal's rows into their files: all of it is durable already.
@@ -353,7 +371,11 @@ impl State {
                 continue;
             }
             let file = self.sealed_file(status, tally);
-            steps.push(Step::Extract { journal: journal.clone(), status, to: file.name.clone() });
+            steps.push(Step::Extract {
+                journal: journal.clone(),
+                status,
+                to: file.name.clone(),
+            });
             self.checkpoint.sealed.push(file);
         }
         let used = self.journal_bytes > 0;
@@ -410,8 +432,19 @@ impl State {
         let counts = &at.counts;
         let accounted = counts.succeeded + counts.skipped + counts.failed;
         if !at.done.is_all_of(at.rows) || accounted != counts.rows || !at.uploads.is_empty() {
-            let Counts { succeeded, skipped, failed, rows, .. } = *counts;
-            return Err(Broken::Unaccounted { succeeded, skipped, failed, rows });
+            let Counts {
+                succeeded,
+                skipped,
+                failed,
+                rows,
+                ..
+            } = *counts;
+            return Err(Broken::Unaccounted {
+                succeeded,
+                skipped,
+                failed,
+                rows,
+            });
         }
         let pass = at.pass;
         let (past, sealed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.checkpoint.sealed)
@@ -420,15 +453,27 @@ impl State {
         self.checkpoint.sealed = sealed;
         let mut steps: Vec<Step> = self
             .failed_files()
-            .map(|file| Step::Cut { from: file.name.clone(), to: self.results_path(file) })
+            .map(|file| Step::Cut {
+                from: file.name.clone(),
+                to: self.results_path(file),
+            })
             .collect();
         let manifest = self.manifest_json(now, key_prefix);
         let sum = format!("{}\n", hex(&Md5::digest(&manifest)));
-        steps.push(Step::Replace { path: MANIFEST_MD5.into(), bytes: sum.into_bytes() });
-        steps.push(Step::Replace { path: MANIFEST.into(), bytes: manifest });
+        steps.push(Step::Replace {
+            path: MANIFEST_MD5.into(),
+            bytes: sum.into_bytes(),
+        });
+        steps.push(Step::Replace {
+            path: MANIFEST.into(),
+            bytes: manifest,
+        });
         self.checkpoint.state = JobState::Complete;
         steps.push(self.write_checkpoint());
-        steps.extend(past.into_iter().map(|file| Step::Remove { path: file.name }));
+        steps.extend(
+            past.into_iter()
+                .map(|file| Step::Remove { path: file.name }),
+        );
         Ok(steps)
     }
 
@@ -451,13 +496,19 @@ impl State {
     }
 
     fn failed_files(&self) -> impl Iterator<Item = &SealedFile> {
-        self.checkpoint.sealed.iter().filter(|file| file.status == TaskStatus::Failed)
+        self.checkpoint
+            .sealed
+            .iter()
+            .filter(|file| file.status == TaskStatus::Failed)
     }
 
     /// What only an ended report has.
     fn end_files(&self) -> Vec<String> {
         let failed = self.failed_files().map(|file| self.results_path(file));
-        [MANIFEST.to_owned(), MANIFEST_MD5.to_owned()].into_iter().chain(failed).collect()
+        [MANIFEST.to_owned(), MANIFEST_MD5.to_owned()]
+            .into_iter()
+            .chain(failed)
+            .collect()
     }
 
     fn sealed_file(&self, status: TaskStatus, tally: Tally) -> SealedFile {
@@ -479,8 +530,13 @@ impl State {
 
     /// `results/` and the SHA-1 of job ID, pass, sequence and status: the same every time.
     fn results_path(&self, file: &SealedFile) -> String {
-        let name =
-            format!("{}/{}/{}/{}", self.job_id, file.pass, file.sequence, file.status.as_str());
+        let name = format!(
+            "{}/{}/{}/{}",
+            self.job_id,
+            file.pass,
+            file.sequence,
+            file.status.as_str()
+        );
         format!("results/{}.csv", hex(&Sha1::digest(name)))
     }
 
@@ -515,7 +571,10 @@ impl State {
     }
 
     fn write_checkpoint(&self) -> Step {
-        Step::Replace { path: CHECKPOINT.to_owned(), bytes: self.checkpoint_json() }
+        Step::Replace {
+            path: CHECKPOINT.to_owned(),
+            bytes: self.checkpoint_json(),
+        }
     }
 }
 
@@ -534,9 +593,10 @@ fn slot(status: TaskStatus) -> usize {
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
-

@@ -67,7 +67,9 @@ impl ReportRow {
             self.key.clone(),
             self.version_id.clone(),
             self.status.as_str().to_owned(),
-            self.http_status.map(|status| status.to_string()).unwrap_or_default(),
+            self.http_status
+                .map(|status| status.to_string())
+                .unwrap_or_default(),
             self.error_code.clone(),
             self.message.clone(),
         ]
@@ -109,7 +111,10 @@ pub fn write_line<S: AsRef<str>>(line: &mut Vec<u8>, fields: impl IntoIterator<I
             line.push(b',');
         }
         let field = field.as_ref().as_bytes();
-        if field.iter().any(|b| matches!(b, b',' | b'"' | b'\r' | b'\n')) {
+        if field
+            .iter()
+            .any(|b| matches!(b, b',' | b'"' | b'\r' | b'\n'))
+        {
             line.push(b'"');
             for byte in field {
                 if *byte == b'"' {
@@ -146,7 +151,10 @@ mod tests {
         let schema = "b,k,,failed,InvalidRequest,400,too large";
         for line in [real, schema] {
             let row = ReportRow::parse(&read(line.as_bytes())).unwrap();
-            assert_eq!((row.http_status, row.error_code.as_str()), (Some(400), "InvalidRequest"));
+            assert_eq!(
+                (row.http_status, row.error_code.as_str()),
+                (Some(400), "InvalidRequest")
+            );
         }
         assert_eq!(ReportRow::parse(&read(b"a,b,c")), None);
     }

@@ -66,12 +66,28 @@ enum Content {
 /// One system call's worth of a step; paths are below the report's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Operation {
-    Write { path: String, content: Content },
-    Append { path: String, bytes: Vec<u8>, first: bool },
-    Sync { path: String },
-    SyncFolder { path: String },
-    Rename { from: String, to: String },
-    Remove { path: String },
+    Write {
+        path: String,
+        content: Content,
+    },
+    Append {
+        path: String,
+        bytes: Vec<u8>,
+        first: bool,
+    },
+    Sync {
+        path: String,
+    },
+    SyncFolder {
+        path: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        path: String,
+    },
 }
 
 /// Name of the folder in which a job is made before it is renamed.
@@ -80,16 +96,28 @@ fn staging(job: &str) -> String {
 }
 
 fn parent(path: &str) -> String {
-    path.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned()
+    path.rsplit_once('/')
+        .map_or(".", |(folder, _)| folder)
+        .to_owned()
 }
 
 fn replace(path: String, content: Content) -> Vec<Operation> {
     let temporary = format!("{path}.tmp");
     vec![
-        Operation::Write { path: temporary.clone(), content },
-        Operation::Sync { path: temporary.clone() },
-        Operation::Rename { from: temporary, to: path.clone() },
-        Operation::SyncFolder { path: parent(&path) },
+        Operation::Write {
+            path: temporary.clone(),
+            content,
+        },
+        Operation::Sync {
+            path: temporary.clone(),
+        },
+        Operation::Rename {
+            from: temporary,
+            to: path.clone(),
+        },
+        Operation::SyncFolder {
+            path: parent(&path),
+        },
     ]
 }
 
@@ -98,26 +126,46 @@ fn operations(step: &Step, job: &str) -> Vec<Operation> {
     let at = |path: &String| format!("{job}/{path}");
     match step {
         Step::Create { files } => create(files, job),
-        Step::Append { path, frames, first } => {
+        Step::Append {
+            path,
+            frames,
+            first,
+        } => {
             let path = at(path);
             let mut operations = vec![
-                Operation::Append { path: path.clone(), bytes: frames.clone(), first: *first },
+                Operation::Append {
+                    path: path.clone(),
+                    bytes: frames.clone(),
+                    first: *first,
+                },
                 Operation::Sync { path: path.clone() },
             ];
             if *first {
-                operations.push(Operation::SyncFolder { path: parent(&path) });
+                operations.push(Operation::SyncFolder {
+                    path: parent(&path),
+                });
             }
             operations
         }
-        Step::Extract { journal, status, to } => {
-            replace(at(to), Content::Extract { journal: at(journal), status: *status })
-        }
+        Step::Extract {
+            journal,
+            status,
+            to,
+        } => replace(
+            at(to),
+            Content::Extract {
+                journal: at(journal),
+                status: *status,
+            },
+        ),
         Step::Cut { from, to } => replace(at(to), Content::Cut { from: at(from) }),
         Step::Replace { path, bytes } => replace(at(path), Content::Bytes(bytes.clone())),
         Step::Remove { path } => {
             let path = at(path);
             // Else a file could come back when nothing remembers it any more.
-            let folder = Operation::SyncFolder { path: parent(&path) };
+            let folder = Operation::SyncFolder {
+                path: parent(&path),
+            };
             vec![Operation::Remove { path }, folder]
         }
     }
@@ -129,20 +177,32 @@ fn create(files: &[(String, Vec<u8>)], job: &str) -> Vec<Operation> {
     for (path, bytes) in files {
         let path = format!("{folder}/{path}");
         let content = Content::Bytes(bytes.clone());
-        operations.push(Operation::Write { path: path.clone(), content });
+        operations.push(Operation::Write {
+            path: path.clone(),
+            content,
+        });
         operations.push(Operation::Sync { path });
     }
     for inside in ["/work", "/results", ""] {
-        operations.push(Operation::SyncFolder { path: format!("{folder}{inside}") });
+        operations.push(Operation::SyncFolder {
+            path: format!("{folder}{inside}"),
+        });
     }
-    operations.push(Operation::Rename { from: folder, to: job.to_owned() });
-    operations.push(Operation::SyncFolder { path: ".".to_owned() });
+    operations.push(Operation::Rename {
+        from: folder,
+        to: job.to_owned(),
+    });
+    operations.push(Operation::SyncFolder {
+        path: ".".to_owned(),
+    });
     operations
 }
 
 /// Writes the report's columns of a failed-rows file.
 fn cut(from: impl Read, to: &mut impl Write) -> io::Result<Result<(), csv::Error>> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(from);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(from);
     let mut record = csv::StringRecord::new();
     let mut line = Vec::new();
     loop {
@@ -187,7 +247,12 @@ impl Folder {
             fs::create_dir_all(&path).map_err(io_error("make the folder", &path))?;
         }
         let lock = lock(&folder)?;
-        Ok(Self { report: report.to_owned(), job: job.to_owned(), _lock: lock, journal: None })
+        Ok(Self {
+            report: report.to_owned(),
+            job: job.to_owned(),
+            _lock: lock,
+            journal: None,
+        })
     }
 
     /// Removes a folder that was staged for a job which did not come to be.
@@ -204,13 +269,22 @@ impl Folder {
     /// It is not there or not writable; another process is at work on it.
     pub fn open(report: &Path, job: &str) -> Result<Self, StoreError> {
         let lock = lock(&report.join(job))?;
-        Ok(Self { report: report.to_owned(), job: job.to_owned(), _lock: lock, journal: None })
+        Ok(Self {
+            report: report.to_owned(),
+            job: job.to_owned(),
+            _lock: lock,
+            journal: None,
+        })
     }
 
     /// The job's folder; before [`Step::Create`] the one in which it is being made.
     pub fn path(&self) -> PathBuf {
         let made = self.report.join(&self.job);
-        if made.exists() { made } else { self.report.join(staging(&self.job)) }
+        if made.exists() {
+            made
+        } else {
+            self.report.join(staging(&self.job))
+        }
     }
 
     /// Reads a journal of the job, record by record; a journal that is not there is empty.
@@ -252,7 +326,9 @@ impl Folder {
                 if let Some((open, file)) = &self.journal
                     && open == path
                 {
-                    return file.sync_data().map_err(io_error("sync", &self.report.join(path)));
+                    return file
+                        .sync_data()
+                        .map_err(io_error("sync", &self.report.join(path)));
                 }
                 let path = self.report.join(path);
                 let synced = File::open(&path).and_then(|file| file.sync_all());
@@ -294,7 +370,11 @@ impl Folder {
     fn append(&mut self, path: &str, bytes: &[u8], first: bool) -> Result<(), StoreError> {
         let place = self.report.join(path);
         if first {
-            let file = OpenOptions::new().write(true).create(true).truncate(true).open(&place);
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&place);
             self.journal = Some((path.to_owned(), file.map_err(io_error("create", &place))?));
         }
         match &mut self.journal {
@@ -302,7 +382,9 @@ impl Folder {
                 file.write_all(bytes).map_err(io_error("append to", &place))
             }
             // A journal is created by its first frames and kept open until it is sealed.
-            _ => Err(io_error("append to", &place)(io::ErrorKind::NotFound.into())),
+            _ => Err(io_error("append to", &place)(
+                io::ErrorKind::NotFound.into(),
+            )),
         }
     }
 
@@ -342,14 +424,20 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .map_err(io_error("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: folder.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
+            path: folder.to_owned(),
+        }),
         Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
     }
 }
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
-    move |source| StoreError::Io { doing, path, source }
+    move |source| StoreError::Io {
+        doing,
+        path,
+        source,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,19 @@
 //! Buckets and what is set on them.
 
-use s3s::dto::*;
+use s3s::dto::{
+    BucketVersioningStatus, CreateBucketInput, CreateBucketOutput, DeleteBucketInput,
+    DeleteBucketOutput, DeleteBucketOwnershipControlsInput, DeleteBucketOwnershipControlsOutput,
+    DeleteBucketPolicyInput, DeleteBucketPolicyOutput, GetBucketEncryptionInput,
+    GetBucketEncryptionOutput, GetBucketLocationInput, GetBucketLocationOutput,
+    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketPolicyInput,
+    GetBucketPolicyOutput, GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput,
+    GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectLockConfigurationInput,
+    GetObjectLockConfigurationOutput, HeadBucketInput, HeadBucketOutput, ObjectLockConfiguration,
+    OwnershipControls, OwnershipControlsRule, PutBucketOwnershipControlsInput,
+    PutBucketOwnershipControlsOutput, PutBucketPolicyInput, PutBucketPolicyOutput,
+    PutBucketVersioningInput, PutBucketVersioningOutput, ServerSideEncryptionByDefault,
+    ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+};
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
 use super::Service;
@@ -9,17 +22,33 @@ use crate::error::{error, invalid_argument, with_detail};
 use crate::store::bucket::{BucketSettings, ObjectOwnership, Versioning};
 use crate::store::{StoreError, parse_policy};
 
-const MALFORMED_XML: &str = "The XML you provided was not well-formed or did not validate against our published schema";
+const MALFORMED_XML: &str =
+    "The XML you provided was not well-formed or did not validate against our published schema";
 
 impl Service {
-    pub(super) async fn make_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+    pub(super) fn make_bucket(
+        &self,
+        request: &S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
         let exchange = Self::exchange(&request.extensions)?;
-        let identity = exchange.identity.as_ref().ok_or_else(|| crate::error::access_denied("Access Denied"))?;
-        let input = request.input;
-        let signed_for = exchange.scope.as_ref().map_or("", |scope| scope.region.as_str());
-        let asked = input.create_bucket_configuration.as_ref().and_then(|configuration| {
-            configuration.location_constraint.as_ref().map(|region| region.as_str().to_owned())
-        });
+        let identity = exchange
+            .identity
+            .as_ref()
+            .ok_or_else(|| crate::error::access_denied("Access Denied"))?;
+        let input = &request.input;
+        let signed_for = exchange
+            .scope
+            .as_ref()
+            .map_or("", |scope| scope.region.as_str());
+        let asked = input
+            .create_bucket_configuration
+            .as_ref()
+            .and_then(|configuration| {
+                configuration
+                    .location_constraint
+                    .as_ref()
+                    .map(|region| region.as_str().to_owned())
+            });
         let region = match asked {
             None if signed_for == crate::DEFAULT_REGION => signed_for.to_owned(),
             None => {
@@ -44,18 +73,29 @@ impl Service {
             settings.object_lock = true;
             settings.versioning = Versioning::Enabled;
         }
-        match self.store.create_bucket(&input.bucket, identity.account(), &region, settings) {
+        match self
+            .store
+            .create_bucket(&input.bucket, identity.account(), &region, settings)
+        {
             Ok(()) => {}
             Err(_) => return Err(self.bucket_exists(&input.bucket, identity.account())),
         }
-        let output = CreateBucketOutput { location: Some(format!("/{}", input.bucket)) };
+        let output = CreateBucketOutput {
+            location: Some(format!("/{}", input.bucket)),
+        };
         Ok(S3Response::new(output))
     }
 
     fn bucket_exists(&self, bucket: &str, account: &str) -> S3Error {
-        let own = self.store.bucket(bucket).is_some_and(|bucket| *bucket.account == *account);
+        let own = self
+            .store
+            .bucket(bucket)
+            .is_some_and(|bucket| *bucket.account == *account);
         let (code, message) = if own {
-            ("BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.")
+            (
+                "BucketAlreadyOwnedByYou",
+                "Your previous request to create the named bucket succeeded and you already own it.",
+            )
         } else {
             (
                 "BucketAlreadyExists",
@@ -66,7 +106,10 @@ impl Service {
         with_detail(error(409, code, message), "BucketName", bucket)
     }
 
-    pub(super) async fn remove_bucket(&self, request: S3Request<DeleteBucketInput>) -> S3Result<S3Response<DeleteBucketOutput>> {
+    pub(super) fn remove_bucket(
+        &self,
+        request: &S3Request<DeleteBucketInput>,
+    ) -> S3Result<S3Response<DeleteBucketOutput>> {
         let call = self.call(&request.extensions)?;
         {
             let state = call.bucket.lock();
@@ -76,42 +119,69 @@ impl Service {
                 } else {
                     "The bucket you tried to delete is not empty. You must delete all versions in the bucket."
                 };
-                return Err(with_detail(error(409, "BucketNotEmpty", message), "BucketName", &call.bucket.name));
+                return Err(with_detail(
+                    error(409, "BucketNotEmpty", message),
+                    "BucketName",
+                    &call.bucket.name,
+                ));
             }
         }
         self.store.remove_bucket(&call.bucket.name);
         Ok(S3Response::new(DeleteBucketOutput::default()))
     }
 
-    pub(super) async fn look_up_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+    pub(super) fn look_up_bucket(
+        &self,
+        request: &S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
         let call = self.call(&request.extensions)?;
         let mut answer = Answer::new();
         answer.set("x-amz-access-point-alias", "false");
         answer.charged(&call.exchange);
-        let output = HeadBucketOutput { bucket_region: Some(call.bucket.region.clone()), ..HeadBucketOutput::default() };
+        let output = HeadBucketOutput {
+            bucket_region: Some(call.bucket.region.clone()),
+            ..HeadBucketOutput::default()
+        };
         Ok(S3Response::with_headers(output, answer.0))
     }
 
-    pub(super) async fn location(&self, request: S3Request<GetBucketLocationInput>) -> S3Result<S3Response<GetBucketLocationOutput>> {
+    pub(super) fn location(
+        &self,
+        request: &S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         let call = self.call(&request.extensions)?;
         // Of us-east-1 S3 shows none.
         let region = Some(&call.bucket.region).filter(|region| *region != crate::DEFAULT_REGION);
-        let output = GetBucketLocationOutput { location_constraint: region.map(|region| region.clone().into()) };
+        let output = GetBucketLocationOutput {
+            location_constraint: region.map(|region| region.clone().into()),
+        };
         Ok(S3Response::new(output))
     }
 
-    pub(super) async fn policy(&self, request: S3Request<GetBucketPolicyInput>) -> S3Result<S3Response<GetBucketPolicyOutput>> {
+    pub(super) fn policy(
+        &self,
+        request: &S3Request<GetBucketPolicyInput>,
+    ) -> S3Result<S3Response<GetBucketPolicyOutput>> {
         let call = self.call(&request.extensions)?;
         let Some(policy) = call.bucket.settings().policy.clone() else {
-            let refused = error(404, "NoSuchBucketPolicy", "The bucket policy does not exist");
+            let refused = error(
+                404,
+                "NoSuchBucketPolicy",
+                "The bucket policy does not exist",
+            );
             return Err(with_detail(refused, "BucketName", &call.bucket.name));
         };
-        Ok(S3Response::new(GetBucketPolicyOutput { policy: Some(policy) }))
+        Ok(S3Response::new(GetBucketPolicyOutput {
+            policy: Some(policy),
+        }))
     }
 
-    pub(super) async fn put_policy(&self, request: S3Request<PutBucketPolicyInput>) -> S3Result<S3Response<PutBucketPolicyOutput>> {
+    pub(super) fn put_policy(
+        &self,
+        request: &S3Request<PutBucketPolicyInput>,
+    ) -> S3Result<S3Response<PutBucketPolicyOutput>> {
         let call = self.call(&request.extensions)?;
-        let text = request.input.policy;
+        let text = request.input.policy.clone();
         let policy = parse_policy(&call.bucket.name, Some(&text)).map_err(|refused| {
             let message = match refused {
                 StoreError::MalformedPolicy { source, .. } => source.to_string(),
@@ -120,20 +190,34 @@ impl Service {
             error(400, "MalformedPolicy", message)
         })?;
         let mut state = call.bucket.lock();
-        state.settings = BucketSettings { policy: Some(text), ..(*state.settings).clone() }.into();
+        state.settings = BucketSettings {
+            policy: Some(text),
+            ..(*state.settings).clone()
+        }
+        .into();
         state.policy = policy.map(Into::into);
         Ok(S3Response::new(PutBucketPolicyOutput::default()))
     }
 
-    pub(super) async fn delete_policy(&self, request: S3Request<DeleteBucketPolicyInput>) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
+    pub(super) fn delete_policy(
+        &self,
+        request: &S3Request<DeleteBucketPolicyInput>,
+    ) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
         let call = self.call(&request.extensions)?;
         let mut state = call.bucket.lock();
-        state.settings = BucketSettings { policy: None, ..(*state.settings).clone() }.into();
+        state.settings = BucketSettings {
+            policy: None,
+            ..(*state.settings).clone()
+        }
+        .into();
         state.policy = None;
         Ok(S3Response::new(DeleteBucketPolicyOutput::default()))
     }
 
-    pub(super) async fn versioning(&self, request: S3Request<GetBucketVersioningInput>) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+    pub(super) fn versioning(
+        &self,
+        request: &S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
         let call = self.call(&request.extensions)?;
         let status = match call.bucket.settings().versioning {
             Versioning::Unversioned => None,
@@ -147,96 +231,142 @@ impl Service {
         Ok(S3Response::new(output))
     }
 
-    pub(super) async fn put_versioning(&self, request: S3Request<PutBucketVersioningInput>) -> S3Result<S3Response<PutBucketVersioningOutput>> {
+    pub(super) fn put_versioning(
+        &self,
+        request: &S3Request<PutBucketVersioningInput>,
+    ) -> S3Result<S3Response<PutBucketVersioningOutput>> {
         let call = self.call(&request.extensions)?;
-        let configuration = request.input.versioning_configuration;
+        let configuration = &request.input.versioning_configuration;
         if configuration.mfa_delete.is_some() {
             return Err(crate::error::not_implemented("Element", "MfaDelete"));
         }
-        let versioning = match configuration.status.as_ref().map(BucketVersioningStatus::as_str) {
+        let versioning = match configuration
+            .status
+            .as_ref()
+            .map(BucketVersioningStatus::as_str)
+        {
             Some("Enabled") => Versioning::Enabled,
             Some("Suspended") => Versioning::Suspended,
-            _ => return Err(error(400, "IllegalVersioningConfigurationException", "The Versioning element must be specified")),
+            _ => {
+                return Err(error(
+                    400,
+                    "IllegalVersioningConfigurationException",
+                    "The Versioning element must be specified",
+                ));
+            }
         };
         let mut state = call.bucket.lock();
         if state.settings.object_lock && versioning == Versioning::Suspended {
             let message = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.";
             return Err(error(409, "InvalidBucketState", message));
         }
-        state.settings = BucketSettings { versioning, ..(*state.settings).clone() }.into();
+        state.settings = BucketSettings {
+            versioning,
+            ..(*state.settings).clone()
+        }
+        .into();
         Ok(S3Response::new(PutBucketVersioningOutput::default()))
     }
 
-    pub(super) async fn ownership(
+    pub(super) fn ownership(
         &self,
-        request: S3Request<GetBucketOwnershipControlsInput>,
+        request: &S3Request<GetBucketOwnershipControlsInput>,
     ) -> S3Result<S3Response<GetBucketOwnershipControlsOutput>> {
         let call = self.call(&request.extensions)?;
         let Some(ownership) = call.bucket.settings().ownership else {
-            let refused = error(404, "OwnershipControlsNotFoundError", "The bucket ownership controls were not found");
+            let refused = error(
+                404,
+                "OwnershipControlsNotFoundError",
+                "The bucket ownership controls were not found",
+            );
             return Err(with_detail(refused, "BucketName", &call.bucket.name));
         };
-        let rule = OwnershipControlsRule { object_ownership: ownership.as_str().to_owned().into() };
-        let output = GetBucketOwnershipControlsOutput { ownership_controls: Some(OwnershipControls { rules: vec![rule] }) };
+        let rule = OwnershipControlsRule {
+            object_ownership: ownership.as_str().to_owned().into(),
+        };
+        let output = GetBucketOwnershipControlsOutput {
+            ownership_controls: Some(OwnershipControls { rules: vec![rule] }),
+        };
         Ok(S3Response::new(output))
     }
 
-    pub(super) async fn put_ownership(
+    pub(super) fn put_ownership(
         &self,
-        request: S3Request<PutBucketOwnershipControlsInput>,
+        request: &S3Request<PutBucketOwnershipControlsInput>,
     ) -> S3Result<S3Response<PutBucketOwnershipControlsOutput>> {
         let call = self.call(&request.extensions)?;
-        let rules = request.input.ownership_controls.rules;
-        let [rule] = rules.as_slice() else { return Err(error(400, "MalformedXML", MALFORMED_XML)) };
+        let rules = &request.input.ownership_controls.rules;
+        let [rule] = rules.as_slice() else {
+            return Err(error(400, "MalformedXML", MALFORMED_XML));
+        };
         let ownership = Some(parse_ownership(rule.object_ownership.as_str())?);
         let mut state = call.bucket.lock();
-        state.settings = BucketSettings { ownership, ..(*state.settings).clone() }.into();
+        state.settings = BucketSettings {
+            ownership,
+            ..(*state.settings).clone()
+        }
+        .into();
         Ok(S3Response::new(PutBucketOwnershipControlsOutput::default()))
     }
 
-    pub(super) async fn delete_ownership(
+    pub(super) fn delete_ownership(
         &self,
-        request: S3Request<DeleteBucketOwnershipControlsInput>,
+        request: &S3Request<DeleteBucketOwnershipControlsInput>,
     ) -> S3Result<S3Response<DeleteBucketOwnershipControlsOutput>> {
         let call = self.call(&request.extensions)?;
         let mut state = call.bucket.lock();
-        state.settings = BucketSettings { ownership: None, ..(*state.settings).clone() }.into();
-        Ok(S3Response::new(DeleteBucketOwnershipControlsOutput::default()))
+        state.settings = BucketSettings {
+            ownership: None,
+            ..(*state.settings).clone()
+        }
+        .into();
+        Ok(S3Response::new(
+            DeleteBucketOwnershipControlsOutput::default(),
+        ))
     }
 
-    pub(super) async fn request_payment(
+    pub(super) fn request_payment(
         &self,
-        request: S3Request<GetBucketRequestPaymentInput>,
+        request: &S3Request<GetBucketRequestPaymentInput>,
     ) -> S3Result<S3Response<GetBucketRequestPaymentOutput>> {
         let call = self.call(&request.extensions)?;
-        let payer = if call.bucket.settings().requester_pays { "Requester" } else { "BucketOwner" };
-        Ok(S3Response::new(GetBucketRequestPaymentOutput { payer: Some(payer.to_owned().into()) }))
+        let payer = if call.bucket.settings().requester_pays {
+            "Requester"
+        } else {
+            "BucketOwner"
+        };
+        Ok(S3Response::new(GetBucketRequestPaymentOutput {
+            payer: Some(payer.to_owned().into()),
+        }))
     }
 
-    pub(super) async fn encryption(
+    pub(super) fn encryption(
         &self,
-        request: S3Request<GetBucketEncryptionInput>,
+        request: &S3Request<GetBucketEncryptionInput>,
     ) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
         let call = self.call(&request.extensions)?;
         let kms = call.bucket.settings().kms_key_id.clone();
         let by_default = ServerSideEncryptionByDefault {
-            sse_algorithm: if kms.is_some() { "aws:kms" } else { "AES256" }.to_owned().into(),
+            sse_algorithm: if kms.is_some() { "aws:kms" } else { "AES256" }
+                .to_owned()
+                .into(),
             kms_master_key_id: kms,
         };
         let rule = ServerSideEncryptionRule {
             apply_server_side_encryption_by_default: Some(by_default),
             bucket_key_enabled: Some(false),
-            ..ServerSideEncryptionRule::default()
         };
         let output = GetBucketEncryptionOutput {
-            server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration { rules: vec![rule] }),
+            server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration {
+                rules: vec![rule],
+            }),
         };
         Ok(S3Response::new(output))
     }
 
-    pub(super) async fn object_lock(
+    pub(super) fn object_lock(
         &self,
-        request: S3Request<GetObjectLockConfigurationInput>,
+        request: &S3Request<GetObjectLockConfigurationInput>,
     ) -> S3Result<S3Response<GetObjectLockConfigurationOutput>> {
         let call = self.call(&request.extensions)?;
         if !call.bucket.settings().object_lock {
@@ -248,11 +378,18 @@ impl Service {
             object_lock_enabled: Some("Enabled".to_owned().into()),
             rule: None,
         };
-        Ok(S3Response::new(GetObjectLockConfigurationOutput { object_lock_configuration: Some(configuration) }))
+        Ok(S3Response::new(GetObjectLockConfigurationOutput {
+            object_lock_configuration: Some(configuration),
+        }))
     }
 }
 
 fn parse_ownership(name: &str) -> Result<ObjectOwnership, S3Error> {
-    ObjectOwnership::parse(name)
-        .ok_or_else(|| invalid_argument("x-amz-object-ownership", name, "Invalid x-amz-object-ownership header"))
+    ObjectOwnership::parse(name).ok_or_else(|| {
+        invalid_argument(
+            "x-amz-object-ownership",
+            name,
+            "Invalid x-amz-object-ownership header",
+        )
+    })
 }

@@ -13,9 +13,9 @@ use super::{Call, Service, checksum_fields, e_tag_value, user_metadata};
 use crate::access::header;
 use crate::conditions::{ReadConditions, WriteConditions};
 use crate::copy_source::CopySource;
-use crate::error::{self, error, invalid_argument, invalid_request, no_such_bucket};
+use crate::error::{self, invalid_argument, invalid_request, no_such_bucket};
 use crate::store::bucket::{Bucket, Found, FoundObject, Versioning};
-use crate::store::object::{Layout, Object, ObjectChecksum, Restore, Settings, Timestamp};
+use crate::store::object::{Layout, Object, ObjectChecksum, Restore, Timestamp};
 
 /// A copy's source, found, with its conditions true.
 pub(super) struct Source {
@@ -44,7 +44,11 @@ fn check_annotation_directive(headers: &HeaderMap) -> Result<(), S3Error> {
     let name = "x-amz-object-annotation-directive";
     match header(headers, name) {
         None | Some("COPY" | "EXCLUDE") => Ok(()),
-        Some(value) => Err(invalid_argument(name, value, "Unknown annotation directive.")),
+        Some(value) => Err(invalid_argument(
+            name,
+            value,
+            "Unknown annotation directive.",
+        )),
     }
 }
 
@@ -52,18 +56,26 @@ impl Service {
     /// Finds the source of a copy and checks the conditions on it.
     pub(super) fn source(&self, headers: &HeaderMap) -> Result<Source, S3Error> {
         let named = CopySource::parse(header(headers, "x-amz-copy-source").unwrap_or_default())?;
-        let bucket = self.store.bucket(&named.bucket).ok_or_else(|| no_such_bucket(&named.bucket))?;
+        let bucket = self
+            .store
+            .bucket(&named.bucket)
+            .ok_or_else(|| no_such_bucket(&named.bucket))?;
         let found = match bucket.find(&named.key, parse_version_id(named.version_id.as_deref())?) {
             Found::Object(found) => found,
             Found::NoSuchVersion => {
-                return Err(error::no_such_version(&named.key, named.version_id.as_deref().unwrap_or_default()));
+                return Err(error::no_such_version(
+                    &named.key,
+                    named.version_id.as_deref().unwrap_or_default(),
+                ));
             }
             Found::DeleteMarker(_) if named.version_id.is_some() => {
                 return Err(invalid_request(
                     "The source of a copy request may not specifically refer to a delete marker by version id.",
                 ));
             }
-            Found::DeleteMarker(_) | Found::NoSuchKey => return Err(error::no_such_key(&named.key)),
+            Found::DeleteMarker(_) | Found::NoSuchKey => {
+                return Err(error::no_such_key(&named.key));
+            }
         };
         if found.object.is_archived(Timestamp::now()) {
             let message = "Operation is not valid for the source object's storage class";
@@ -72,11 +84,18 @@ impl Service {
         let conditions = ReadConditions::from_headers(headers, "x-amz-copy-source-");
         match conditions.failed(&found.object.e_tag(), found.modified.date()) {
             Some(failed) => Err(failed.of_source()),
-            None => Ok(Source { bucket, named, found }),
+            None => Ok(Source {
+                bucket,
+                named,
+                found,
+            }),
         }
     }
 
-    pub(super) async fn copy(&self, mut request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+    pub(super) fn copy(
+        &self,
+        request: &S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
         let call = self.call(&request.extensions)?;
         let headers = &request.headers;
         let replaces_metadata = replaces(headers, "x-amz-metadata-directive")?;
@@ -85,7 +104,7 @@ impl Service {
         let conditions = WriteConditions::from_headers(headers)?;
         let new = NewObject::from_headers(
             headers,
-            user_metadata(request.input.metadata.take()),
+            user_metadata(request.input.metadata.as_ref()),
             &call.bucket,
             call.identity.account(),
         )?;
@@ -97,12 +116,20 @@ impl Service {
                  {MAX_ONE_REQUEST_BYTES}"
             )));
         }
-        check_self_copy(&call, &source, &new.settings, replaces_metadata)?;
+        check_self_copy(&call, &source, headers, replaces_metadata)?;
         let object = Arc::new(Object {
             content: Arc::clone(&from.content),
-            metadata: if replaces_metadata { new.metadata } else { Arc::clone(&from.metadata) },
+            metadata: if replaces_metadata {
+                new.metadata
+            } else {
+                Arc::clone(&from.metadata)
+            },
             // Without REPLACE S3 ignores x-amz-tagging and metadata headers.
-            tags: if replaces_tags { new.tags.unwrap_or_default() } else { Arc::clone(&from.tags) },
+            tags: if replaces_tags {
+                new.tags.unwrap_or_default()
+            } else {
+                Arc::clone(&from.tags)
+            },
             settings: new.settings,
             layout: Layout::Whole,
             // A composite checksum becomes a full-object one of the same algorithm.
@@ -126,7 +153,10 @@ impl Service {
             ..CopyObjectResult::default()
         };
         checksum_fields!(result, object.checksum.algorithm, object.checksum_value());
-        let output = CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() };
+        let output = CopyObjectOutput {
+            copy_object_result: Some(result),
+            ..CopyObjectOutput::default()
+        };
         Ok(S3Response::with_headers(output, answer.0))
     }
 }
@@ -140,22 +170,27 @@ impl Source {
     }
 }
 
-/// A copy onto itself must change something.
-fn check_self_copy(call: &Call, source: &Source, settings: &Settings, replaces_metadata: bool) -> Result<(), S3Error> {
+/// A copy onto itself must ask for a change, whether or not it is one.
+fn check_self_copy(
+    call: &Call,
+    source: &Source,
+    headers: &HeaderMap,
+    replaces_metadata: bool,
+) -> Result<(), S3Error> {
     let onto_itself = source.bucket.name == call.bucket.name
         && source.named.key == call.exchange.key
         && source.named.version_id.is_none();
-    let from = &source.found.object.settings;
-    let changes = replaces_metadata
-        || settings.storage_class != from.storage_class
-        || settings.website_redirect_location != from.website_redirect_location
-        || settings.encryption != from.encryption;
-    if onto_itself && !changes {
-        return Err(error(
-            400,
-            "InvalidRequest",
-            "This copy request is illegal because it is trying to copy an object to itself without changing the object's \
-             metadata, storage class, website redirect location or encryption attributes.",
+    let asks = [
+        "x-amz-storage-class",
+        "x-amz-website-redirect-location",
+        "x-amz-server-side-encryption",
+    ]
+    .iter()
+    .any(|name| header(headers, name).is_some());
+    if onto_itself && !replaces_metadata && !asks {
+        return Err(invalid_request(
+            "This copy request is illegal because it is trying to copy an object to itself without changing the \
+             object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
     Ok(())

@@ -15,7 +15,8 @@ use crate::exchange::{Exchange, parse_query};
 use crate::store::bucket::{Bucket, BucketSettings, FoundObject, ObjectOwnership, Versioning};
 use crate::store::checksum::{ChecksumAlgorithm, ChecksumType};
 use crate::store::object::{
-    Acl, Encryption, Lock, Metadata, Object, Restore, Settings, StorageClass, Tags, Timestamp, VersionId, shared,
+    Acl, Encryption, Lock, Metadata, Object, Restore, Settings, StorageClass, Tags, Timestamp,
+    VersionId, shared,
 };
 
 /// The limit on user metadata, names and values.
@@ -60,7 +61,10 @@ impl NewObject {
         bucket: &Bucket,
         writer: &str,
     ) -> Result<Self, S3Error> {
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
         if bytes > MAX_HEADER_BYTES {
             return Err(error(
                 400,
@@ -79,7 +83,10 @@ impl NewObject {
         };
         Ok(Self {
             metadata: shared(metadata(headers, user_metadata.unwrap_or_default())?),
-            tags: header(headers, "x-amz-tagging").map(tags).transpose()?.map(shared),
+            tags: header(headers, "x-amz-tagging")
+                .map(tags)
+                .transpose()?
+                .map(shared),
             owner: owner(&settings.acl, bucket, &bucket_settings, writer),
             settings: shared(settings),
             algorithm: algorithm(headers)?,
@@ -92,15 +99,30 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn metadata(headers: &HeaderMap, user: BTreeMap<String, String>) -> Result<Metadata, S3Error> {
-    let size: usize = user.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let size: usize = user
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if size > MAX_METADATA_BYTES {
         let message = "Your metadata headers exceed the maximum allowed metadata size";
-        let refused = crate::error::with_detail(error(400, "MetadataTooLarge", message), "Size", &size.to_string());
-        return Err(crate::error::with_detail(refused, "MaxSizeAllowed", &MAX_METADATA_BYTES.to_string()));
+        let refused = crate::error::with_detail(
+            error(400, "MetadataTooLarge", message),
+            "Size",
+            &size.to_string(),
+        );
+        return Err(crate::error::with_detail(
+            refused,
+            "MaxSizeAllowed",
+            &MAX_METADATA_BYTES.to_string(),
+        ));
     }
     // aws-chunked is how the body was sent, not what it is.
     let content_encoding = header(headers, "content-encoding").map(|value| {
-        let kept: Vec<&str> = value.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked").collect();
+        let kept: Vec<&str> = value
+            .split(',')
+            .map(str::trim)
+            .filter(|coding| *coding != "aws-chunked")
+            .collect();
         kept.join(",")
     });
     Ok(Metadata {
@@ -124,17 +146,33 @@ fn tags(header: &str) -> Result<Tags, S3Error> {
 /// The limits on tags. `https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html`
 pub(super) fn check_tags(tags: &Tags) -> Result<(), S3Error> {
     if tags.len() > 10 {
-        return Err(error(400, "BadRequest", "Object tags cannot be greater than 10"));
+        return Err(error(
+            400,
+            "BadRequest",
+            "Object tags cannot be greater than 10",
+        ));
     }
     for (at, (key, value)) in tags.iter().enumerate() {
         if key.is_empty() || key.chars().count() > 128 {
-            return Err(error(400, "InvalidTag", "The TagKey you have provided is invalid"));
+            return Err(error(
+                400,
+                "InvalidTag",
+                "The TagKey you have provided is invalid",
+            ));
         }
         if value.chars().count() > 256 {
-            return Err(error(400, "InvalidTag", "The TagValue you have provided is invalid"));
+            return Err(error(
+                400,
+                "InvalidTag",
+                "The TagValue you have provided is invalid",
+            ));
         }
         if tags[..at].iter().any(|(earlier, _)| earlier == key) {
-            return Err(error(400, "InvalidTag", "Cannot provide multiple Tags with the same key"));
+            return Err(error(
+                400,
+                "InvalidTag",
+                "Cannot provide multiple Tags with the same key",
+            ));
         }
     }
     Ok(())
@@ -143,8 +181,13 @@ pub(super) fn check_tags(tags: &Tags) -> Result<(), S3Error> {
 fn storage_class(headers: &HeaderMap) -> Result<StorageClass, S3Error> {
     match header(headers, "x-amz-storage-class") {
         None => Ok(StorageClass::Standard),
-        Some(name) => StorageClass::parse(name)
-            .ok_or_else(|| error(400, "InvalidStorageClass", "The storage class you specified is not valid")),
+        Some(name) => StorageClass::parse(name).ok_or_else(|| {
+            error(
+                400,
+                "InvalidStorageClass",
+                "The storage class you specified is not valid",
+            )
+        }),
     }
 }
 
@@ -156,7 +199,11 @@ fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption
         Some(value) if value.eq_ignore_ascii_case("false") => false,
         Some(value) => {
             let name = "x-amz-server-side-encryption-bucket-key-enabled";
-            return Err(invalid_argument(name, value, "The header is neither true nor false"));
+            return Err(invalid_argument(
+                name,
+                value,
+                "The header is neither true nor false",
+            ));
         }
     };
     let context = text(headers, "x-amz-server-side-encryption-context");
@@ -172,9 +219,12 @@ fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption
             ..Encryption::default()
         }),
         Some("AES256") => Ok(Encryption::default()),
-        Some(kms @ ("aws:kms" | "aws:kms:dsse")) => {
-            Ok(Encryption { kms: Some(kms.to_owned()), kms_key_id, bucket_key, context })
-        }
+        Some(kms @ ("aws:kms" | "aws:kms:dsse")) => Ok(Encryption {
+            kms: Some(kms.to_owned()),
+            kms_key_id,
+            bucket_key,
+            context,
+        }),
         Some(other) => Err(invalid_argument(
             "x-amz-server-side-encryption",
             other,
@@ -188,19 +238,36 @@ fn lock(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Lock, S3Error> {
     let until = header(headers, "x-amz-object-lock-retain-until-date");
     let hold = header(headers, "x-amz-object-lock-legal-hold");
     if (mode.is_some() || until.is_some() || hold.is_some()) && !bucket.object_lock {
-        return Err(invalid_request("Bucket is missing Object Lock Configuration"));
+        return Err(invalid_request(
+            "Bucket is missing Object Lock Configuration",
+        ));
     }
     let retention = match (mode, until) {
         (None, None) => None,
         (Some(mode @ ("GOVERNANCE" | "COMPLIANCE")), Some(until)) => {
-            let until = OffsetDateTime::parse(until, &Rfc3339)
-                .map_err(|_| invalid_argument("x-amz-object-lock-retain-until-date", until, "The retain until date must be provided in ISO 8601 format"))?;
+            let until = OffsetDateTime::parse(until, &Rfc3339).map_err(|_| {
+                invalid_argument(
+                    "x-amz-object-lock-retain-until-date",
+                    until,
+                    "The retain until date must be provided in ISO 8601 format",
+                )
+            })?;
             if until <= OffsetDateTime::now_utc() {
-                return Err(invalid_argument("x-amz-object-lock-retain-until-date", "", "The retain until date must be in the future!"));
+                return Err(invalid_argument(
+                    "x-amz-object-lock-retain-until-date",
+                    "",
+                    "The retain until date must be in the future!",
+                ));
             }
             Some((mode.to_owned(), until))
         }
-        (Some(mode), Some(_)) => return Err(invalid_argument("x-amz-object-lock-mode", mode, "Unknown wormMode directive.")),
+        (Some(mode), Some(_)) => {
+            return Err(invalid_argument(
+                "x-amz-object-lock-mode",
+                mode,
+                "Unknown wormMode directive.",
+            ));
+        }
         _ => {
             return Err(invalid_argument(
                 "x-amz-object-lock-mode",
@@ -210,9 +277,19 @@ fn lock(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Lock, S3Error> {
         }
     };
     match hold {
-        None | Some("OFF") => Ok(Lock { retention, legal_hold: false }),
-        Some("ON") => Ok(Lock { retention, legal_hold: true }),
-        Some(other) => Err(invalid_argument("x-amz-object-lock-legal-hold", other, "Legal Hold must be either of 'ON' or 'OFF'")),
+        None | Some("OFF") => Ok(Lock {
+            retention,
+            legal_hold: false,
+        }),
+        Some("ON") => Ok(Lock {
+            retention,
+            legal_hold: true,
+        }),
+        Some(other) => Err(invalid_argument(
+            "x-amz-object-lock-legal-hold",
+            other,
+            "Legal Hold must be either of 'ON' or 'OFF'",
+        )),
     }
 }
 
@@ -226,18 +303,35 @@ pub(super) fn acl(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Acl, S
         .into_iter()
         .filter_map(|(name, permission)| Some((permission, header(headers, name)?)))
         .flat_map(|(permission, grantees)| {
-            grantees.split(',').map(move |grantee| (permission, grantee.trim().to_owned())).collect::<Vec<_>>()
+            grantees
+                .split(',')
+                .map(move |grantee| (permission, grantee.trim().to_owned()))
+                .collect::<Vec<_>>()
         })
         .collect();
     if canned.is_some() && !grants.is_empty() {
-        return Err(invalid_request("Specifying both Canned ACLs and Header Grants is not allowed"));
+        return Err(invalid_request(
+            "Specifying both Canned ACLs and Header Grants is not allowed",
+        ));
     }
-    if grants.iter().any(|(_, grantee)| grantee.starts_with("emailAddress")) {
-        return Err(error(405, "MethodNotAllowed", "Email grantees are no longer supported"));
+    if grants
+        .iter()
+        .any(|(_, grantee)| grantee.starts_with("emailAddress"))
+    {
+        return Err(error(
+            405,
+            "MethodNotAllowed",
+            "Email grantees are no longer supported",
+        ));
     }
-    let permitted = grants.is_empty() && matches!(canned.as_deref(), None | Some("bucket-owner-full-control"));
+    let permitted =
+        grants.is_empty() && matches!(canned.as_deref(), None | Some("bucket-owner-full-control"));
     if bucket.effective_ownership() == ObjectOwnership::BucketOwnerEnforced && !permitted {
-        return Err(error(400, "AccessControlListNotSupported", "The bucket does not allow ACLs"));
+        return Err(error(
+            400,
+            "AccessControlListNotSupported",
+            "The bucket does not allow ACLs",
+        ));
     }
     Ok(Acl { canned, grants })
 }
@@ -254,7 +348,9 @@ fn owner(acl: &Acl, bucket: &Bucket, settings: &BucketSettings, writer: &str) ->
 }
 
 fn algorithm(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Error> {
-    header(headers, "x-amz-checksum-algorithm").map(parse_algorithm).transpose()
+    header(headers, "x-amz-checksum-algorithm")
+        .map(parse_algorithm)
+        .transpose()
 }
 
 fn parse_algorithm(name: &str) -> Result<ChecksumAlgorithm, S3Error> {
@@ -262,15 +358,23 @@ fn parse_algorithm(name: &str) -> Result<ChecksumAlgorithm, S3Error> {
         return Ok(algorithm);
     }
     if ["SHA512", "MD5", "XXHASH64", "XXHASH3", "XXHASH128"].contains(&name) {
-        return Err(crate::error::not_implemented("Header", &format!("x-amz-checksum-algorithm: {name}")));
+        return Err(crate::error::not_implemented(
+            "Header",
+            &format!("x-amz-checksum-algorithm: {name}"),
+        ));
     }
-    Err(invalid_request("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"))
+    Err(invalid_request(
+        "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+    ))
 }
 
 /// `x-amz-checksum-type`.
 pub(super) fn checksum_type(headers: &HeaderMap) -> Result<Option<ChecksumType>, S3Error> {
     header(headers, "x-amz-checksum-type")
-        .map(|name| ChecksumType::parse(name).ok_or_else(|| invalid_request("Value for x-amz-checksum-type header is invalid.")))
+        .map(|name| {
+            ChecksumType::parse(name)
+                .ok_or_else(|| invalid_request("Value for x-amz-checksum-type header is invalid."))
+        })
         .transpose()
 }
 
@@ -297,7 +401,10 @@ impl Answer {
     /// Encryption, as every answer to a write or read shows it.
     pub(super) fn encryption(&mut self, encryption: &Encryption) {
         self.set("x-amz-server-side-encryption", encryption.algorithm());
-        self.set_some("x-amz-server-side-encryption-aws-kms-key-id", encryption.kms_key_id.as_deref());
+        self.set_some(
+            "x-amz-server-side-encryption-aws-kms-key-id",
+            encryption.kms_key_id.as_deref(),
+        );
         if encryption.bucket_key {
             self.set("x-amz-server-side-encryption-bucket-key-enabled", "true");
         }
@@ -322,25 +429,49 @@ impl Answer {
         self.set("accept-ranges", "bytes");
         self.set("etag", &format!("\"{}\"", object.e_tag()));
         self.set("last-modified", &http_date(found.modified.date()));
-        self.set("content-type", metadata.content_type.as_deref().unwrap_or("binary/octet-stream"));
+        self.set(
+            "content-type",
+            metadata
+                .content_type
+                .as_deref()
+                .unwrap_or("binary/octet-stream"),
+        );
         self.set_some("cache-control", metadata.cache_control.as_deref());
-        self.set_some("content-disposition", metadata.content_disposition.as_deref());
+        self.set_some(
+            "content-disposition",
+            metadata.content_disposition.as_deref(),
+        );
         self.set_some("content-encoding", metadata.content_encoding.as_deref());
         self.set_some("content-language", metadata.content_language.as_deref());
         self.set_some("expires", metadata.expires.as_deref());
         self.version(settings, found.id);
         self.encryption(&object.settings.encryption);
         if object.settings.storage_class != StorageClass::Standard {
-            self.set("x-amz-storage-class", object.settings.storage_class.as_str());
+            self.set(
+                "x-amz-storage-class",
+                object.settings.storage_class.as_str(),
+            );
         }
-        self.set_some("x-amz-website-redirect-location", object.settings.website_redirect_location.as_deref());
+        self.set_some(
+            "x-amz-website-redirect-location",
+            object.settings.website_redirect_location.as_deref(),
+        );
         self.restore(object.restore);
         if shown.tag_count {
             self.set("x-amz-tagging-count", &object.tags.len().to_string());
         }
-        if let Some((mode, until)) = object.settings.lock.retention.as_ref().filter(|_| shown.retention) {
+        if let Some((mode, until)) = object
+            .settings
+            .lock
+            .retention
+            .as_ref()
+            .filter(|_| shown.retention)
+        {
             self.set("x-amz-object-lock-mode", mode);
-            self.set("x-amz-object-lock-retain-until-date", &until.format(&Rfc3339).unwrap_or_default());
+            self.set(
+                "x-amz-object-lock-retain-until-date",
+                &until.format(&Rfc3339).unwrap_or_default(),
+            );
         }
         if shown.legal_hold {
             self.set("x-amz-object-lock-legal-hold", "ON");
@@ -349,13 +480,15 @@ impl Answer {
 
     fn restore(&mut self, restore: Restore) {
         match restore {
-            Restore::None => {}
             Restore::Ongoing { .. } => self.set("x-amz-restore", "ongoing-request=\"true\""),
             Restore::Done { until } if until > Timestamp::now() => {
                 let date = http_date(until.date());
-                self.set("x-amz-restore", &format!("ongoing-request=\"false\", expiry-date=\"{date}\""));
+                self.set(
+                    "x-amz-restore",
+                    &format!("ongoing-request=\"false\", expiry-date=\"{date}\""),
+                );
             }
-            Restore::Done { .. } => {}
+            Restore::None | Restore::Done { .. } => {}
         }
     }
 
@@ -368,7 +501,8 @@ impl Answer {
 
 /// Formats a date as HTTP does.
 pub(crate) fn http_date(date: OffsetDateTime) -> String {
-    let format =
-        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    let format = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
     date.format(&format).unwrap_or_default()
 }

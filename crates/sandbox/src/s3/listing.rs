@@ -3,9 +3,10 @@
 use std::ops::Bound;
 
 use s3s::dto::{
-    CommonPrefix, DeleteMarkerEntry, ETag, EncodingType, Initiator, ListBucketsInput, ListBucketsOutput,
-    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, ObjectVersion, Owner,
+    CommonPrefix, DeleteMarkerEntry, ETag, EncodingType, Initiator, ListBucketsInput,
+    ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    ListPartsInput, ListPartsOutput, MultipartUpload, ObjectVersion, Owner,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
@@ -13,7 +14,9 @@ use super::headers::Answer;
 use super::{Call, Service, checksum_fields, e_tag_value};
 use crate::error::{access_denied, invalid_argument};
 use crate::store::checksum::{base64, hex};
-use crate::store::object::{Object, Timestamp, Version, VersionId, canonical_user_id, encrypted_md5};
+use crate::store::object::{
+    Object, Timestamp, Version, VersionId, canonical_user_id, encrypted_md5,
+};
 use crate::store::upload::{parse_upload_id, upload_id};
 
 const MAX_PAGE: usize = 1000;
@@ -29,33 +32,47 @@ impl Names {
         match encoding.map(EncodingType::as_str) {
             None => Ok(Self { encoded: false }),
             Some("url") => Ok(Self { encoded: true }),
-            Some(other) => Err(invalid_argument("encoding-type", other, "Invalid Encoding Method specified in Request")),
+            Some(other) => Err(invalid_argument(
+                "encoding-type",
+                other,
+                "Invalid Encoding Method specified in Request",
+            )),
         }
     }
 
     fn write(self, name: &str) -> String {
-        if self.encoded { form_encode(name) } else { name.to_owned() }
+        if self.encoded {
+            form_encode(name)
+        } else {
+            name.to_owned()
+        }
     }
 }
 
 /// Encodes as S3 does with `encoding-type=url`: a space is `+`, a slash stays.
 fn form_encode(text: &str) -> String {
-    const KEPT: percent_encoding::AsciiSet =
-        percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/').remove(b' ');
-    percent_encoding::utf8_percent_encode(text, &KEPT).to_string().replace(' ', "+")
+    const KEPT: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'*')
+        .remove(b'/')
+        .remove(b' ');
+    percent_encoding::utf8_percent_encode(text, &KEPT)
+        .to_string()
+        .replace(' ', "+")
 }
 
 fn page_size(name: &str, asked: Option<i32>) -> Result<usize, S3Error> {
-    match asked {
-        None => Ok(MAX_PAGE),
-        Some(asked) => match usize::try_from(asked) {
-            Ok(asked) => Ok(asked.min(MAX_PAGE)),
-            Err(_) => {
-                let message = format!("Argument {name} must be an integer between 0 and 2147483647");
-                Err(invalid_argument(name, &asked.to_string(), message))
-            }
-        },
-    }
+    let Some(asked) = asked else {
+        return Ok(MAX_PAGE);
+    };
+    usize::try_from(asked)
+        .map(|asked| asked.min(MAX_PAGE))
+        .map_err(|_| {
+            let message = format!("Argument {name} must be an integer between 0 and 2147483647");
+            invalid_argument(name, &asked.to_string(), message)
+        })
 }
 
 /// The common prefix that a key falls under.
@@ -66,12 +83,20 @@ fn common_prefix<'a>(key: &'a str, prefix: &str, delimiter: Option<&str>) -> Opt
 }
 
 fn prefixes(names: Names, prefixes: &[String]) -> Option<Vec<CommonPrefix>> {
-    let list = prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(names.write(prefix)) }).collect();
+    let list = prefixes
+        .iter()
+        .map(|prefix| CommonPrefix {
+            prefix: Some(names.write(prefix)),
+        })
+        .collect();
     (!prefixes.is_empty()).then_some(list)
 }
 
 pub(super) fn owner(account: &str) -> Owner {
-    Owner { id: Some(canonical_user_id(account)), display_name: None }
+    Owner {
+        id: Some(canonical_user_id(account)),
+        display_name: None,
+    }
 }
 
 fn shown_size(size: u64) -> Option<i64> {
@@ -79,12 +104,14 @@ fn shown_size(size: u64) -> Option<i64> {
 }
 
 impl Service {
-    pub(super) async fn list_buckets_of_caller(
+    pub(super) fn list_buckets_of_caller(
         &self,
-        request: S3Request<ListBucketsInput>,
+        request: &S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
         let exchange = Self::exchange(&request.extensions)?;
-        let Some(identity) = &exchange.identity else { return Err(access_denied("Access Denied")) };
+        let Some(identity) = &exchange.identity else {
+            return Err(access_denied("Access Denied"));
+        };
         let buckets = self
             .store
             .buckets()
@@ -104,14 +131,18 @@ impl Service {
         Ok(S3Response::new(output))
     }
 
-    pub(super) async fn list_objects_page(
+    pub(super) fn list_objects_page(
         &self,
-        request: S3Request<ListObjectsV2Input>,
+        request: &S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let call = self.call(&request.extensions)?;
-        let input = request.input;
+        let input = &request.input;
         if call.exchange.parameter("list-type") != Some("2") {
-            return Err(invalid_argument("list-type", "", "Invalid List Type specified in Request"));
+            return Err(invalid_argument(
+                "list-type",
+                "",
+                "Invalid List Type specified in Request",
+            ));
         }
         let names = Names::of(input.encoding_type.as_ref())?;
         let limit = page_size("max-keys", input.max_keys)?;
@@ -138,36 +169,41 @@ impl Service {
                 size: shown_size(object.size()),
                 storage_class: Some(object.settings.storage_class.as_str().to_owned().into()),
                 owner: shows_owner.then(|| owner(&object.owner)),
-                checksum_algorithm: Some(vec![object.checksum.algorithm.as_str().to_owned().into()]),
+                checksum_algorithm: Some(vec![
+                    object.checksum.algorithm.as_str().to_owned().into(),
+                ]),
                 checksum_type: Some(object.checksum_type().as_str().to_owned().into()),
                 ..s3s::dto::Object::default()
             })
             .collect();
         let count = contents.len() + page.prefixes.len();
         let output = ListObjectsV2Output {
-            name: Some(input.bucket),
+            name: Some(input.bucket.clone()),
             prefix: Some(names.write(&prefix)),
             max_keys: i32::try_from(limit).ok(),
             key_count: i32::try_from(count).ok(),
-            continuation_token: input.continuation_token,
+            continuation_token: input.continuation_token.clone(),
             is_truncated: Some(page.next.is_some()),
             next_continuation_token: page.next.as_deref().map(token),
             contents: Some(contents),
             common_prefixes: prefixes(names, &page.prefixes),
-            delimiter: input.delimiter.map(|delimiter| names.write(&delimiter)),
-            encoding_type: input.encoding_type,
-            start_after: input.start_after.map(|start| names.write(&start)),
+            delimiter: input
+                .delimiter
+                .as_deref()
+                .map(|delimiter| names.write(delimiter)),
+            encoding_type: input.encoding_type.clone(),
+            start_after: input.start_after.as_deref().map(|start| names.write(start)),
             ..ListObjectsV2Output::default()
         };
         Ok(charged(&call, output))
     }
 
-    pub(super) async fn list_versions(
+    pub(super) fn list_versions(
         &self,
-        request: S3Request<ListObjectVersionsInput>,
+        request: &S3Request<ListObjectVersionsInput>,
     ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
         let call = self.call(&request.extensions)?;
-        let input = request.input;
+        let input = &request.input;
         let names = Names::of(input.encoding_type.as_ref())?;
         let limit = page_size("max-keys", input.max_keys)?;
         if input.version_id_marker.is_some() && input.key_marker.is_none() {
@@ -175,7 +211,7 @@ impl Service {
             return Err(invalid_argument("version-id-marker", "", message));
         }
         let prefix = input.prefix.clone().unwrap_or_default();
-        let page = version_page(&call, &prefix, &input, limit)?;
+        let page = version_page(&call, &prefix, input, limit)?;
         let (mut versions, mut markers) = (Vec::new(), Vec::new());
         for (key, version, is_latest) in &page.versions {
             let last_modified = Some(version.modified.into());
@@ -190,7 +226,9 @@ impl Service {
                     size: shown_size(object.size()),
                     storage_class: Some(object.settings.storage_class.as_str().to_owned().into()),
                     owner: Some(owner(&object.owner)),
-                    checksum_algorithm: Some(vec![object.checksum.algorithm.as_str().to_owned().into()]),
+                    checksum_algorithm: Some(vec![
+                        object.checksum.algorithm.as_str().to_owned().into(),
+                    ]),
                     checksum_type: Some(object.checksum_type().as_str().to_owned().into()),
                     ..ObjectVersion::default()
                 }),
@@ -203,96 +241,121 @@ impl Service {
                 }),
             }
         }
-        let (next_key, next_version) = page.next.map_or((None, None), |(key, version)| (Some(key), version));
+        let (next_key, next_version) = page
+            .next
+            .map_or((None, None), |(key, version)| (Some(key), version));
         let output = ListObjectVersionsOutput {
-            name: Some(input.bucket),
+            name: Some(input.bucket.clone()),
             prefix: Some(names.write(&prefix)),
             max_keys: i32::try_from(limit).ok(),
             key_marker: Some(names.write(input.key_marker.as_deref().unwrap_or_default())),
-            version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
+            version_id_marker: Some(input.version_id_marker.clone().unwrap_or_default()),
             is_truncated: Some(next_key.is_some()),
             next_key_marker: next_key.map(|key| names.write(&key)),
             next_version_id_marker: next_version.map(|id| id.to_string()),
             versions: Some(versions),
             delete_markers: Some(markers),
             common_prefixes: prefixes(names, &page.prefixes),
-            delimiter: input.delimiter.map(|delimiter| names.write(&delimiter)),
-            encoding_type: input.encoding_type,
+            delimiter: input
+                .delimiter
+                .as_deref()
+                .map(|delimiter| names.write(delimiter)),
+            encoding_type: input.encoding_type.clone(),
             ..ListObjectVersionsOutput::default()
         };
         Ok(charged(&call, output))
     }
 
-    pub(super) async fn list_uploads(
+    pub(super) fn list_uploads(
         &self,
-        request: S3Request<ListMultipartUploadsInput>,
+        request: &S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
         let call = self.call(&request.extensions)?;
-        let input = request.input;
+        let input = &request.input;
         let names = Names::of(input.encoding_type.as_ref())?;
         let limit = page_size("max-uploads", input.max_uploads)?;
         let prefix = input.prefix.clone().unwrap_or_default();
         let marker_key = input.key_marker.as_deref().filter(|key| !key.is_empty());
         // Without a key marker S3 ignores an upload ID marker.
-        let marker_id = input.upload_id_marker.as_deref().filter(|_| marker_key.is_some()).and_then(parse_upload_id);
+        let marker_id = input
+            .upload_id_marker
+            .as_deref()
+            .filter(|_| marker_key.is_some())
+            .and_then(parse_upload_id);
         let start = marker_key.map(|key| (key.into(), marker_id.unwrap_or(u64::MAX)));
-        let (mut uploads, mut groups, mut next): (Vec<MultipartUpload>, Vec<String>, _) = (Vec::new(), Vec::new(), None);
+        let (mut uploads, mut groups, mut next): (Vec<MultipartUpload>, Vec<String>, _) =
+            (Vec::new(), Vec::new(), None);
         let mut last = None;
         {
             let state = call.bucket.lock();
-            let bound: Bound<&(Box<str>, u64)> = start.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            for (place @ (key, number), upload) in state.uploads.range::<(Box<str>, u64), _>((bound, Bound::Unbounded)) {
+            let bound: Bound<&(Box<str>, u64)> =
+                start.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            for ((key, number), upload) in state
+                .uploads
+                .range::<(Box<str>, u64), _>((bound, Bound::Unbounded))
+            {
                 if !key.starts_with(&prefix) {
                     continue;
                 }
                 let group = common_prefix(key, &prefix, input.delimiter.as_deref());
-                if group.is_some_and(|group| groups.last().is_some_and(|last| last == group) || marker_key == Some(group)) {
+                if group.is_some_and(|group| {
+                    groups.last().is_some_and(|last| last == group) || marker_key == Some(group)
+                }) {
                     continue;
                 }
                 if uploads.len() + groups.len() == limit {
                     next = last;
                     break;
                 }
-                last = Some(match group {
-                    Some(group) => {
-                        groups.push(group.to_owned());
-                        (group.to_owned(), None)
-                    }
-                    None => {
-                        uploads.push(shown_upload(names, key, *number, upload));
-                        (place.0.to_string(), Some(upload_id(*number)))
-                    }
+                last = Some(if let Some(group) = group {
+                    groups.push(group.to_owned());
+                    (group.to_owned(), None)
+                } else {
+                    uploads.push(shown_upload(names, key, *number, upload));
+                    (key.to_string(), Some(upload_id(*number)))
                 });
             }
         }
         let (next_key, next_id) = next.map_or((None, None), |(key, id)| (Some(key), id));
         let output = ListMultipartUploadsOutput {
-            bucket: Some(input.bucket),
+            bucket: Some(input.bucket.clone()),
             prefix: Some(names.write(&prefix)),
             key_marker: Some(names.write(input.key_marker.as_deref().unwrap_or_default())),
-            upload_id_marker: Some(input.upload_id_marker.unwrap_or_default()),
+            upload_id_marker: Some(input.upload_id_marker.clone().unwrap_or_default()),
             max_uploads: i32::try_from(limit).ok(),
             is_truncated: Some(next_key.is_some()),
             next_key_marker: next_key.map(|key| names.write(&key)),
             next_upload_id_marker: next_id,
             uploads: Some(uploads),
             common_prefixes: prefixes(names, &groups),
-            delimiter: input.delimiter.map(|delimiter| names.write(&delimiter)),
-            encoding_type: input.encoding_type,
+            delimiter: input
+                .delimiter
+                .as_deref()
+                .map(|delimiter| names.write(delimiter)),
+            encoding_type: input.encoding_type.clone(),
             ..ListMultipartUploadsOutput::default()
         };
         Ok(charged(&call, output))
     }
 
-    pub(super) async fn list_parts_page(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+    pub(super) fn list_parts_page(
+        &self,
+        request: &S3Request<ListPartsInput>,
+    ) -> S3Result<S3Response<ListPartsOutput>> {
         let call = self.call(&request.extensions)?;
-        let input = request.input;
+        let input = &request.input;
         let place = call.upload(&input.upload_id)?;
         let limit = page_size("max-parts", input.max_parts)?;
-        let marker = input.part_number_marker.and_then(|marker| u32::try_from(marker).ok()).unwrap_or(0);
+        let marker = input
+            .part_number_marker
+            .and_then(|marker| u32::try_from(marker).ok())
+            .unwrap_or(0);
         let upload = call.with_upload(&place, |upload| upload.clone())?;
-        let page: Vec<_> =
-            upload.parts.range((Bound::Excluded(marker), Bound::Unbounded)).take(limit).collect();
+        let page: Vec<_> = upload
+            .parts
+            .range((Bound::Excluded(marker), Bound::Unbounded))
+            .take(limit)
+            .collect();
         let last = page.last().map_or(marker, |(number, _)| **number);
         let parts = page
             .into_iter()
@@ -311,11 +374,14 @@ impl Service {
                 shown
             })
             .collect();
-        let truncated = upload.parts.last_key_value().is_some_and(|(number, _)| *number > last);
+        let truncated = upload
+            .parts
+            .last_key_value()
+            .is_some_and(|(number, _)| *number > last);
         let output = ListPartsOutput {
-            bucket: Some(input.bucket),
-            key: Some(input.key),
-            upload_id: Some(input.upload_id),
+            bucket: Some(input.bucket.clone()),
+            key: Some(input.key.clone()),
+            upload_id: Some(input.upload_id.clone()),
             part_number_marker: i32::try_from(marker).ok(),
             next_part_number_marker: i32::try_from(last).ok(),
             max_parts: i32::try_from(limit).ok(),
@@ -324,8 +390,12 @@ impl Service {
             initiator: Some(initiator(&upload.initiator)),
             owner: Some(owner(&upload.owner)),
             storage_class: Some(upload.settings.storage_class.as_str().to_owned().into()),
-            checksum_algorithm: upload.checksum.map(|(algorithm, _)| algorithm.as_str().to_owned().into()),
-            checksum_type: upload.checksum.map(|(_, kind)| kind.as_str().to_owned().into()),
+            checksum_algorithm: upload
+                .checksum
+                .map(|(algorithm, _)| algorithm.as_str().to_owned().into()),
+            checksum_type: upload
+                .checksum
+                .map(|(_, kind)| kind.as_str().to_owned().into()),
             ..ListPartsOutput::default()
         };
         Ok(charged(&call, output))
@@ -340,10 +410,18 @@ fn charged<T>(call: &Call, output: T) -> S3Response<T> {
 
 /// S3 shows who began an upload by ARN, and by its last part.
 fn initiator(arn: &str) -> Initiator {
-    Initiator { id: Some(arn.to_owned()), display_name: arn.rsplit(['/', ':']).next().map(str::to_owned) }
+    Initiator {
+        id: Some(arn.to_owned()),
+        display_name: arn.rsplit(['/', ':']).next().map(str::to_owned),
+    }
 }
 
-fn shown_upload(names: Names, key: &str, number: u64, upload: &crate::store::upload::Upload) -> MultipartUpload {
+fn shown_upload(
+    names: Names,
+    key: &str,
+    number: u64,
+    upload: &crate::store::upload::Upload,
+) -> MultipartUpload {
     MultipartUpload {
         key: Some(names.write(key)),
         upload_id: Some(upload_id(number)),
@@ -351,8 +429,12 @@ fn shown_upload(names: Names, key: &str, number: u64, upload: &crate::store::upl
         initiator: Some(initiator(&upload.initiator)),
         owner: Some(owner(&upload.owner)),
         storage_class: Some(upload.settings.storage_class.as_str().to_owned().into()),
-        checksum_algorithm: upload.checksum.map(|(algorithm, _)| algorithm.as_str().to_owned().into()),
-        checksum_type: upload.checksum.map(|(_, kind)| kind.as_str().to_owned().into()),
+        checksum_algorithm: upload
+            .checksum
+            .map(|(algorithm, _)| algorithm.as_str().to_owned().into()),
+        checksum_type: upload
+            .checksum
+            .map(|(_, kind)| kind.as_str().to_owned().into()),
     }
 }
 
@@ -389,7 +471,14 @@ fn object_page(
         if skip.as_deref().is_some_and(|group| key.starts_with(group)) {
             continue;
         }
-        let Some(Version { modified, object: Some(object), .. }) = versions.last() else { continue };
+        let Some(Version {
+            modified,
+            object: Some(object),
+            ..
+        }) = versions.last()
+        else {
+            continue;
+        };
         if page.objects.len() + page.prefixes.len() == limit {
             page.next = last;
             break;
@@ -399,7 +488,8 @@ fn object_page(
             page.prefixes.push(group.to_owned());
             last = Some(group.to_owned());
         } else {
-            page.objects.push((key.to_owned(), *modified, std::sync::Arc::clone(object)));
+            page.objects
+                .push((key.to_owned(), *modified, std::sync::Arc::clone(object)));
             last = Some(key.to_owned());
         }
     }
@@ -430,8 +520,15 @@ fn version_page(
         return Ok(page);
     }
     let marker = input.key_marker.as_deref().filter(|key| !key.is_empty());
-    let marker_version = super::read::parse_version_id(input.version_id_marker.as_deref().filter(|id| !id.is_empty()))?;
-    let mut skip = marker.filter(|key| is_group(key, prefix, delimiter)).map(str::to_owned);
+    let marker_version = super::read::parse_version_id(
+        input
+            .version_id_marker
+            .as_deref()
+            .filter(|id| !id.is_empty()),
+    )?;
+    let mut skip = marker
+        .filter(|key| is_group(key, prefix, delimiter))
+        .map(str::to_owned);
     let start = match marker {
         Some(key) if key >= prefix && marker_version.is_some() => Bound::Included(key),
         Some(key) if key >= prefix => Bound::Excluded(key),
@@ -466,7 +563,8 @@ fn version_page(
                 page.next = last;
                 return Ok(page);
             }
-            page.versions.push((key.to_owned(), version.clone(), at == 0));
+            page.versions
+                .push((key.to_owned(), version.clone(), at == 0));
             last = Some((key.to_owned(), Some(version.id)));
         }
     }
@@ -484,7 +582,13 @@ fn read_token(token: &str) -> Result<String, S3Error> {
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .and_then(|text| text.strip_prefix("1:").map(str::to_owned))
-        .ok_or_else(|| invalid_argument("continuation-token", token, "The continuation token provided is incorrect"))
+        .ok_or_else(|| {
+            invalid_argument(
+                "continuation-token",
+                token,
+                "The continuation token provided is incorrect",
+            )
+        })
 }
 
 #[cfg(test)]
@@ -493,12 +597,18 @@ mod tests {
 
     #[test]
     fn names_are_form_encoded() {
-        assert_eq!(form_encode("a b/c+d%*~é\r\n"), "a+b/c%2Bd%25*%7E%C3%A9%0D%0A");
+        assert_eq!(
+            form_encode("a b/c+d%*~é\r\n"),
+            "a+b/c%2Bd%25*%7E%C3%A9%0D%0A"
+        );
     }
 
     #[test]
     fn tokens_are_read_back() {
-        assert_eq!(read_token(&token("ключ/ 1")).ok().as_deref(), Some("ключ/ 1"));
+        assert_eq!(
+            read_token(&token("ключ/ 1")).ok().as_deref(),
+            Some("ключ/ 1")
+        );
         assert!(read_token("x").is_err());
     }
 

@@ -17,10 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::http::Extensions;
-use s3s::dto::*;
+use s3s::dto::{self, ETag, Metadata};
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result};
 
-use crate::access::Gate;
 use crate::error::{access_denied, no_such_bucket};
 use crate::exchange::Exchange;
 use crate::identity::Identity;
@@ -31,7 +30,6 @@ use crate::store::bucket::Bucket;
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) store: Store,
-    pub(crate) gate: Gate,
 }
 
 /// A request about a bucket, whose caller is known.
@@ -77,34 +75,63 @@ fn e_tag_value(object: &crate::store::object::Object) -> ETag {
 }
 
 /// User metadata as s3s reads it: decoded where it came as RFC 2047 words.
-fn user_metadata(metadata: Option<Metadata>) -> Option<BTreeMap<String, String>> {
-    metadata.map(|metadata| metadata.into_iter().collect())
+fn user_metadata(metadata: Option<&Metadata>) -> Option<BTreeMap<String, String>> {
+    metadata.map(|metadata| {
+        metadata
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    })
 }
 
 fn metadata_value(metadata: &crate::store::object::Metadata) -> Option<Metadata> {
-    let map: Metadata = metadata.user.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let map: Metadata = metadata
+        .user
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     (!map.is_empty()).then_some(map)
 }
 
 impl Service {
     fn exchange(extensions: &Extensions) -> Result<Arc<Exchange>, S3Error> {
-        extensions.get::<Arc<Exchange>>().cloned().ok_or_else(|| access_denied("Access Denied"))
+        extensions
+            .get::<Arc<Exchange>>()
+            .cloned()
+            .ok_or_else(|| access_denied("Access Denied"))
     }
 
     fn call(&self, extensions: &Extensions) -> Result<Call, S3Error> {
         let exchange = Self::exchange(extensions)?;
-        let identity = exchange.identity.clone().ok_or_else(|| access_denied("Access Denied"))?;
-        let bucket = self.store.bucket(&exchange.bucket).ok_or_else(|| no_such_bucket(&exchange.bucket))?;
-        Ok(Call { exchange, bucket, identity })
+        let identity = exchange
+            .identity
+            .clone()
+            .ok_or_else(|| access_denied("Access Denied"))?;
+        let bucket = self
+            .store
+            .bucket(&exchange.bucket)
+            .ok_or_else(|| no_such_bucket(&exchange.bucket))?;
+        Ok(Call {
+            exchange,
+            bucket,
+            identity,
+        })
     }
 }
 
 macro_rules! operations {
-    ($($name:ident: $input:ident -> $output:ident = $method:ident;)*) => {
+    ($($name:ident: $input:ident -> $output:ident = $method:ident;)* + body
+     $($body_name:ident: $body_input:ident -> $body_output:ident = $body_method:ident;)*) => {
         #[async_trait::async_trait]
         impl S3 for Service {
-            $(async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                self.$method(request).await
+            $(async fn $name(&self, request: S3Request<dto::$input>) -> S3Result<S3Response<dto::$output>> {
+                self.$method(&request)
+            })*
+            $(async fn $body_name(
+                &self,
+                request: S3Request<dto::$body_input>,
+            ) -> S3Result<S3Response<dto::$body_output>> {
+                self.$body_method(request).await
             })*
         }
     };
@@ -134,12 +161,10 @@ operations! {
     get_object: GetObjectInput -> GetObjectOutput = get;
     head_object: HeadObjectInput -> HeadObjectOutput = head;
     get_object_attributes: GetObjectAttributesInput -> GetObjectAttributesOutput = attributes;
-    put_object: PutObjectInput -> PutObjectOutput = put;
     delete_object: DeleteObjectInput -> DeleteObjectOutput = delete;
     delete_objects: DeleteObjectsInput -> DeleteObjectsOutput = delete_many;
     copy_object: CopyObjectInput -> CopyObjectOutput = copy;
     create_multipart_upload: CreateMultipartUploadInput -> CreateMultipartUploadOutput = create_upload;
-    upload_part: UploadPartInput -> UploadPartOutput = send_part;
     upload_part_copy: UploadPartCopyInput -> UploadPartCopyOutput = copy_part;
     complete_multipart_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput = complete_upload;
     abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput = abort_upload;
@@ -149,4 +174,7 @@ operations! {
     get_object_acl: GetObjectAclInput -> GetObjectAclOutput = object_acl;
     put_object_acl: PutObjectAclInput -> PutObjectAclOutput = change_acl;
     restore_object: RestoreObjectInput -> RestoreObjectOutput = restore;
+    + body
+    put_object: PutObjectInput -> PutObjectOutput = put;
+    upload_part: UploadPartInput -> UploadPartOutput = send_part;
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use hyper::HeaderMap;
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
-    CompletedPart, CopyPartResult, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag, UploadPartCopyInput,
-    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CompletedPart, CopyPartResult, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput, ETag, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
+    UploadPartOutput,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
@@ -18,7 +19,9 @@ use super::{Call, Service, checksum_fields, checksum_of, e_tag_value, user_metad
 use crate::access::header;
 use crate::conditions::WriteConditions;
 use crate::error::{error, invalid_argument, invalid_request, no_such_upload, with_detail};
-use crate::store::checksum::{ChecksumAlgorithm, ChecksumType, base64, composite, hex, multipart_md5};
+use crate::store::checksum::{
+    ChecksumAlgorithm, ChecksumType, base64, composite, hex, multipart_md5,
+};
 use crate::store::content::Content;
 use crate::store::object::{
     Encryption, Layout, Object, ObjectChecksum, PartLayout, Restore, Timestamp, encrypted_md5,
@@ -30,14 +33,14 @@ use crate::store::upload::{Part, Upload, parse_upload_id, upload_id};
 const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
 
 impl Service {
-    pub(super) async fn create_upload(
+    pub(super) fn create_upload(
         &self,
-        mut request: S3Request<CreateMultipartUploadInput>,
+        request: &S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let call = self.call(&request.extensions)?;
         let new = NewObject::from_headers(
             &request.headers,
-            user_metadata(request.input.metadata.take()),
+            user_metadata(request.input.metadata.as_ref()),
             &call.bucket,
             call.identity.account(),
         )?;
@@ -60,10 +63,13 @@ impl Service {
             answer.set("x-amz-checksum-type", kind.as_str());
         }
         let number = self.store.ids().next();
-        call.bucket.lock().uploads.insert((request.input.key.as_str().into(), number), upload);
+        call.bucket
+            .lock()
+            .uploads
+            .insert((request.input.key.as_str().into(), number), upload);
         let output = CreateMultipartUploadOutput {
-            bucket: Some(request.input.bucket),
-            key: Some(request.input.key),
+            bucket: Some(request.input.bucket.clone()),
+            key: Some(request.input.key.clone()),
             upload_id: Some(upload_id(number)),
             ..CreateMultipartUploadOutput::default()
         };
@@ -79,10 +85,16 @@ impl Service {
         let place = call.upload(&request.input.upload_id)?;
         let bytes = collect(request.input.body.take()).await?;
         if bytes.len() as u64 > MAX_ONE_REQUEST_BYTES {
-            return Err(error(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"));
+            return Err(error(
+                400,
+                "EntityTooLarge",
+                "Your proposed upload exceeds the maximum allowed size",
+            ));
         }
         let sent = check_digests(&bytes, &request.headers, request.trailing_headers.as_ref())?;
-        let upload = call.with_upload(&place, |upload| (upload.checksum, upload.settings.encryption.clone()))?;
+        let upload = call.with_upload(&place, |upload| {
+            (upload.checksum, upload.settings.encryption.clone())
+        })?;
         check_part_algorithm(upload.0, sent)?;
         let content = Arc::new(Content::stored(bytes));
         let mut answer = Answer::new();
@@ -92,13 +104,24 @@ impl Service {
         if let Some((algorithm, _)) = upload.0 {
             answer.set(algorithm.header(), &base64(&content.checksum(algorithm)));
         }
-        call.with_upload(&place, |upload| upload.parts.insert(number, Part { content, modified: Timestamp::now() }))?;
-        Ok(S3Response::with_headers(UploadPartOutput::default(), answer.0))
+        call.with_upload(&place, |upload| {
+            upload.parts.insert(
+                number,
+                Part {
+                    content,
+                    modified: Timestamp::now(),
+                },
+            )
+        })?;
+        Ok(S3Response::with_headers(
+            UploadPartOutput::default(),
+            answer.0,
+        ))
     }
 
-    pub(super) async fn copy_part(
+    pub(super) fn copy_part(
         &self,
-        request: S3Request<UploadPartCopyInput>,
+        request: &S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
         let call = self.call(&request.extensions)?;
         let number = part_number(request.input.part_number)?;
@@ -110,7 +133,9 @@ impl Service {
             Some(text) => copy_range(text, from.size())?,
         };
         if range.is_empty() {
-            return Err(invalid_request("The specified copy source is not supported as a byte-range copy source"));
+            return Err(invalid_request(
+                "The specified copy source is not supported as a byte-range copy source",
+            ));
         }
         if range.end - range.start > MAX_ONE_REQUEST_BYTES {
             return Err(invalid_request(format!(
@@ -123,8 +148,9 @@ impl Service {
         } else {
             Arc::new(from.content.slice(&range))
         };
-        let (checksum, encryption) =
-            call.with_upload(&place, |upload| (upload.checksum, upload.settings.encryption.clone()))?;
+        let (checksum, encryption) = call.with_upload(&place, |upload| {
+            (upload.checksum, upload.settings.encryption.clone())
+        })?;
         let modified = Timestamp::now();
         let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(part_e_tag(&encryption, &content))),
@@ -134,25 +160,34 @@ impl Service {
         if let Some((algorithm, _)) = checksum {
             checksum_fields!(result, algorithm, base64(&content.checksum(algorithm)));
         }
-        call.with_upload(&place, |upload| upload.parts.insert(number, Part { content, modified }))?;
+        call.with_upload(&place, |upload| {
+            upload.parts.insert(number, Part { content, modified })
+        })?;
         let mut answer = Answer::new();
         answer.encryption(&encryption);
         answer.charged(&call.exchange);
         source.answer(&mut answer);
-        let output = UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
+        let output = UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            ..UploadPartCopyOutput::default()
+        };
         Ok(S3Response::with_headers(output, answer.0))
     }
 
-    pub(super) async fn complete_upload(
+    pub(super) fn complete_upload(
         &self,
-        request: S3Request<CompleteMultipartUploadInput>,
+        request: &S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let call = self.call(&request.extensions)?;
         let input = &request.input;
         let place = call.upload(&input.upload_id)?;
         let conditions = WriteConditions::from_headers(&request.headers)?;
         let upload = call.with_upload(&place, |upload| upload.clone())?;
-        let listed = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_deref()).unwrap_or_default();
+        let listed = input
+            .multipart_upload
+            .as_ref()
+            .and_then(|upload| upload.parts.as_deref())
+            .unwrap_or_default();
         let object = Arc::new(assemble(&upload, listed, &input.upload_id)?);
         check_whole(&object, &upload, &request.headers)?;
         let id = {
@@ -160,7 +195,9 @@ impl Service {
             if !state.uploads.contains_key(&place) {
                 return Err(no_such_upload(&input.upload_id));
             }
-            conditions.check(&input.key, || state.current(&input.key).map(|object| object.e_tag()))?;
+            conditions.check(&input.key, || {
+                state.current(&input.key).map(|object| object.e_tag())
+            })?;
             state.uploads.remove(&place);
             state.put(self.store.ids(), &input.key, Some(Arc::clone(&object)))
         };
@@ -171,7 +208,10 @@ impl Service {
         let mut output = CompleteMultipartUploadOutput {
             bucket: Some(input.bucket.clone()),
             key: Some(input.key.clone()),
-            location: Some(format!("http://{}.s3.{}.amazonaws.com/{}", call.bucket.name, call.bucket.region, input.key)),
+            location: Some(format!(
+                "http://{}.s3.{}.amazonaws.com/{}",
+                call.bucket.name, call.bucket.region, input.key
+            )),
             e_tag: Some(e_tag_value(&object)),
             checksum_type: Some(object.checksum_type().as_str().to_owned().into()),
             ..CompleteMultipartUploadOutput::default()
@@ -180,9 +220,9 @@ impl Service {
         Ok(S3Response::with_headers(output, answer.0))
     }
 
-    pub(super) async fn abort_upload(
+    pub(super) fn abort_upload(
         &self,
-        request: S3Request<AbortMultipartUploadInput>,
+        request: &S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let call = self.call(&request.extensions)?;
         let place = call.upload(&request.input.upload_id)?;
@@ -191,7 +231,10 @@ impl Service {
         }
         let mut answer = Answer::new();
         answer.charged(&call.exchange);
-        Ok(S3Response::with_headers(AbortMultipartUploadOutput::default(), answer.0))
+        Ok(S3Response::with_headers(
+            AbortMultipartUploadOutput::default(),
+            answer.0,
+        ))
     }
 }
 
@@ -203,11 +246,24 @@ impl Call {
     pub(super) fn upload(&self, id: &str) -> Result<Place, S3Error> {
         let number = parse_upload_id(id).ok_or_else(|| no_such_upload(id))?;
         let place = (self.exchange.key.as_str().into(), number);
-        if self.bucket.lock().uploads.contains_key(&place) { Ok(place) } else { Err(no_such_upload(id)) }
+        if self.bucket.lock().uploads.contains_key(&place) {
+            Ok(place)
+        } else {
+            Err(no_such_upload(id))
+        }
     }
 
-    pub(super) fn with_upload<T>(&self, place: &Place, look: impl FnOnce(&mut Upload) -> T) -> Result<T, S3Error> {
-        self.bucket.lock().uploads.get_mut(place).map(look).ok_or_else(|| no_such_upload(&upload_id(place.1)))
+    pub(super) fn with_upload<T>(
+        &self,
+        place: &Place,
+        look: impl FnOnce(&mut Upload) -> T,
+    ) -> Result<T, S3Error> {
+        self.bucket
+            .lock()
+            .uploads
+            .get_mut(place)
+            .map(look)
+            .ok_or_else(|| no_such_upload(&upload_id(place.1)))
     }
 }
 
@@ -235,17 +291,24 @@ fn upload_checksum(
 }
 
 fn part_number(number: i32) -> Result<u32, S3Error> {
-    u32::try_from(number).ok().filter(|number| (1..=10_000).contains(number)).ok_or_else(|| {
-        let message = "Part number must be an integer between 1 and 10000, inclusive";
-        invalid_argument("partNumber", &number.to_string(), message)
-    })
+    u32::try_from(number)
+        .ok()
+        .filter(|number| (1..=10_000).contains(number))
+        .ok_or_else(|| {
+            let message = "Part number must be an integer between 1 and 10000, inclusive";
+            invalid_argument("partNumber", &number.to_string(), message)
+        })
 }
 
 /// Reads `x-amz-copy-source-range`: both ends, and only of sources of more than 5 MB.
 fn copy_range(text: &str, size: u64) -> Result<Range<u64>, S3Error> {
     let name = "x-amz-copy-source-range";
     let number = |digits: &str| -> Option<u64> {
-        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| digits.parse().ok())
+            .flatten()
     };
     let (first, last) = text
         .strip_prefix("bytes=")
@@ -262,7 +325,9 @@ fn copy_range(text: &str, size: u64) -> Result<Range<u64>, S3Error> {
         return Err(invalid_argument(name, text, message));
     }
     if size <= MIN_PART_BYTES {
-        return Err(invalid_request("The specified copy source is not supported as a byte-range copy source"));
+        return Err(invalid_request(
+            "The specified copy source is not supported as a byte-range copy source",
+        ));
     }
     Ok(first..last + 1)
 }
@@ -281,7 +346,10 @@ fn check_part_algorithm(
         return Ok(());
     }
     let name = |algorithm: Option<ChecksumAlgorithm>| {
-        algorithm.map_or_else(|| "null".to_owned(), |algorithm| algorithm.as_str().to_lowercase())
+        algorithm.map_or_else(
+            || "null".to_owned(),
+            |algorithm| algorithm.as_str().to_lowercase(),
+        )
     };
     Err(invalid_request(format!(
         "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
@@ -316,7 +384,12 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], upload_id: &str) -> Resul
         check_listed_checksum(upload, listed_part, number, part, upload_id)?;
         parts.push((number, part));
     }
-    if kind == ChecksumType::Composite && parts.iter().zip(1..).any(|((number, _), place)| *number != place) {
+    if kind == ChecksumType::Composite
+        && parts
+            .iter()
+            .zip(1..)
+            .any(|((number, _), place)| *number != place)
+    {
         return Err(invalid_part_order());
     }
     for (number, part) in &parts[..parts.len() - 1] {
@@ -324,24 +397,33 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], upload_id: &str) -> Resul
             return Err(entity_too_small(upload, *number, part));
         }
     }
-    let checksums = upload
-        .checksum
-        .map(|(algorithm, _)| parts.iter().map(|(_, part)| part.content.checksum(algorithm)).collect::<Vec<_>>());
+    let checksums = upload.checksum.map(|(algorithm, _)| {
+        parts
+            .iter()
+            .map(|(_, part)| part.content.checksum(algorithm))
+            .collect::<Vec<_>>()
+    });
     let layout = parts
         .iter()
         .enumerate()
         .map(|(at, (number, part))| PartLayout {
             number: *number,
             size: part.content.size(),
-            checksum: checksums.as_ref().and_then(|checksums| checksums.get(at).cloned()),
+            checksum: checksums
+                .as_ref()
+                .and_then(|checksums| checksums.get(at).cloned()),
         })
         .collect::<Vec<_>>();
     let composite = match (&checksums, kind) {
-        (Some(checksums), ChecksumType::Composite) => Some(composite(algorithm, checksums).into_boxed_str()),
+        (Some(checksums), ChecksumType::Composite) => {
+            Some(composite(algorithm, checksums).into_boxed_str())
+        }
         _ => None,
     };
     Ok(Object {
-        content: Arc::new(Content::concat(parts.iter().map(|(_, part)| &*part.content))),
+        content: Arc::new(Content::concat(
+            parts.iter().map(|(_, part)| &*part.content),
+        )),
         metadata: Arc::clone(&upload.metadata),
         tags: Arc::clone(&upload.tags),
         settings: Arc::clone(&upload.settings),
@@ -349,7 +431,10 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], upload_id: &str) -> Resul
             md5: multipart_md5(parts.iter().map(|(_, part)| part.content.md5())),
             parts: layout.into(),
         },
-        checksum: ObjectChecksum { algorithm, composite },
+        checksum: ObjectChecksum {
+            algorithm,
+            composite,
+        },
         owner: Arc::clone(&upload.owner),
         restore: Restore::None,
     })
@@ -363,9 +448,15 @@ fn check_listed_checksum(
     upload_id: &str,
 ) -> Result<(), S3Error> {
     for algorithm in ChecksumAlgorithm::ALL {
-        let Some(value) = checksum_of!(listed, algorithm) else { continue };
+        let Some(value) = checksum_of!(listed, algorithm) else {
+            continue;
+        };
         if base64(&part.content.checksum(algorithm)) != *value {
-            return Err(invalid_part(upload_id, number, listed.e_tag.as_ref().map_or("", ETag::value)));
+            return Err(invalid_part(
+                upload_id,
+                number,
+                listed.e_tag.as_ref().map_or("", ETag::value),
+            ));
         }
     }
     match upload.checksum {
@@ -383,25 +474,36 @@ fn check_listed_checksum(
 /// Checks what a completion says of the whole object.
 fn check_whole(object: &Object, upload: &Upload, headers: &HeaderMap) -> Result<(), S3Error> {
     if let Some(text) = header(headers, "x-amz-mp-object-size") {
-        let size: u64 = text.parse().map_err(|_| {
-            invalid_request("Value for x-amz-mp-object-size header is invalid.")
-        })?;
+        let size: u64 = text
+            .parse()
+            .map_err(|_| invalid_request("Value for x-amz-mp-object-size header is invalid."))?;
         if size != object.size() {
             let message = "The provided 'x-amz-mp-object-size' header value does not match what was computed.";
-            let refused = with_detail(invalid_request(message), "ComputedSize", &object.size().to_string());
+            let refused = with_detail(
+                invalid_request(message),
+                "ComputedSize",
+                &object.size().to_string(),
+            );
             return Err(refused);
         }
     }
     let (algorithm, kind) = upload.algorithm();
     if checksum_type(headers)?.is_some_and(|named| named != kind) {
-        return Err(error(400, "BadDigest", "The checksum type does not match that of the upload."));
+        return Err(error(
+            400,
+            "BadDigest",
+            "The checksum type does not match that of the upload.",
+        ));
     }
     for sent in ChecksumAlgorithm::ALL {
-        let Some(value) = header(headers, sent.header()) else { continue };
+        let Some(value) = header(headers, sent.header()) else {
+            continue;
+        };
         let actual = object.checksum_value();
         let without_count = actual.split('-').next().unwrap_or_default();
         if sent != algorithm || (value != actual && value != without_count) {
-            let message = format!("The {sent} you specified did not match the calculated checksum.");
+            let message =
+                format!("The {sent} you specified did not match the calculated checksum.");
             return Err(error(400, "BadDigest", message));
         }
     }
@@ -416,20 +518,33 @@ fn invalid_part(upload_id: &str, number: u32, e_tag: &str) -> S3Error {
          entity tag may not match the part's entity tag.",
     );
     let refused = with_detail(refused, "UploadId", upload_id);
-    with_detail(with_detail(refused, "PartNumber", &number.to_string()), "ETag", e_tag)
+    with_detail(
+        with_detail(refused, "PartNumber", &number.to_string()),
+        "ETag",
+        e_tag,
+    )
 }
 
 fn invalid_part_order() -> S3Error {
-    let message = "The list of parts was not in ascending order. Parts must be ordered by part number.";
+    let message =
+        "The list of parts was not in ascending order. Parts must be ordered by part number.";
     error(400, "InvalidPartOrder", message)
 }
 
 fn entity_too_small(upload: &Upload, number: u32, part: &Part) -> S3Error {
     let message = "Your proposed upload is smaller than the minimum allowed size";
-    let refused = with_detail(error(400, "EntityTooSmall", message), "ProposedSize", &part.content.size().to_string());
+    let refused = with_detail(
+        error(400, "EntityTooSmall", message),
+        "ProposedSize",
+        &part.content.size().to_string(),
+    );
     let refused = with_detail(refused, "MinSizeAllowed", &MIN_PART_BYTES.to_string());
     let refused = with_detail(refused, "PartNumber", &number.to_string());
-    with_detail(refused, "ETag", &part_e_tag(&upload.settings.encryption, &part.content))
+    with_detail(
+        refused,
+        "ETag",
+        &part_e_tag(&upload.settings.encryption, &part.content),
+    )
 }
 
 #[cfg(test)]
@@ -463,7 +578,11 @@ mod tests {
             (None, None, Some(None)),
             (None, Some(FullObject), None),
             (Some(Crc32), None, Some(Some((Crc32, Composite)))),
-            (Some(Crc32), Some(FullObject), Some(Some((Crc32, FullObject)))),
+            (
+                Some(Crc32),
+                Some(FullObject),
+                Some(Some((Crc32, FullObject))),
+            ),
             (Some(Crc64Nvme), None, Some(Some((Crc64Nvme, FullObject)))),
             (Some(Crc64Nvme), Some(Composite), None),
             (Some(Sha256), Some(FullObject), None),

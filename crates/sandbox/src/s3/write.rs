@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, PutObjectInput,
-    PutObjectOutput,
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
+    PutObjectInput, PutObjectOutput,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 use time::OffsetDateTime;
@@ -13,7 +13,7 @@ use super::body::{check_digests, collect};
 use super::headers::{Answer, NewObject};
 use super::read::parse_version_id;
 use super::{Call, Service, user_metadata};
-use crate::access::header;
+use crate::access::{Gate, header};
 use crate::conditions::WriteConditions;
 use crate::error::{access_denied, error, invalid_argument};
 use crate::store::bucket::{Bucket, Deleted, Found};
@@ -25,18 +25,25 @@ use crate::store::object::{Layout, Object, ObjectChecksum, Restore, VersionId};
 pub(super) const MAX_ONE_REQUEST_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 
 impl Service {
-    pub(super) async fn put(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    pub(super) async fn put(
+        &self,
+        mut request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
         let call = self.call(&request.extensions)?;
         let conditions = WriteConditions::from_headers(&request.headers)?;
         let new = NewObject::from_headers(
             &request.headers,
-            user_metadata(request.input.metadata.take()),
+            user_metadata(request.input.metadata.as_ref()),
             &call.bucket,
             call.identity.account(),
         )?;
         let bytes = collect(request.input.body.take()).await?;
         if bytes.len() as u64 > MAX_ONE_REQUEST_BYTES {
-            return Err(error(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"));
+            return Err(error(
+                400,
+                "EntityTooLarge",
+                "Your proposed upload exceeds the maximum allowed size",
+            ));
         }
         let sent = check_digests(&bytes, &request.headers, request.trailing_headers.as_ref())?;
         let object = Object {
@@ -46,7 +53,9 @@ impl Service {
             settings: new.settings,
             layout: Layout::Whole,
             checksum: ObjectChecksum {
-                algorithm: sent.or(new.algorithm).unwrap_or(ChecksumAlgorithm::Crc64Nvme),
+                algorithm: sent
+                    .or(new.algorithm)
+                    .unwrap_or(ChecksumAlgorithm::Crc64Nvme),
                 composite: None,
             },
             owner: new.owner,
@@ -60,7 +69,10 @@ impl Service {
         answer.encryption(&object.settings.encryption);
         answer.checksum(&object);
         answer.charged(&call.exchange);
-        Ok(S3Response::with_headers(PutObjectOutput::default(), answer.0))
+        Ok(S3Response::with_headers(
+            PutObjectOutput::default(),
+            answer.0,
+        ))
     }
 
     /// Writes an object if the conditions on what it replaces hold, at one instant.
@@ -78,13 +90,18 @@ impl Service {
         Ok(state.put(self.store.ids(), key, Some(object)))
     }
 
-    pub(super) async fn delete(
+    pub(super) fn delete(
         &self,
-        request: S3Request<DeleteObjectInput>,
+        request: &S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let call = self.call(&request.extensions)?;
         let input = &request.input;
-        let deleted = self.delete_one(&call.bucket, &input.key, input.version_id.as_deref(), &request.headers)?;
+        let deleted = self.delete_one(
+            &call.bucket,
+            &input.key,
+            input.version_id.as_deref(),
+            &request.headers,
+        )?;
         let mut answer = Answer::new();
         if let Some(id) = deleted.version_id {
             answer.set("x-amz-version-id", &id.to_string());
@@ -93,12 +110,15 @@ impl Service {
             answer.set("x-amz-delete-marker", "true");
         }
         answer.charged(&call.exchange);
-        Ok(S3Response::with_headers(DeleteObjectOutput::default(), answer.0))
+        Ok(S3Response::with_headers(
+            DeleteObjectOutput::default(),
+            answer.0,
+        ))
     }
 
-    pub(super) async fn delete_many(
+    pub(super) fn delete_many(
         &self,
-        request: S3Request<DeleteObjectsInput>,
+        request: &S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let call = self.call(&request.extensions)?;
         let delete = &request.input.delete;
@@ -109,14 +129,26 @@ impl Service {
         let quiet = delete.quiet.unwrap_or(false);
         let (mut gone, mut errors) = (Vec::new(), Vec::new());
         for object in &delete.objects {
-            if object.e_tag.is_some() || object.size.is_some() || object.last_modified_time.is_some() {
-                return Err(crate::error::not_implemented("Element", "ETag, Size or LastModifiedTime of DeleteObjects"));
+            if object.e_tag.is_some()
+                || object.size.is_some()
+                || object.last_modified_time.is_some()
+            {
+                return Err(crate::error::not_implemented(
+                    "Element",
+                    "ETag, Size or LastModifiedTime of DeleteObjects",
+                ));
             }
             let version_id = object.version_id.as_deref();
-            let result = self
-                .gate
-                .authorize_delete(&call.exchange, &request.headers, &call.bucket, &object.key, version_id)
-                .and_then(|()| self.delete_one(&call.bucket, &object.key, version_id, &request.headers));
+            let result = Gate::authorize_delete(
+                &call.exchange,
+                &request.headers,
+                &call.bucket,
+                &object.key,
+                version_id,
+            )
+            .and_then(|()| {
+                self.delete_one(&call.bucket, &object.key, version_id, &request.headers)
+            });
             match result {
                 Ok(_) if quiet => {}
                 Ok(deleted) => gone.push(deleted_object(&object.key, version_id, deleted)),
@@ -163,13 +195,21 @@ fn check_lock(object: &Object, headers: &hyper::HeaderMap) -> Result<(), S3Error
         None => false,
         Some(value) if value.eq_ignore_ascii_case("true") => true,
         Some(value) if value.eq_ignore_ascii_case("false") => false,
-        Some(value) => return Err(invalid_argument("x-amz-bypass-governance-retention", value, "Invalid value")),
+        Some(value) => {
+            return Err(invalid_argument(
+                "x-amz-bypass-governance-retention",
+                value,
+                "Invalid value",
+            ));
+        }
     };
     let retained = lock.retention.as_ref().is_some_and(|(mode, until)| {
         *until > OffsetDateTime::now_utc() && !(mode == "GOVERNANCE" && bypass)
     });
     if lock.legal_hold || retained {
-        return Err(access_denied("Access Denied because object protected by object lock."));
+        return Err(access_denied(
+            "Access Denied because object protected by object lock.",
+        ));
     }
     Ok(())
 }

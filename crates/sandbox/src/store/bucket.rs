@@ -47,9 +47,13 @@ impl ObjectOwnership {
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::BucketOwnerEnforced, Self::BucketOwnerPreferred, Self::ObjectWriter]
-            .into_iter()
-            .find(|ownership| ownership.as_str() == name)
+        [
+            Self::BucketOwnerEnforced,
+            Self::BucketOwnerPreferred,
+            Self::ObjectWriter,
+        ]
+        .into_iter()
+        .find(|ownership| ownership.as_str() == name)
     }
 }
 
@@ -139,7 +143,13 @@ pub(crate) struct Deleted {
 }
 
 impl Bucket {
-    pub(crate) fn new(name: &str, account: &str, region: &str, settings: BucketSettings, policy: Option<Policy>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        account: &str,
+        region: &str,
+        settings: BucketSettings,
+        policy: Option<Policy>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             account: account.into(),
@@ -183,7 +193,11 @@ impl State {
             Some(version) => match &version.object {
                 Some(object) => {
                     let object = Arc::clone(object);
-                    Found::Object(FoundObject { id: version.id, modified: version.modified, object })
+                    Found::Object(FoundObject {
+                        id: version.id,
+                        modified: version.modified,
+                        object,
+                    })
                 }
                 None => Found::DeleteMarker(version.clone()),
             },
@@ -194,14 +208,25 @@ impl State {
 
     /// The current object of a key, if it is not deleted.
     pub(crate) fn current(&self, key: &str) -> Option<&Arc<Object>> {
-        self.keys.get(key).and_then(|versions| versions.last()).and_then(|version| version.object.as_ref())
+        self.keys
+            .get(key)
+            .and_then(|versions| versions.last())
+            .and_then(|version| version.object.as_ref())
     }
 
     /// Writes a version as the bucket's versioning has it.
     pub(crate) fn put(&mut self, ids: &Ids, key: &str, object: Option<Arc<Object>>) -> VersionId {
         let enabled = self.settings.versioning == Versioning::Enabled;
-        let id = if enabled { VersionId(ids.next()) } else { VersionId::NULL };
-        let version = Version { id, modified: Timestamp::now(), object };
+        let id = if enabled {
+            VersionId(ids.next())
+        } else {
+            VersionId::NULL
+        };
+        let version = Version {
+            id,
+            modified: Timestamp::now(),
+            object,
+        };
         match self.keys.get_mut(key) {
             Some(versions) => {
                 if !enabled {
@@ -217,28 +242,52 @@ impl State {
     }
 
     /// Deletes a key, or removes a version of it.
-    pub(crate) fn delete(&mut self, ids: &Ids, key: &str, version_id: Option<VersionId>) -> Deleted {
+    pub(crate) fn delete(
+        &mut self,
+        ids: &Ids,
+        key: &str,
+        version_id: Option<VersionId>,
+    ) -> Deleted {
         if let Some(id) = version_id {
             let Some(versions) = self.keys.get_mut(key) else {
-                return Deleted { version_id, delete_marker: false };
+                return Deleted {
+                    version_id,
+                    delete_marker: false,
+                };
             };
-            let removed = versions.iter().position(|version| version.id == id).map(|at| versions.remove(at));
+            let removed = versions
+                .iter()
+                .position(|version| version.id == id)
+                .map(|at| versions.remove(at));
             if versions.is_empty() {
                 self.keys.remove(key);
             }
-            return Deleted { version_id, delete_marker: removed.is_some_and(|version| version.object.is_none()) };
+            return Deleted {
+                version_id,
+                delete_marker: removed.is_some_and(|version| version.object.is_none()),
+            };
         }
         if self.settings.versioning == Versioning::Unversioned {
             self.keys.remove(key);
             return Deleted::default();
         }
         let id = self.put(ids, key, None);
-        Deleted { version_id: Some(id), delete_marker: true }
+        Deleted {
+            version_id: Some(id),
+            delete_marker: true,
+        }
     }
 
     /// Replaces the object of a version, keeping its date: tags, ACLs and restores change in place.
-    pub(crate) fn amend(&mut self, key: &str, version_id: Option<VersionId>, change: impl FnOnce(&mut Object)) -> bool {
-        let Some(versions) = self.keys.get_mut(key) else { return false };
+    pub(crate) fn amend(
+        &mut self,
+        key: &str,
+        version_id: Option<VersionId>,
+        change: impl FnOnce(&mut Object),
+    ) -> bool {
+        let Some(versions) = self.keys.get_mut(key) else {
+            return false;
+        };
         let version = match version_id {
             Some(id) => versions.iter_mut().find(|version| version.id == id),
             None => versions.last_mut(),
@@ -257,6 +306,8 @@ impl State {
         &'a self,
         start: Bound<&'a str>,
     ) -> impl Iterator<Item = (&'a str, &'a Vec<Version>)> + 'a {
-        self.keys.range::<str, _>((start, Bound::Unbounded)).map(|(key, versions)| (&**key, versions))
+        self.keys
+            .range::<str, _>((start, Bound::Unbounded))
+            .map(|(key, versions)| (&**key, versions))
     }
 }

@@ -27,7 +27,13 @@ pub enum ChecksumAlgorithm {
 
 impl ChecksumAlgorithm {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    pub const ALL: [Self; 5] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+    ];
 
     /// Names it as S3 does.
     pub fn as_str(self) -> &'static str {
@@ -52,7 +58,9 @@ impl ChecksumAlgorithm {
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.as_str().eq_ignore_ascii_case(name))
     }
 
     /// The type that a multipart upload has when it names none.
@@ -109,7 +117,9 @@ impl ChecksumType {
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::FullObject, Self::Composite].into_iter().find(|kind| kind.as_str() == name)
+        [Self::FullObject, Self::Composite]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
     }
 }
 
@@ -129,10 +139,12 @@ pub(crate) fn composite(algorithm: ChecksumAlgorithm, parts: &[Vec<u8>]) -> Stri
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 pub(crate) fn base64(bytes: &[u8]) -> String {
@@ -147,12 +159,18 @@ mod tests {
     fn a_multipart_e_tag_is_the_md5_of_the_parts_md5s() {
         // printf '' | md5sum for each of two empty parts, joined as bytes.
         let empty = Md5::checksum(b"");
-        assert_eq!(hex(&multipart_md5([empty, empty])), hex(&Md5::checksum(&[empty, empty].concat())));
+        assert_eq!(
+            hex(&multipart_md5([empty, empty])),
+            hex(&Md5::checksum(&[empty, empty].concat()))
+        );
     }
 
     #[test]
     fn a_composite_checksum_ends_in_the_number_of_parts() {
-        let parts = [ChecksumAlgorithm::Crc32.of(b"a"), ChecksumAlgorithm::Crc32.of(b"b")];
+        let parts = [
+            ChecksumAlgorithm::Crc32.of(b"a"),
+            ChecksumAlgorithm::Crc32.of(b"b"),
+        ];
         assert!(composite(ChecksumAlgorithm::Crc32, &parts).ends_with("-2"));
     }
 }

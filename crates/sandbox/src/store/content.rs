@@ -36,16 +36,22 @@ impl Extent {
     fn slice(&self, start: u64, end: u64) -> Self {
         match self {
             Self::Stored(bytes) => Self::Stored(bytes.slice(index(start)..index(end))),
-            Self::Declared { seed, offset, .. } => {
-                Self::Declared { seed: *seed, offset: offset + start, length: end - start }
-            }
+            Self::Declared { seed, offset, .. } => Self::Declared {
+                seed: *seed,
+                offset: offset + start,
+                length: end - start,
+            },
         }
     }
 
     fn bytes(&self) -> Bytes {
         match self {
             Self::Stored(bytes) => bytes.clone(),
-            Self::Declared { seed, offset, length } => declared_bytes(*seed, *offset, *length),
+            Self::Declared {
+                seed,
+                offset,
+                length,
+            } => declared_bytes(*seed, *offset, *length),
         }
     }
 }
@@ -65,20 +71,37 @@ impl Content {
     }
 
     pub(crate) fn declared(seed: u64, size: u64) -> Self {
-        Self::of(vec![Extent::Declared { seed, offset: 0, length: size }])
+        Self::of(vec![Extent::Declared {
+            seed,
+            offset: 0,
+            length: size,
+        }])
     }
 
     /// Joins contents in their order; adjacent declared extents of one stream become one.
     pub(crate) fn concat<'a>(contents: impl IntoIterator<Item = &'a Self>) -> Self {
-        Self::of(contents.into_iter().flat_map(|content| content.extents.iter().cloned()).collect())
+        Self::of(
+            contents
+                .into_iter()
+                .flat_map(|content| content.extents.iter().cloned())
+                .collect(),
+        )
     }
 
     fn of(extents: Vec<Extent>) -> Self {
         let mut merged: Vec<Extent> = Vec::with_capacity(extents.len());
         for extent in extents.into_iter().filter(|extent| extent.length() > 0) {
             if let (
-                Some(Extent::Declared { seed, offset, length }),
-                Extent::Declared { seed: next_seed, offset: next_offset, length: next_length },
+                Some(Extent::Declared {
+                    seed,
+                    offset,
+                    length,
+                }),
+                Extent::Declared {
+                    seed: next_seed,
+                    offset: next_offset,
+                    length: next_length,
+                },
             ) = (merged.last_mut(), &extent)
                 && seed == next_seed
                 && *offset + *length == *next_offset
@@ -89,7 +112,12 @@ impl Content {
             merged.push(extent);
         }
         let size = merged.iter().map(Extent::length).sum();
-        Self { extents: merged.into_boxed_slice(), size, md5: OnceLock::new(), crc64: OnceLock::new() }
+        Self {
+            extents: merged.into_boxed_slice(),
+            size,
+            md5: OnceLock::new(),
+            crc64: OnceLock::new(),
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -150,7 +178,11 @@ impl Content {
         while let (Some(a), Some(b)) = (left.rest(), right.rest()) {
             let length = a.length().min(b.length());
             let (a, b) = (a.slice(0, length), b.slice(0, length));
-            let step = if same_stream(&a, &b) { length } else { length.min(CHUNK_BYTES) };
+            let step = if same_stream(&a, &b) {
+                length
+            } else {
+                length.min(CHUNK_BYTES)
+            };
             if !same_stream(&a, &b) && a.slice(0, step).bytes() != b.slice(0, step).bytes() {
                 return false;
             }
@@ -168,9 +200,10 @@ impl Content {
     /// The full-object checksum; see [`TRUE_DIGEST_BYTES`].
     pub(crate) fn checksum(&self, algorithm: ChecksumAlgorithm) -> Vec<u8> {
         match algorithm {
-            ChecksumAlgorithm::Crc64Nvme => {
-                self.crc64.get_or_init(|| self.digest_with(Crc64Nvme::new())).to_vec()
-            }
+            ChecksumAlgorithm::Crc64Nvme => self
+                .crc64
+                .get_or_init(|| self.digest_with(Crc64Nvme::new()))
+                .to_vec(),
             ChecksumAlgorithm::Crc32 => self.digest_with(Crc32::new()).to_vec(),
             ChecksumAlgorithm::Crc32c => self.digest_with(Crc32c::new()).to_vec(),
             ChecksumAlgorithm::Sha1 => self.digest_with(Sha1::new()).to_vec(),
@@ -180,7 +213,11 @@ impl Content {
 
     /// Whether the digests are those of the bytes.
     pub(crate) fn has_true_digests(&self) -> bool {
-        self.size <= TRUE_DIGEST_BYTES || self.extents.iter().all(|extent| matches!(extent, Extent::Stored(_)))
+        self.size <= TRUE_DIGEST_BYTES
+            || self
+                .extents
+                .iter()
+                .all(|extent| matches!(extent, Extent::Stored(_)))
     }
 
     fn digest_with<H: s3s::crypto::Checksum>(&self, mut hasher: H) -> H::Output {
@@ -200,7 +237,11 @@ impl Content {
         let mut run: Option<(u64, Md5)> = None;
         let close = |text: &mut String, run: &mut Option<(u64, Md5)>| {
             if let Some((length, md5)) = run.take() {
-                let _ = writeln!(text, "stored {length} {}", super::checksum::hex(&md5.finalize()));
+                let _ = writeln!(
+                    text,
+                    "stored {length} {}",
+                    super::checksum::hex(&md5.finalize())
+                );
             }
         };
         for extent in &self.extents {
@@ -210,7 +251,11 @@ impl Content {
                     *length += bytes.len() as u64;
                     md5.update(bytes);
                 }
-                Extent::Declared { seed, offset, length } => {
+                Extent::Declared {
+                    seed,
+                    offset,
+                    length,
+                } => {
                     close(&mut text, &mut run);
                     let _ = writeln!(text, "declared {seed} {offset} {length}");
                 }
@@ -232,16 +277,24 @@ impl<'a> Cursor<'a> {
     fn new(content: &'a Content) -> Self {
         let mut extents = content.extents.iter();
         let extent = extents.next();
-        Self { extents, extent, offset: 0 }
+        Self {
+            extents,
+            extent,
+            offset: 0,
+        }
     }
 
     fn rest(&self) -> Option<Extent> {
-        self.extent.map(|extent| extent.slice(self.offset, extent.length()))
+        self.extent
+            .map(|extent| extent.slice(self.offset, extent.length()))
     }
 
     fn advance(&mut self, bytes: u64) {
         self.offset += bytes;
-        if self.extent.is_some_and(|extent| self.offset == extent.length()) {
+        if self
+            .extent
+            .is_some_and(|extent| self.offset == extent.length())
+        {
             self.extent = self.extents.next();
             self.offset = 0;
         }
@@ -250,9 +303,14 @@ impl<'a> Cursor<'a> {
 
 fn same_stream(a: &Extent, b: &Extent) -> bool {
     match (a, b) {
-        (Extent::Declared { seed, offset, .. }, Extent::Declared { seed: other_seed, offset: other, .. }) => {
-            seed == other_seed && offset == other
-        }
+        (
+            Extent::Declared { seed, offset, .. },
+            Extent::Declared {
+                seed: other_seed,
+                offset: other,
+                ..
+            },
+        ) => seed == other_seed && offset == other,
         _ => false,
     }
 }
@@ -262,7 +320,8 @@ fn declared_bytes(seed: u64, offset: u64, length: u64) -> Bytes {
     let mut bytes = Vec::with_capacity(index(length) + 16);
     let first = offset / 8;
     for word in first..(offset + length).div_ceil(8) {
-        bytes.extend_from_slice(&mix(seed ^ word.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_le_bytes());
+        bytes
+            .extend_from_slice(&mix(seed ^ word.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_le_bytes());
     }
     let skip = offset - first * 8;
     Bytes::from(bytes).slice(index(skip)..index(skip + length))
@@ -276,7 +335,10 @@ pub(crate) fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "an index into bytes in memory; usize is 64 bits wide here")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an index into bytes in memory; usize is 64 bits wide here"
+)]
 fn index(value: u64) -> usize {
     value as usize
 }
@@ -290,8 +352,9 @@ mod tests {
     #[test]
     fn slices_of_declared_content_join_to_the_same_extents() {
         let whole = Content::declared(7, 50 * GIB);
-        let parts: Vec<Content> =
-            (0..10).map(|part| whole.slice(&(part * 5 * GIB..(part + 1) * 5 * GIB))).collect();
+        let parts: Vec<Content> = (0..10)
+            .map(|part| whole.slice(&(part * 5 * GIB..(part + 1) * 5 * GIB)))
+            .collect();
         let joined = Content::concat(&parts);
         assert_eq!(joined.extents.len(), 1);
         assert!(joined.same_as(&whole));
@@ -301,7 +364,10 @@ mod tests {
     #[test]
     fn parts_in_the_wrong_order_are_another_content() {
         let whole = Content::declared(7, 20 * GIB);
-        let (first, second) = (whole.slice(&(0..10 * GIB)), whole.slice(&(10 * GIB..20 * GIB)));
+        let (first, second) = (
+            whole.slice(&(0..10 * GIB)),
+            whole.slice(&(10 * GIB..20 * GIB)),
+        );
         let swapped = Content::concat([&second, &first]);
         assert!(!swapped.same_as(&whole));
         assert_ne!(swapped.md5(), whole.md5());
@@ -312,7 +378,10 @@ mod tests {
         let all = declared_bytes(3, 0, 100);
         for start in 0..100_u64 {
             for end in start..=100 {
-                assert_eq!(declared_bytes(3, start, end - start), all.slice(index(start)..index(end)));
+                assert_eq!(
+                    declared_bytes(3, start, end - start),
+                    all.slice(index(start)..index(end))
+                );
             }
         }
     }
@@ -352,7 +421,10 @@ mod tests {
 
     #[test]
     fn true_md5_of_small_content() {
-        assert_eq!(super::super::checksum::hex(&Content::stored(Bytes::new()).md5()), "d41d8cd98f00b204e9800998ecf8427e");
+        assert_eq!(
+            super::super::checksum::hex(&Content::stored(Bytes::new()).md5()),
+            "d41d8cd98f00b204e9800998ecf8427e"
+        );
         assert_eq!(
             super::super::checksum::hex(&Content::stored(Bytes::from_static(b"hello")).md5()),
             "5d41402abc4b2a76b9719d911017c592"

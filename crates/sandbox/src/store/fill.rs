@@ -100,7 +100,14 @@ mod tests {
         .expect("JSON in the shape of a fill");
         let store = Store::default();
         store.fill(&fill).expect("new buckets");
-        let keys: Vec<String> = store.objects("src").into_iter().map(|object| object.key).collect();
-        assert_eq!(keys, ["a/00000000.bin", "a/00000001.bin", "a/00000002.bin", "{}"]);
+        let keys: Vec<String> = store
+            .objects("src")
+            .into_iter()
+            .map(|object| object.key)
+            .collect();
+        assert_eq!(
+            keys,
+            ["a/00000000.bin", "a/00000001.bin", "a/00000002.bin", "{}"]
+        );
     }
 }

@@ -78,29 +78,45 @@ impl Store {
         settings: BucketSettings,
     ) -> Result<(), StoreError> {
         let policy = parse_policy(bucket, settings.policy.as_deref())?;
-        let mut buckets = self.0.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self
+            .0
+            .buckets
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if buckets.contains_key(bucket) {
             return Err(StoreError::BucketExists(bucket.to_owned()));
         }
-        buckets.insert(bucket.to_owned(), Arc::new(Bucket::new(bucket, account, region, settings, policy)));
+        buckets.insert(
+            bucket.to_owned(),
+            Arc::new(Bucket::new(bucket, account, region, settings, policy)),
+        );
         Ok(())
     }
 
     /// Removes a bucket with all that is in it.
     pub fn remove_bucket(&self, bucket: &str) {
-        self.0.buckets.write().unwrap_or_else(PoisonError::into_inner).remove(bucket);
+        self.0
+            .buckets
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(bucket);
     }
 
     /// The settings of a bucket.
     pub fn settings(&self, bucket: &str) -> Option<BucketSettings> {
-        self.bucket(bucket).map(|bucket| (*bucket.settings()).clone())
+        self.bucket(bucket)
+            .map(|bucket| (*bucket.settings()).clone())
     }
 
     /// Replaces the settings of a bucket.
     ///
     /// # Errors
     /// If there is no such bucket, or the policy is malformed.
-    pub fn configure_bucket(&self, bucket: &str, settings: BucketSettings) -> Result<(), StoreError> {
+    pub fn configure_bucket(
+        &self,
+        bucket: &str,
+        settings: BucketSettings,
+    ) -> Result<(), StoreError> {
         let policy = parse_policy(bucket, settings.policy.as_deref())?;
         let bucket = self.required(bucket)?;
         let mut state = bucket.lock();
@@ -114,8 +130,16 @@ impl Store {
     /// # Errors
     /// If there is no such bucket, or the policy is malformed.
     pub fn set_bucket_policy(&self, bucket: &str, policy: Option<&str>) -> Result<(), StoreError> {
-        let settings = self.settings(bucket).ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))?;
-        self.configure_bucket(bucket, BucketSettings { policy: policy.map(str::to_owned), ..settings })
+        let settings = self
+            .settings(bucket)
+            .ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))?;
+        self.configure_bucket(
+            bucket,
+            BucketSettings {
+                policy: policy.map(str::to_owned),
+                ..settings
+            },
+        )
     }
 
     /// Writes an object of these bytes; answers its version ID, `null` in an unversioned bucket.
@@ -129,7 +153,12 @@ impl Store {
         bytes: impl Into<Bytes>,
         properties: impl Borrow<ObjectProperties>,
     ) -> Result<String, StoreError> {
-        self.put_content(bucket, key, Content::stored(bytes.into()), properties.borrow())
+        self.put_content(
+            bucket,
+            key,
+            Content::stored(bytes.into()),
+            properties.borrow(),
+        )
     }
 
     /// Writes an object whose bytes are a function of `seed` and the offset, at no cost of memory.
@@ -144,7 +173,12 @@ impl Store {
         seed: u64,
         properties: impl Borrow<ObjectProperties>,
     ) -> Result<String, StoreError> {
-        self.put_content(bucket, key, Content::declared(seed, size), properties.borrow())
+        self.put_content(
+            bucket,
+            key,
+            Content::declared(seed, size),
+            properties.borrow(),
+        )
     }
 
     fn put_content(
@@ -156,7 +190,10 @@ impl Store {
     ) -> Result<String, StoreError> {
         let bucket = self.required(bucket)?;
         let object = properties.object(content, &bucket.account);
-        Ok(bucket.lock().put(self.ids(), key, Some(Arc::new(object))).to_string())
+        Ok(bucket
+            .lock()
+            .put(self.ids(), key, Some(Arc::new(object)))
+            .to_string())
     }
 
     /// Deletes a key as `DeleteObject` does: with versioning, by a delete marker.
@@ -187,7 +224,9 @@ impl Store {
 
     /// The current objects of a bucket, in the order of their keys' bytes; none of a bucket that is not there.
     pub fn objects(&self, bucket: &str) -> Vec<ObjectView> {
-        let Some(bucket) = self.bucket(bucket) else { return Vec::new() };
+        let Some(bucket) = self.bucket(bucket) else {
+            return Vec::new();
+        };
         let state = bucket.lock();
         state
             .keys_from(Bound::Unbounded)
@@ -202,33 +241,51 @@ impl Store {
     pub fn object_count(&self, bucket: &str) -> usize {
         self.bucket(bucket).map_or(0, |bucket| {
             let state = bucket.lock();
-            state.keys_from(Bound::Unbounded).filter(|(key, _)| state.current(key).is_some()).count()
+            state
+                .keys_from(Bound::Unbounded)
+                .filter(|(key, _)| state.current(key).is_some())
+                .count()
         })
     }
 
     /// All versions and delete markers of a bucket: keys in order, of each the newest first.
     pub fn versions(&self, bucket: &str) -> Vec<VersionView> {
-        let Some(bucket) = self.bucket(bucket) else { return Vec::new() };
+        let Some(bucket) = self.bucket(bucket) else {
+            return Vec::new();
+        };
         let state = bucket.lock();
         state
             .keys_from(Bound::Unbounded)
             .flat_map(|(key, versions)| {
                 let newest = versions.len().saturating_sub(1);
-                versions.iter().enumerate().rev().map(move |(at, version)| VersionView::new(key, version, at == newest))
+                versions
+                    .iter()
+                    .enumerate()
+                    .rev()
+                    .map(move |(at, version)| VersionView::new(key, version, at == newest))
             })
             .collect()
     }
 
     /// The open multipart uploads of a bucket, in the order of keys, then of their creation.
     pub fn uploads(&self, bucket: &str) -> Vec<UploadView> {
-        let Some(bucket) = self.bucket(bucket) else { return Vec::new() };
+        let Some(bucket) = self.bucket(bucket) else {
+            return Vec::new();
+        };
         let state = bucket.lock();
-        state.uploads.iter().map(|((key, number), upload)| UploadView::new(key, *number, upload)).collect()
+        state
+            .uploads
+            .iter()
+            .map(|((key, number), upload)| UploadView::new(key, *number, upload))
+            .collect()
     }
 
     /// Whether two objects hold the same bytes; false if either is missing.
     pub fn same_content(&self, source: (&str, &str), destination: (&str, &str)) -> bool {
-        match (self.object(source.0, source.1), self.object(destination.0, destination.1)) {
+        match (
+            self.object(source.0, source.1),
+            self.object(destination.0, destination.1),
+        ) {
             (Some(source), Some(destination)) => source.same_content(&destination),
             _ => false,
         }
@@ -240,23 +297,44 @@ impl Store {
     /// If there is no such bucket or object.
     pub fn finish_restore(&self, bucket: &str, key: &str, days: u32) -> Result<(), StoreError> {
         let until = Timestamp::now().after(u64::from(days) * 86_400);
-        self.amend(bucket, key, |object| object.restore = Restore::Done { until })
+        self.amend(bucket, key, |object| {
+            object.restore = Restore::Done { until }
+        })
     }
 
-    fn amend(&self, bucket: &str, key: &str, change: impl FnOnce(&mut Object)) -> Result<(), StoreError> {
+    fn amend(
+        &self,
+        bucket: &str,
+        key: &str,
+        change: impl FnOnce(&mut Object),
+    ) -> Result<(), StoreError> {
         if self.required(bucket)?.lock().amend(key, None, change) {
             Ok(())
         } else {
-            Err(StoreError::NoSuchObject { bucket: bucket.to_owned(), key: key.to_owned() })
+            Err(StoreError::NoSuchObject {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+            })
         }
     }
 
     pub(crate) fn bucket(&self, bucket: &str) -> Option<Arc<Bucket>> {
-        self.0.buckets.read().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
+        self.0
+            .buckets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(bucket)
+            .cloned()
     }
 
     pub(crate) fn buckets(&self) -> Vec<Arc<Bucket>> {
-        self.0.buckets.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.0
+            .buckets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn ids(&self) -> &Ids {
@@ -264,15 +342,22 @@ impl Store {
     }
 
     fn required(&self, bucket: &str) -> Result<Arc<Bucket>, StoreError> {
-        self.bucket(bucket).ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))
+        self.bucket(bucket)
+            .ok_or_else(|| StoreError::NoSuchBucket(bucket.to_owned()))
     }
 }
 
-pub(crate) fn parse_policy(bucket: &str, policy: Option<&str>) -> Result<Option<Policy>, StoreError> {
+pub(crate) fn parse_policy(
+    bucket: &str,
+    policy: Option<&str>,
+) -> Result<Option<Policy>, StoreError> {
     policy
         .map(|json| Policy::parse(json, PolicyKind::Bucket(bucket)))
         .transpose()
-        .map_err(|source| StoreError::MalformedPolicy { bucket: bucket.to_owned(), source })
+        .map_err(|source| StoreError::MalformedPolicy {
+            bucket: bucket.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -282,13 +367,20 @@ mod tests {
 
     fn store(versioning: Versioning) -> Store {
         let store = Store::default();
-        let settings = BucketSettings { versioning, ..BucketSettings::default() };
-        store.create_bucket("b", "111111111111", "us-east-1", settings).expect("a new bucket");
+        let settings = BucketSettings {
+            versioning,
+            ..BucketSettings::default()
+        };
+        store
+            .create_bucket("b", "111111111111", "us-east-1", settings)
+            .expect("a new bucket");
         store
     }
 
     fn put(store: &Store, bytes: &'static str) -> String {
-        store.put_object("b", "k", bytes, ObjectProperties::default()).expect("bucket b is there")
+        store
+            .put_object("b", "k", bytes, ObjectProperties::default())
+            .expect("bucket b is there")
     }
 
     #[test]
@@ -310,23 +402,52 @@ mod tests {
         assert_eq!(store.object_count("b"), 0);
         let versions = store.versions("b");
         assert_eq!(
-            versions.iter().map(|version| (version.is_delete_marker(), version.is_latest)).collect::<Vec<_>>(),
+            versions
+                .iter()
+                .map(|version| (version.is_delete_marker(), version.is_latest))
+                .collect::<Vec<_>>(),
             [(true, true), (false, false), (false, false)]
         );
-        assert_eq!(store.object_version("b", "k", &one).expect("the first version").bytes(), b"one");
-        assert_eq!(store.object_version("b", "k", &two).expect("the second version").bytes(), b"two");
+        assert_eq!(
+            store
+                .object_version("b", "k", &one)
+                .expect("the first version")
+                .bytes(),
+            b"one"
+        );
+        assert_eq!(
+            store
+                .object_version("b", "k", &two)
+                .expect("the second version")
+                .bytes(),
+            b"two"
+        );
     }
 
     #[test]
     fn a_suspended_bucket_replaces_only_the_null_version() {
         let store = store(Versioning::Enabled);
         let one = put(&store, "one");
-        let settings = BucketSettings { versioning: Versioning::Suspended, ..BucketSettings::default() };
-        store.configure_bucket("b", settings).expect("bucket b is there");
+        let settings = BucketSettings {
+            versioning: Versioning::Suspended,
+            ..BucketSettings::default()
+        };
+        store
+            .configure_bucket("b", settings)
+            .expect("bucket b is there");
         assert_eq!(put(&store, "two"), "null");
         assert_eq!(put(&store, "three"), "null");
         assert_eq!(store.versions("b").len(), 2);
-        assert_eq!(store.object_version("b", "k", &one).expect("the first version").bytes(), b"one");
-        assert_eq!(store.object("b", "k").expect("the null version").bytes(), b"three");
+        assert_eq!(
+            store
+                .object_version("b", "k", &one)
+                .expect("the first version")
+                .bytes(),
+            b"one"
+        );
+        assert_eq!(
+            store.object("b", "k").expect("the null version").bytes(),
+            b"three"
+        );
     }
 }

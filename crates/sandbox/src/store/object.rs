@@ -104,11 +104,17 @@ impl StorageClass {
 
     /// Names it as S3 does.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.into_iter().find(|(class, _)| *class == self).map_or("STANDARD", |(_, name)| name)
+        Self::ALL
+            .into_iter()
+            .find(|(class, _)| *class == self)
+            .map_or("STANDARD", |(_, name)| name)
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(_, known)| *known == name).map(|(class, _)| class)
+        Self::ALL
+            .into_iter()
+            .find(|(_, known)| *known == name)
+            .map(|(class, _)| class)
     }
 
     /// Whether an object of this class must be restored before it can be read.
@@ -142,7 +148,10 @@ pub(crate) struct PartLayout {
 #[derive(Clone, Debug)]
 pub(crate) enum Layout {
     Whole,
-    Parts { md5: [u8; 16], parts: Arc<[PartLayout]> },
+    Parts {
+        md5: [u8; 16],
+        parts: Arc<[PartLayout]>,
+    },
 }
 
 /// The checksum that S3 keeps with an object.
@@ -155,7 +164,10 @@ pub(crate) struct ObjectChecksum {
 
 impl Default for ObjectChecksum {
     fn default() -> Self {
-        Self { algorithm: ChecksumAlgorithm::Crc64Nvme, composite: None }
+        Self {
+            algorithm: ChecksumAlgorithm::Crc64Nvme,
+            composite: None,
+        }
     }
 }
 
@@ -184,7 +196,10 @@ impl Object {
             Layout::Whole => (self.content.md5(), String::new()),
             Layout::Parts { md5, parts } => (*md5, format!("-{}", parts.len())),
         };
-        format!("{}{suffix}", hex(&encrypted_md5(&self.settings.encryption, md5)))
+        format!(
+            "{}{suffix}",
+            hex(&encrypted_md5(&self.settings.encryption, md5))
+        )
     }
 
     pub(crate) fn parts(&self) -> Option<&Arc<[PartLayout]>> {
@@ -195,7 +210,11 @@ impl Object {
     }
 
     pub(crate) fn checksum_type(&self) -> ChecksumType {
-        if self.checksum.composite.is_some() { ChecksumType::Composite } else { ChecksumType::FullObject }
+        if self.checksum.composite.is_some() {
+            ChecksumType::Composite
+        } else {
+            ChecksumType::FullObject
+        }
     }
 
     /// The checksum's value as S3 writes it.
@@ -233,7 +252,9 @@ pub(crate) struct Timestamp(pub(crate) u64);
 
 impl Timestamp {
     pub(crate) fn now() -> Self {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let elapsed = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -265,7 +286,9 @@ impl VersionId {
         if text == "null" {
             return Some(Self::NULL);
         }
-        let number = text.get(16..).and_then(|number| u64::from_str_radix(number, 16).ok())?;
+        let number = text
+            .get(16..)
+            .and_then(|number| u64::from_str_radix(number, 16).ok())?;
         let id = Self(mix_back(number));
         (id != Self::NULL && id.to_string() == text).then_some(id)
     }
@@ -297,7 +320,11 @@ pub(crate) struct Version {
 /// The value behind an Arc that all equal to the default share.
 pub(crate) fn shared<T: Default + PartialEq + Shared>(value: T) -> Arc<T> {
     let default = T::shared_default();
-    if value == **default { Arc::clone(default) } else { Arc::new(value) }
+    if value == **default {
+        Arc::clone(default)
+    } else {
+        Arc::new(value)
+    }
 }
 
 /// A type whose default is kept once.
@@ -323,7 +350,10 @@ shared_default!(Tags);
 /// The canonical user ID of an account: 64 hex digits.
 pub fn canonical_user_id(account: &str) -> String {
     let number = account.parse::<u64>().unwrap_or_default();
-    (1..=4).map(|word| format!("{:016x}", mix(number.wrapping_mul(word)))).collect()
+    let words: Vec<u8> = (1..=4)
+        .flat_map(|word| mix(number.wrapping_mul(word)).to_be_bytes())
+        .collect();
+    hex(&words)
 }
 
 #[cfg(test)]
@@ -344,6 +374,9 @@ mod tests {
 
     #[test]
     fn equal_defaults_are_shared() {
-        assert!(Arc::ptr_eq(&shared(Settings::default()), &shared(Settings::default())));
+        assert!(Arc::ptr_eq(
+            &shared(Settings::default()),
+            &shared(Settings::default())
+        ));
     }
 }

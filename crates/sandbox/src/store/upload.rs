@@ -26,7 +26,8 @@ pub(crate) struct Upload {
 impl Upload {
     /// The algorithm that the object will have: S3 adds CRC64NVME when none was asked for.
     pub(crate) fn algorithm(&self) -> (ChecksumAlgorithm, ChecksumType) {
-        self.checksum.unwrap_or((ChecksumAlgorithm::Crc64Nvme, ChecksumType::FullObject))
+        self.checksum
+            .unwrap_or((ChecksumAlgorithm::Crc64Nvme, ChecksumType::FullObject))
     }
 }
 
@@ -39,7 +40,12 @@ pub(crate) struct Part {
 
 /// Shows an upload's number as S3 shows upload IDs: long, without a meaning.
 pub(crate) fn upload_id(number: u64) -> String {
-    format!("{:016x}{:016x}{:016x}", mix(number ^ 1), mix(number ^ 2), number ^ 0x7E51_03D8_42AC_99B6)
+    format!(
+        "{:016x}{:016x}{:016x}",
+        mix(number ^ 1),
+        mix(number ^ 2),
+        number ^ 0x7E51_03D8_42AC_99B6
+    )
 }
 
 /// The number of an upload ID, if this store could have given it.

@@ -10,7 +10,8 @@ use super::bucket::FoundObject;
 use super::checksum::{ChecksumAlgorithm, ChecksumType, composite, multipart_md5};
 use super::content::Content;
 use super::object::{
-    Encryption, Layout, Lock, Metadata, Object, ObjectChecksum, PartLayout, Restore, Settings, StorageClass, Version, shared,
+    Encryption, Layout, Lock, Metadata, Object, ObjectChecksum, PartLayout, Restore, Settings,
+    StorageClass, Version, shared,
 };
 use super::upload::{Upload, upload_id};
 
@@ -79,33 +80,53 @@ impl ObjectProperties {
             settings: shared(settings),
             layout,
             checksum,
-            owner: self.owner.as_ref().map_or_else(|| Arc::clone(bucket_account), |owner| owner.as_str().into()),
+            owner: self
+                .owner
+                .as_ref()
+                .map_or_else(|| Arc::clone(bucket_account), |owner| owner.as_str().into()),
             restore: Restore::None,
         }
     }
 
     fn layout(&self, content: &Content) -> (Layout, ObjectChecksum) {
-        let algorithm = self.checksum_algorithm.unwrap_or(ChecksumAlgorithm::Crc64Nvme);
-        let whole = ObjectChecksum { algorithm, composite: None };
+        let algorithm = self
+            .checksum_algorithm
+            .unwrap_or(ChecksumAlgorithm::Crc64Nvme);
+        let whole = ObjectChecksum {
+            algorithm,
+            composite: None,
+        };
         let Some(part_bytes) = self.part_bytes.filter(|part_bytes| *part_bytes > 0) else {
             return (Layout::Whole, whole);
         };
         let contents: Vec<Content> = (0..content.size().div_ceil(part_bytes).max(1))
-            .map(|part| content.slice(&(part * part_bytes..((part + 1) * part_bytes).min(content.size()))))
+            .map(|part| {
+                content.slice(&(part * part_bytes..((part + 1) * part_bytes).min(content.size())))
+            })
             .collect();
         let checksums: Option<Vec<Vec<u8>>> = (algorithm.default_type() == ChecksumType::Composite)
-            .then(|| contents.iter().map(|part| part.checksum(algorithm)).collect());
+            .then(|| {
+                contents
+                    .iter()
+                    .map(|part| part.checksum(algorithm))
+                    .collect()
+            });
         let parts: Vec<PartLayout> = (1..)
             .zip(&contents)
             .map(|(number, part)| PartLayout {
                 number,
                 size: part.size(),
-                checksum: checksums.as_ref().and_then(|checksums| checksums.get(number as usize - 1).cloned()),
+                checksum: checksums
+                    .as_ref()
+                    .and_then(|checksums| checksums.get(number as usize - 1).cloned()),
             })
             .collect();
-        let layout =
-            Layout::Parts { md5: multipart_md5(contents.iter().map(Content::md5)), parts: parts.into() };
-        let composite = checksums.map(|checksums| composite(algorithm, &checksums).into_boxed_str());
+        let layout = Layout::Parts {
+            md5: multipart_md5(contents.iter().map(Content::md5)),
+            parts: parts.into(),
+        };
+        let composite =
+            checksums.map(|checksums| composite(algorithm, &checksums).into_boxed_str());
         (layout, ObjectChecksum { composite, ..whole })
     }
 }
@@ -175,7 +196,10 @@ impl ObjectView {
             kms_key_id: object.settings.encryption.kms_key_id.clone(),
             checksum_algorithm: Some(object.checksum.algorithm),
             owner: Some(object.owner.to_string()),
-            part_bytes: object.parts().and_then(|parts| parts.first()).map(|part| part.size),
+            part_bytes: object
+                .parts()
+                .and_then(|parts| parts.first())
+                .map(|part| part.size),
         }
     }
 
@@ -232,7 +256,9 @@ impl ObjectView {
     /// Object Lock mode and the date that it ends.
     pub fn retention(&self) -> Option<(&str, OffsetDateTime)> {
         let Lock { retention, .. } = &self.object.settings.lock;
-        retention.as_ref().map(|(mode, until)| (mode.as_str(), *until))
+        retention
+            .as_ref()
+            .map(|(mode, until)| (mode.as_str(), *until))
     }
 
     /// Whether it is under a legal hold.
@@ -242,7 +268,9 @@ impl ObjectView {
 
     /// The sizes of its parts, of a multipart object.
     pub fn part_sizes(&self) -> Option<Vec<u64>> {
-        self.object.parts().map(|parts| parts.iter().map(|part| part.size).collect())
+        self.object
+            .parts()
+            .map(|parts| parts.iter().map(|part| part.size).collect())
     }
 
     /// The algorithm of its checksum.
@@ -277,10 +305,19 @@ pub struct VersionView {
 impl VersionView {
     pub(super) fn new(key: &str, version: &Version, is_latest: bool) -> Self {
         let object = version.object.as_ref().map(|object| {
-            let found = FoundObject { id: version.id, modified: version.modified, object: Arc::clone(object) };
+            let found = FoundObject {
+                id: version.id,
+                modified: version.modified,
+                object: Arc::clone(object),
+            };
             ObjectView::new(key, found)
         });
-        Self { key: key.to_owned(), version_id: version.id.to_string(), is_latest, object }
+        Self {
+            key: key.to_owned(),
+            version_id: version.id.to_string(),
+            is_latest,
+            object,
+        }
     }
 
     /// Whether it is a delete marker.

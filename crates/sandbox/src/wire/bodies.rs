@@ -24,7 +24,12 @@ pub(super) struct CutBody {
 impl CutBody {
     pub(super) fn new(inner: Body) -> Self {
         let length = inner.size_hint().exact().unwrap_or(0);
-        Self { inner, length, left: length / 2, flush: None }
+        Self {
+            inner,
+            length,
+            left: length / 2,
+            flush: None,
+        }
     }
 }
 
@@ -32,7 +37,10 @@ impl HttpBody for CutBody {
     type Data = Bytes;
     type Error = StdError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = self.get_mut();
         if this.left > 0
             && let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx))
@@ -43,7 +51,12 @@ impl HttpBody for CutBody {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         // Pending lets the server write what it has.
-        ready!(this.flush.get_or_insert_with(|| Box::pin(sleep(FLUSH))).as_mut().poll(cx));
+        ready!(
+            this.flush
+                .get_or_insert_with(|| Box::pin(sleep(FLUSH)))
+                .as_mut()
+                .poll(cx)
+        );
         Poll::Ready(Some(Err("cut by a fault".into())))
     }
 
@@ -64,10 +77,23 @@ pub(super) struct TrickleBody {
 impl TrickleBody {
     /// Splits the document behind its XML declaration, in front of which no white space may stand.
     pub(super) fn new(mut document: Bytes, every: Duration, spaces: u32) -> Self {
-        let end = document.windows(2).position(|pair| pair == b"?>").map_or(0, |at| at + 2);
-        let declaration = if document.starts_with(b"<?xml") { document.split_to(end) } else { Bytes::new() };
+        let end = document
+            .windows(2)
+            .position(|pair| pair == b"?>")
+            .map_or(0, |at| at + 2);
+        let declaration = if document.starts_with(b"<?xml") {
+            document.split_to(end)
+        } else {
+            Bytes::new()
+        };
         let declaration = Some(declaration).filter(|declaration| !declaration.is_empty());
-        Self { every, spaces, next: Box::pin(sleep(every)), declaration, document: Some(document) }
+        Self {
+            every,
+            spaces,
+            next: Box::pin(sleep(every)),
+            declaration,
+            document: Some(document),
+        }
     }
 }
 
@@ -75,7 +101,10 @@ impl HttpBody for TrickleBody {
     type Data = Bytes;
     type Error = StdError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = self.get_mut();
         if let Some(declaration) = this.declaration.take() {
             return Poll::Ready(Some(Ok(Frame::data(declaration))));
@@ -86,6 +115,10 @@ impl HttpBody for TrickleBody {
             this.next = Box::pin(sleep(this.every));
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))));
         }
-        Poll::Ready(this.document.take().map(|document| Ok(Frame::data(document))))
+        Poll::Ready(
+            this.document
+                .take()
+                .map(|document| Ok(Frame::data(document))),
+        )
     }
 }

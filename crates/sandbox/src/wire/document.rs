@@ -14,8 +14,16 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(code: &str, message: &str) -> Self {
-        let message = if message.is_empty() { default_message(code) } else { message };
-        Self { code: code.to_owned(), message: xml_text(message), details: Vec::new() }
+        let message = if message.is_empty() {
+            default_message(code)
+        } else {
+            message
+        };
+        Self {
+            code: code.to_owned(),
+            message: xml_text(message),
+            details: Vec::new(),
+        }
     }
 
     /// Reads what s3s wrote.
@@ -43,7 +51,11 @@ impl Refusal {
         for (name, value) in &self.details {
             let _ = write!(text, "<{name}>{}</{name}>", xml_text(value));
         }
-        let _ = write!(text, "<RequestId>{}</RequestId><HostId>{host_id}</HostId></Error>", exchange.request_id);
+        let _ = write!(
+            text,
+            "<RequestId>{}</RequestId><HostId>{host_id}</HostId></Error>",
+            exchange.request_id
+        );
         text
     }
 
@@ -80,7 +92,9 @@ fn default_message(code: &str) -> &'static str {
         }
         "MissingContentLength" => "You must provide the Content-Length HTTP header.",
         "MissingRequestBodyError" => "Request body is empty.",
-        "RequestTimeTooSkewed" => "The difference between the request time and the current time is too large.",
+        "RequestTimeTooSkewed" => {
+            "The difference between the request time and the current time is too large."
+        }
         "IncompleteBody" => {
             "You did not provide the number of bytes specified by the Content-Length HTTP header"
         }
@@ -151,23 +165,38 @@ mod tests {
 
     #[test]
     fn refusals_are_read() {
-        let refusal = Refusal::read("<Error><Code>NoSuchKey</Code><Message>a &amp; b</Message></Error>", 404);
-        assert_eq!((refusal.code.as_str(), refusal.message.as_str()), ("NoSuchKey", "a &amp; b"));
-        assert_eq!(Refusal::read("<Error><Code>KeyTooLongError</Code></Error>", 400).message, "Your key is too long");
+        let refusal = Refusal::read(
+            "<Error><Code>NoSuchKey</Code><Message>a &amp; b</Message></Error>",
+            404,
+        );
+        assert_eq!(
+            (refusal.code.as_str(), refusal.message.as_str()),
+            ("NoSuchKey", "a &amp; b")
+        );
+        assert_eq!(
+            Refusal::read("<Error><Code>KeyTooLongError</Code></Error>", 400).message,
+            "Your key is too long"
+        );
         assert_eq!(Refusal::read("", 304).code, "NotModified");
     }
 
     #[test]
     fn control_characters_become_references() {
         assert_eq!(xml_text("a\r<\u{1}>"), "a&#xd;&lt;&#x1;&gt;");
-        assert_eq!(with_control_references(b"<K>a\rb\n</K>").as_deref(), Some(&b"<K>a&#xd;b\n</K>"[..]));
+        assert_eq!(
+            with_control_references(b"<K>a\rb\n</K>").as_deref(),
+            Some(&b"<K>a&#xd;b\n</K>"[..])
+        );
         assert_eq!(with_control_references(b"<K>a\n</K>"), None);
     }
 
     #[test]
     fn e_tags_are_rewritten() {
         let document = "<A><ETag>&quot;x&quot;</ETag><B/><ETag>y</ETag></A>";
-        assert_eq!(rewrite_e_tags(document, |_| String::new()), "<A><ETag></ETag><B/><ETag></ETag></A>");
+        assert_eq!(
+            rewrite_e_tags(document, |_| String::new()),
+            "<A><ETag></ETag><B/><ETag></ETag></A>"
+        );
         assert_eq!(
             rewrite_e_tags(document, |e_tag| e_tag.replace("&quot;", "")),
             "<A><ETag>x</ETag><B/><ETag>y</ETag></A>"

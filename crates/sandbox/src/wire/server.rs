@@ -48,12 +48,18 @@ pub(crate) async fn accept(listener: TcpListener, front: Arc<Front>) {
 
 async fn serve(stream: TcpStream, front: Arc<Front>) {
     let fuse = Fuse::default();
-    let socket = Socket { stream, fuse: fuse.clone() };
+    let socket = Socket {
+        stream,
+        fuse: fuse.clone(),
+    };
     let service = service_fn(move |request| {
         let (front, fuse) = (Arc::clone(&front), fuse.clone());
         async move { front.serve(request, &fuse).await }
     });
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await {
+    if let Err(error) = http1::Builder::new()
+        .serve_connection(TokioIo::new(socket), service)
+        .await
+    {
         tracing::debug!(%error, "a connection ended");
     }
 }
@@ -85,13 +91,21 @@ impl Drop for Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
 

@@ -35,26 +35,51 @@ fn read(mut source: Source) -> Vec<Row> {
 
 #[test]
 fn rows_and_their_spellings() {
-    let found = rows("b,a%20b\nb,\"c%2Cd\"\nb,e\r\n", &options(), Position::default());
-    let keys: Vec<_> = found.iter().map(|r| (r.key.as_str(), r.spelling.as_str())).collect();
+    let found = rows(
+        "b,a%20b\nb,\"c%2Cd\"\nb,e\r\n",
+        &options(),
+        Position::default(),
+    );
+    let keys: Vec<_> = found
+        .iter()
+        .map(|r| (r.key.as_str(), r.spelling.as_str()))
+        .collect();
     assert_eq!(keys, [("a b", "a%20b"), ("c,d", "c%2Cd"), ("e", "e")]);
-    let raw = CsvOptions { key_encoding: Some(KeyEncoding::Raw), ..options() };
+    let raw = CsvOptions {
+        key_encoding: Some(KeyEncoding::Raw),
+        ..options()
+    };
     let found = rows("b,\"a\nb,+\"\nb,ü%20\n", &raw, Position::default());
-    let keys: Vec<_> = found.iter().map(|r| (r.key.as_str(), r.spelling.as_str())).collect();
+    let keys: Vec<_> = found
+        .iter()
+        .map(|r| (r.key.as_str(), r.spelling.as_str()))
+        .collect();
     assert_eq!(keys, [("a\nb,+", "a%0Ab%2C%2B"), ("ü%20", "%C3%BC%2520")]);
 }
 
 #[test]
 fn reading_goes_on_at_every_row() {
-    for text in ["b,k0\nb,x1\nb,\"k2\"\nb,k3\n", "\u{feff}b,k0\r\nb,x1\r\nb,k2\r\nb,k3"] {
+    for text in [
+        "b,k0\nb,x1\nb,\"k2\"\nb,k3\n",
+        "\u{feff}b,k0\r\nb,x1\r\nb,k2\r\nb,k3",
+    ] {
         let options = CsvOptions {
-            filters: Filters { exclude_prefixes: vec!["x".into()], ..Filters::default() },
+            filters: Filters {
+                exclude_prefixes: vec!["x".into()],
+                ..Filters::default()
+            },
             ..options()
         };
         let all = rows(text, &options, Position::default());
-        assert_eq!(all.iter().map(|r| r.key.as_str()).collect::<Vec<_>>(), ["k0", "k2", "k3"]);
+        assert_eq!(
+            all.iter().map(|r| r.key.as_str()).collect::<Vec<_>>(),
+            ["k0", "k2", "k3"]
+        );
         for (at, row) in all.iter().enumerate() {
-            let start = Position { place: row.after, ordinal: row.ordinal + 1 };
+            let start = Position {
+                place: row.after,
+                ordinal: row.ordinal + 1,
+            };
             assert_eq!(rows(text, &options, start), all[at + 1..]);
         }
     }
@@ -64,12 +89,18 @@ fn reading_goes_on_at_every_row() {
 fn the_survey_counts() {
     let options = CsvOptions {
         fields: Some(vec![Field::Bucket, Field::Key, Field::Size, Field::Ignore]),
-        filters: Filters { min_size: Some(5), ..Filters::default() },
+        filters: Filters {
+            min_size: Some(5),
+            ..Filters::default()
+        },
         ..options()
     };
     let file = manifest("b,k,4,x\nb,l,5,x\nb,m,,x\n");
     let survey = survey(file.path(), &options).unwrap();
-    assert_eq!((survey.rows, survey.filtered, survey.bucket.as_str()), (2, 1, "b"));
+    assert_eq!(
+        (survey.rows, survey.filtered, survey.bucket.as_str()),
+        (2, 1, "b")
+    );
     assert_eq!(survey.md5, "a49c195186f494a5f09fc57b07353385");
     assert_eq!(survey.file_bytes, 23);
 }
@@ -81,9 +112,15 @@ fn bad_manifests_say_where_and_what() {
         fields: Some(vec![Field::Bucket, Field::Key, Field::VersionId]),
         ..options()
     };
-    let url = CsvOptions { key_encoding: Some(KeyEncoding::Url), ..options() };
+    let url = CsvOptions {
+        key_encoding: Some(KeyEncoding::Url),
+        ..options()
+    };
     let prefixed = CsvOptions {
-        rename: Rename { prefix: "p".repeat(20), strip_prefix: None },
+        rename: Rename {
+            prefix: "p".repeat(20),
+            strip_prefix: None,
+        },
         ..options()
     };
     let long = format!("b,{}\n", "k".repeat(1010));
@@ -91,41 +128,93 @@ fn bad_manifests_say_where_and_what() {
         (b"".to_vec(), &three, "has no rows"),
         (b"\n\n".to_vec(), &three, "has no rows"),
         (b"b\n".to_vec(), &url, "1 columns"),
-        (b"b,k\nb,k,v\n".to_vec(), &url, "line 2 (byte 4): it has 3 columns where 2"),
-        (b"Bucket,Key\nb,k\n".to_vec(), &url, "header row (Bucket,Key)"),
-        (b"b,k\nb,\n".to_vec(), &url, "line 2 (byte 4): the key is empty"),
-        (b"b,k\nc,k\n".to_vec(), &url, "line 2 (byte 4): its bucket is c, the first row's b"),
+        (
+            b"b,k\nb,k,v\n".to_vec(),
+            &url,
+            "line 2 (byte 4): it has 3 columns where 2",
+        ),
+        (
+            b"Bucket,Key\nb,k\n".to_vec(),
+            &url,
+            "header row (Bucket,Key)",
+        ),
+        (
+            b"b,k\nb,\n".to_vec(),
+            &url,
+            "line 2 (byte 4): the key is empty",
+        ),
+        (
+            b"b,k\nc,k\n".to_vec(),
+            &url,
+            "line 2 (byte 4): its bucket is c, the first row's b",
+        ),
         (b"b,%zz\n".to_vec(), &url, "line 1 (byte 0): `%` at byte 0"),
         (b"b,\xff\n".to_vec(), &url, "not UTF-8"),
-        (b"b,%zz\n".to_vec(), &auto, "line 1 of the manifest M holds a `%` without"),
+        (
+            b"b,%zz\n".to_vec(),
+            &auto,
+            "line 1 of the manifest M holds a `%` without",
+        ),
         (b"b,a b\n".to_vec(), &auto, "a bare space, which"),
         (b"b,\xc3\xbc\n".to_vec(), &auto, "--key-encoding raw or"),
         (b"b,a+b\n".to_vec(), &auto, "`+` may be a space"),
-        (b"b,k,v\nb,k,\n".to_vec(), &three, "line 2 (byte 6): it has no version ID"),
-        (b"b,k,\nb,k,v\n".to_vec(), &three, "line 2 (byte 5): it has a version ID"),
-        (b"\x1f\x8b\x08".to_vec(), &url, "is gzip-compressed, not CSV"),
+        (
+            b"b,k,v\nb,k,\n".to_vec(),
+            &three,
+            "line 2 (byte 6): it has no version ID",
+        ),
+        (
+            b"b,k,\nb,k,v\n".to_vec(),
+            &three,
+            "line 2 (byte 5): it has a version ID",
+        ),
+        (
+            b"\x1f\x8b\x08".to_vec(),
+            &url,
+            "is gzip-compressed, not CSV",
+        ),
         (b"{\"sourceBucket\"".to_vec(), &url, "is JSON"),
-        (long.into_bytes(), &prefixed, "its destination key has 1030 bytes, S3 takes 1024"),
-        (format!("b,{}\n", "k".repeat(1025)).into_bytes(), &url, "its key has 1025 bytes"),
+        (
+            long.into_bytes(),
+            &prefixed,
+            "its destination key has 1030 bytes, S3 takes 1024",
+        ),
+        (
+            format!("b,{}\n", "k".repeat(1025)).into_bytes(),
+            &url,
+            "its key has 1025 bytes",
+        ),
     ];
     for (bytes, options, expected) in cases {
         let message = error(&bytes, options);
-        assert!(message.contains(expected), "{:?}: {message}", String::from_utf8_lossy(&bytes));
+        assert!(
+            message.contains(expected),
+            "{:?}: {message}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }
 
 #[test]
 fn every_bad_row_is_counted_and_the_first_are_listed() {
-    let text: String = (0..30).map(|n| if n % 2 == 0 { "b,k\n" } else { "b,\n" }).collect();
+    let text: String = (0..30)
+        .map(|n| if n % 2 == 0 { "b,k\n" } else { "b,\n" })
+        .collect();
     let message = error(text, &options());
-    assert!(message.starts_with("the manifest M has 15 bad rows\n  line 2 (byte 4)"), "{message}");
+    assert!(
+        message.starts_with("the manifest M has 15 bad rows\n  line 2 (byte 4)"),
+        "{message}"
+    );
     assert!(message.ends_with("and 5 more"), "{message}");
 }
 
 #[test]
 fn a_filter_without_its_column_is_refused() {
     let options = CsvOptions {
-        filters: Filters { min_size: Some(1), ..Filters::default() },
+        filters: Filters {
+            min_size: Some(1),
+            ..Filters::default()
+        },
         ..options()
     };
     assert!(error("b,k\n", &options).contains("--min-size needs the column Size"));
@@ -133,7 +222,10 @@ fn a_filter_without_its_column_is_refused() {
 
 #[test]
 fn bad_rows_of_a_stream_are_kept_as_rows() {
-    let options = CsvOptions { keep_bad_rows: true, ..options() };
+    let options = CsvOptions {
+        keep_bad_rows: true,
+        ..options()
+    };
     let found = rows("b,k\nb,\nc,l\nb,m\n", &options, Position::default());
     let problems: Vec<_> = found.iter().map(|r| r.problem.is_some()).collect();
     assert_eq!(problems, [false, true, true, false]);
@@ -148,15 +240,27 @@ fn failed_rows_come_back_with_what_the_manifest_knew() {
     let files = |first: &tempfile::NamedTempFile, second: &tempfile::NamedTempFile| {
         vec![first.path().to_owned(), second.path().to_owned()]
     };
-    let all = read(Source::failed_rows(files(&first, &second), Position::default()));
+    let all = read(Source::failed_rows(
+        files(&first, &second),
+        Position::default(),
+    ));
     assert_eq!(all.len(), 3);
-    assert_eq!((all[0].key.as_str(), all[0].spelling.as_str()), ("a b", "a%20b"));
+    assert_eq!(
+        (all[0].key.as_str(), all[0].spelling.as_str()),
+        ("a b", "a%20b")
+    );
     assert_eq!(all[0].version_id.as_deref(), Some("v1"));
     assert_eq!(all[0].facts.size, Some(7));
     assert_eq!(all[0].facts.storage_class.as_deref(), Some("GLACIER"));
     assert_eq!(all[1].problem.as_deref(), Some("why"));
     for (at, row) in all.iter().enumerate() {
-        let start = Position { place: row.after, ordinal: row.ordinal + 1 };
-        assert_eq!(read(Source::failed_rows(files(&first, &second), start)), all[at + 1..]);
+        let start = Position {
+            place: row.after,
+            ordinal: row.ordinal + 1,
+        };
+        assert_eq!(
+            read(Source::failed_rows(files(&first, &second), start)),
+            all[at + 1..]
+        );
     }
 }

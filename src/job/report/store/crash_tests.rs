@@ -48,7 +48,10 @@ impl Disk {
         match operation {
             Operation::Write { path, content } => {
                 let data = self.content(content);
-                self.inodes.push(Inode { data, synced: Vec::new() });
+                self.inodes.push(Inode {
+                    data,
+                    synced: Vec::new(),
+                });
                 self.files.insert(path.clone(), self.inodes.len() - 1);
             }
             Operation::Append { path, bytes, first } => {
@@ -67,7 +70,8 @@ impl Disk {
                 let inside = |file: &String| parent(file) == *path;
                 self.durable.retain(|file, _| !inside(file));
                 let now = self.files.iter().filter(|(file, _)| inside(file));
-                self.durable.extend(now.map(|(file, inode)| (file.clone(), *inode)));
+                self.durable
+                    .extend(now.map(|(file, inode)| (file.clone(), *inode)));
             }
             Operation::Rename { from, to } => {
                 let moved: Vec<_> = self
@@ -78,7 +82,8 @@ impl Disk {
                     .collect();
                 for file in moved {
                     let inode = self.files.remove(&file).unwrap();
-                    self.files.insert(format!("{to}{}", &file[from.len()..]), inode);
+                    self.files
+                        .insert(format!("{to}{}", &file[from.len()..]), inode);
                 }
             }
             Operation::Remove { path } => {
@@ -93,9 +98,13 @@ impl Disk {
             Content::Bytes(bytes) => written.clone_from(bytes),
             Content::Extract { journal, status } => {
                 let journal = self.read(journal).unwrap();
-                journal::extract(journal, *status, &mut written).unwrap().unwrap();
+                journal::extract(journal, *status, &mut written)
+                    .unwrap()
+                    .unwrap();
             }
-            Content::Cut { from } => cut(self.read(from).unwrap(), &mut written).unwrap().unwrap(),
+            Content::Cut { from } => cut(self.read(from).unwrap(), &mut written)
+                .unwrap()
+                .unwrap(),
         }
         written
     }
@@ -184,8 +193,12 @@ impl Machine {
             Ok(())
         });
         let steps = state.recover(valid.unwrap());
-        let open: BTreeSet<_> =
-            state.checkpoint().uploads.iter().map(|upload| upload.upload_id.clone()).collect();
+        let open: BTreeSet<_> = state
+            .checkpoint()
+            .uploads
+            .iter()
+            .map(|upload| upload.upload_id.clone())
+            .collect();
         let at = state.checkpoint();
         for upload in self.uploads.difference(&open) {
             // Its row's outcome may have been durable before the crash said so.
@@ -234,7 +247,9 @@ impl Machine {
         assert_eq!(keys.len() as u64, state.checkpoint().rows);
         let done = state.checkpoint().done.clone();
         // Workers end rows out of order.
-        let mut rows: Vec<u64> = (0..keys.len() as u64).filter(|n| !done.contains(*n)).collect();
+        let mut rows: Vec<u64> = (0..keys.len() as u64)
+            .filter(|n| !done.contains(*n))
+            .collect();
         rows.sort_by_key(|n| n * 5 % 11);
         for (batch, rows) in rows.chunks(3).enumerate() {
             let (mut frames, mut ended, mut opened) = (Vec::new(), Vec::new(), Vec::new());
@@ -252,7 +267,10 @@ impl Machine {
                 let outcome = outcome(ordinal, key, status);
                 self.record(state, &mut frames, &Record::Outcome(outcome));
                 *self.sent.entry(key.clone()).or_default() += 1;
-                assert!(!self.settled.contains(key), "{key} was settled and ran again");
+                assert!(
+                    !self.settled.contains(key),
+                    "{key} was settled and ran again"
+                );
                 ended.push((ordinal, key.clone(), status));
             }
             let steps = state.commit(frames);
@@ -282,7 +300,9 @@ impl Machine {
             return (0..ROWS).map(|n| format!("k{n}")).collect();
         }
         let files = state.source_files();
-        files.iter().flat_map(|file| rows(self.disk.read(&format!("{JOB}/{}", file.name)).unwrap()))
+        files
+            .iter()
+            .flat_map(|file| rows(self.disk.read(&format!("{JOB}/{}", file.name)).unwrap()))
             .map(|row| row.key)
             .collect()
     }
@@ -305,7 +325,12 @@ impl Machine {
             listed.insert(path.to_owned());
             for row in rows(content) {
                 assert_eq!(file["TaskExecutionStatus"], row.status.as_str());
-                assert_eq!(seen.insert(row.key.clone(), row.status), None, "{} twice", row.key);
+                assert_eq!(
+                    seen.insert(row.key.clone(), row.status),
+                    None,
+                    "{} twice",
+                    row.key
+                );
             }
         }
         let keys: BTreeSet<_> = (0..ROWS).map(|n| format!("k{n}")).collect();
@@ -317,16 +342,30 @@ impl Machine {
         assert_eq!(at.counts.succeeded, count(TaskStatus::Succeeded));
         assert_eq!(at.counts.skipped, count(TaskStatus::Skipped));
         assert_eq!(at.counts.failed, count(TaskStatus::Failed));
-        let results = self.disk.files.keys().filter(|file| file.starts_with("job-x/results/"));
-        let results: BTreeSet<_> =
-            results.filter(|file| !file.ends_with(".tmp")).cloned().collect();
-        assert_eq!(results, listed, "a file in results/ that the report does not name");
+        let results = self
+            .disk
+            .files
+            .keys()
+            .filter(|file| file.starts_with("job-x/results/"));
+        let results: BTreeSet<_> = results
+            .filter(|file| !file.ends_with(".tmp"))
+            .cloned()
+            .collect();
+        assert_eq!(
+            results, listed,
+            "a file in results/ that the report does not name"
+        );
     }
 }
 
 fn rows(csv: &[u8]) -> Vec<ReportRow> {
-    let reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv);
-    reader.into_records().map(|record| ReportRow::parse(&record.unwrap()).unwrap()).collect()
+    let reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(csv);
+    reader
+        .into_records()
+        .map(|record| ReportRow::parse(&record.unwrap()).unwrap())
+        .collect()
 }
 
 /// How a row ends in a pass: some fail at first, some for good.
@@ -342,17 +381,29 @@ fn status(pass: u32, key: &str) -> TaskStatus {
 fn outcome(ordinal: u64, key: &str, status: TaskStatus) -> OutcomeRecord {
     OutcomeRecord {
         ordinal,
-        after: Place { file: 0, byte: ordinal + 1 },
+        after: Place {
+            file: 0,
+            byte: ordinal + 1,
+        },
         status,
-        error_code: if status == TaskStatus::Failed { "Code".into() } else { String::new() },
+        error_code: if status == TaskStatus::Failed {
+            "Code".into()
+        } else {
+            String::new()
+        },
         evidence: None,
         bytes: 1,
         requests: 1,
         throttled: 0,
         in_doubt: false,
-        row: format!("b,{key},,{},200,,\"a \"\"message\"\", quoted\"\n", status.as_str()),
-        facts: (status == TaskStatus::Failed)
-            .then(|| Facts { size: Some(7), ..Facts::default() }),
+        row: format!(
+            "b,{key},,{},200,,\"a \"\"message\"\", quoted\"\n",
+            status.as_str()
+        ),
+        facts: (status == TaskStatus::Failed).then(|| Facts {
+            size: Some(7),
+            ..Facts::default()
+        }),
     }
 }
 
@@ -385,7 +436,12 @@ fn a_job_without_crashes_ends_with_each_row_once() {
     machine.attempt(2).unwrap();
     machine.check();
     assert_eq!(machine.checkpoint().unwrap().pass, 1);
-    assert!(machine.sent.iter().all(|(key, times)| *times == 1 + u32::from(status(0, key) == TaskStatus::Failed)));
+    assert!(
+        machine
+            .sent
+            .iter()
+            .all(|(key, times)| *times == 1 + u32::from(status(0, key) == TaskStatus::Failed))
+    );
 }
 
 #[test]

@@ -1,0 +1,369 @@
+//! Every fault on every request: the row ends as it must, and the server's log says how it came there.
+//!
+//! A case is a fault on the requests of one row. What a fault means follows from its kind, the operation and how
+//! often it hits; [`expected`] says it once, and one program runs many cases.
+
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+
+use s3haul::job::report::row::{ReportRow, TaskStatus};
+use s3haul_sandbox::{Fault, FaultHandle, FaultKind, Operation, When};
+
+use crate::objects::{IN_PARTS, LARGE, PARTS, lists, looks, sent, sized_manifest};
+use crate::support::{DESTINATION, SOURCE, World, message};
+
+/// What the sources' keys have before those of the copies, so that HEADs of the two sides are told apart.
+const PREFIX: &str = "from/";
+const MAX_ATTEMPTS: usize = 4;
+/// Renewals that one request may ask for, as in `s3haul-s3`.
+const MAX_RENEWALS: usize = 3;
+
+/// The requests of a multipart copy that faults hit.
+const OF_PARTS: [Operation; 4] = [
+    Operation::CreateMultipartUpload,
+    Operation::UploadPartCopy,
+    Operation::CompleteMultipartUpload,
+    Operation::HeadObject,
+];
+
+/// What a fault is to a client.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Effect {
+    /// An answer all the same.
+    None,
+    /// No answer that says whether the work was done, and whether it was.
+    Doubt { done: bool },
+    /// "Not done, try again."
+    Again,
+    /// "Not done, slower."
+    Throttled,
+    /// "Not done, your token has expired."
+    Expired,
+    /// "No."
+    Refused,
+}
+
+#[derive(Clone, Debug)]
+struct Kind {
+    name: &'static str,
+    fault: FaultKind,
+    effect: Effect,
+    /// The code of a row that it fails.
+    code: &'static str,
+}
+
+fn error(status: u16, code: &str, retry_after: Option<u32>) -> FaultKind {
+    FaultKind::Error {
+        status,
+        code: code.to_owned(),
+        message: "a fault".to_owned(),
+        retry_after,
+    }
+}
+
+/// All kinds but Hang, which needs a short time-out.
+fn kinds() -> Vec<Kind> {
+    use Effect::{Again, Doubt, Expired, None, Refused, Throttled};
+    let internal = || "InternalError".to_owned();
+    let slow_down = "SlowDown";
+    [
+        ("refuse", FaultKind::Refuse, Doubt { done: false }, "AnswerLost"),
+        ("reset", FaultKind::Reset, Doubt { done: false }, "AnswerLost"),
+        ("answer-lost", FaultKind::AnswerLost, Doubt { done: true }, "AnswerLost"),
+        ("cut-body", FaultKind::CutBody, Doubt { done: true }, "AnswerLost"),
+        ("ok-error", FaultKind::ErrorInOk(internal()), Doubt { done: false }, "InternalError"),
+        ("ok-slow", FaultKind::ErrorInOk(slow_down.to_owned()), Throttled, slow_down),
+        ("ok-denied", FaultKind::ErrorInOk("AccessDenied".to_owned()), Refused, "AccessDenied"),
+        ("ok-done", FaultKind::ErrorInOkAfterWork(internal()), Doubt { done: true }, "InternalError"),
+        ("no-etag", FaultKind::EmptyETag, Doubt { done: true }, "EmptyAnswer"),
+        ("500", FaultKind::internal_error(), Doubt { done: false }, "InternalError"),
+        ("503", FaultKind::slow_down(), Throttled, slow_down),
+        ("503-after", error(503, slow_down, Some(1)), Throttled, slow_down),
+        ("400-timeout", error(400, "RequestTimeout", Option::None), Again, "RequestTimeout"),
+        ("409-aborted", error(409, "OperationAborted", Option::None), Again, "OperationAborted"),
+        ("403", error(403, "AccessDenied", Option::None), Refused, "AccessDenied"),
+        ("expired", FaultKind::ExpireToken, Expired, "ExpiredToken"),
+        ("trickle", FaultKind::Trickle { every_ms: 10, spaces: 5 }, None, ""),
+        ("latency", FaultKind::Latency(50), None, ""),
+    ]
+    .into_iter()
+    .map(|(name, fault, effect, code)| Kind { name, fault, effect, code })
+    .collect()
+}
+
+fn hang() -> Kind {
+    Kind {
+        name: "hang",
+        fault: FaultKind::Hang,
+        effect: Effect::Doubt { done: false },
+        code: "RequestTimedOut",
+    }
+}
+
+/// The kind as it is on one operation.
+fn on(operation: Operation, kind: &Kind) -> Kind {
+    let mut kind = kind.clone();
+    match (operation, kind.name) {
+        // Its answer has no ETag.
+        (Operation::CreateMultipartUpload, "no-etag") => kind.effect = Effect::None,
+        // An answer without a body: none to cut, no code in it, and a 200 without an ETag is no answer.
+        (Operation::HeadObject, "cut-body") => kind.effect = Effect::None,
+        (Operation::HeadObject, "ok-error" | "ok-slow" | "ok-denied" | "ok-done") => {
+            kind.effect = Effect::Doubt { done: false };
+            kind.code = "EmptyAnswer";
+        }
+        (Operation::HeadObject, "503" | "503-after") => kind.code = "ServiceUnavailable",
+        (Operation::HeadObject, "409-aborted") => {
+            (kind.effect, kind.code) = (Effect::Refused, "Conflict");
+        }
+        // A bad request without a word: fresh credentials are not its cause.
+        (Operation::HeadObject, "400-timeout" | "expired") => {
+            (kind.effect, kind.code) = (Effect::Refused, "BadRequest");
+        }
+        _ => {}
+    }
+    kind
+}
+
+/// A fault on the requests of one row.
+struct Case {
+    key: String,
+    operation: Operation,
+    kind: Kind,
+    /// How many requests are hit; all when none.
+    hits: Option<usize>,
+    never: bool,
+    handle: FaultHandle,
+}
+
+/// How a case must end.
+#[derive(Debug, PartialEq)]
+struct Expected {
+    succeeds: bool,
+    /// A HEAD settles it.
+    found: bool,
+    /// Requests of the operation that are hit.
+    hits: Option<usize>,
+    /// Requests of the operation.
+    sent: RangeInclusive<usize>,
+    /// Uploads that are aborted.
+    aborts: usize,
+}
+
+fn expected(case: &Case) -> Expected {
+    let Case { operation, kind, hits, never, .. } = case;
+    // Parts are sent side by side: each of the others is answered.
+    let others = if *operation == Operation::UploadPartCopy { PARTS - 1 } else { 0 };
+    let of_parts = *operation != Operation::CopyObject;
+    let uploads = usize::from(matches!(
+        operation,
+        Operation::UploadPartCopy | Operation::CompleteMultipartUpload
+    ));
+    let answered = |hits: usize| Expected {
+        succeeds: true,
+        found: false,
+        hits: Some(hits),
+        sent: others + hits + 1..=others + hits + 1,
+        aborts: 0,
+    };
+    let fails = |at_least: usize, at_most: usize| Expected {
+        succeeds: false,
+        found: false,
+        hits: None,
+        sent: at_least..=if others > 0 { PARTS * at_most } else { at_most },
+        aborts: uploads,
+    };
+    let found = |hits: usize| Expected {
+        found: true,
+        sent: hits..=hits,
+        ..answered(hits)
+    };
+    // What looks before it sends again: a conditional write and Complete; Create looks for its upload.
+    let looks_first = *operation == Operation::CompleteMultipartUpload || *never && !of_parts;
+    match (kind.effect, *hits) {
+        (Effect::None, hits) => Expected {
+            sent: others + 1..=others + 1,
+            ..answered(hits.unwrap_or(others + 1).min(others + 1))
+        },
+        (Effect::Refused, _) => fails(1, 1),
+        (Effect::Expired, None) => fails(MAX_RENEWALS + 1, MAX_RENEWALS + 1),
+        // Free of charge as long as other rows get through.
+        (Effect::Throttled, None) => fails(MAX_ATTEMPTS, 100),
+        (Effect::Doubt { done: true }, _) if looks_first => found(1),
+        (Effect::Doubt { done: true }, None) if !of_parts => found(MAX_ATTEMPTS),
+        (Effect::Doubt { done: true }, hits) if *operation == Operation::CreateMultipartUpload => {
+            let base = hits.map_or_else(|| fails(MAX_ATTEMPTS, MAX_ATTEMPTS), answered);
+            Expected { aborts: hits.unwrap_or(MAX_ATTEMPTS), ..base }
+        }
+        (Effect::Again | Effect::Doubt { .. }, None) => fails(MAX_ATTEMPTS, MAX_ATTEMPTS),
+        (_, Some(hits)) => answered(hits),
+    }
+}
+
+/// A world with a row for each fault, and one that no fault hits.
+fn world_of(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool) -> (World, Vec<Case>) {
+    let world = World::new();
+    let plain = format!("{PREFIX}plain");
+    world.put(&plain, "no fault");
+    let mut cases = Vec::new();
+    for (operation, kind, hits) in faults {
+        let kind = on(operation, &kind);
+        let often = hits.map_or("every".to_owned(), |hits| hits.to_string());
+        let key = format!("{operation}-{}-{often}", kind.name);
+        let source = format!("{PREFIX}{key}");
+        if operation == Operation::CopyObject {
+            world.put(&source, &key);
+        } else {
+            world.declare(&source, LARGE);
+        }
+        let of_source = operation == Operation::HeadObject;
+        let fault = Fault::on(operation, kind.fault.clone())
+            .key(if of_source { &source } else { &key })
+            .when(hits.map_or(When::Every, |hits| When::First(hits as u64)));
+        let handle = world.sandbox.faults().add(fault);
+        cases.push(Case { key, operation, kind, hits, never, handle });
+    }
+    let sources = cases.iter().map(|case| format!("{PREFIX}{}", case.key));
+    sized_manifest(&world, std::iter::once(plain).chain(sources));
+    (world, cases)
+}
+
+/// Runs the cases in one job, and checks report, log and destination.
+async fn run(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool, more: &[&str]) -> World {
+    let (world, cases) = world_of(faults, never);
+    let attempts = MAX_ATTEMPTS.to_string();
+    let overwrite = if never { "never" } else { "always" };
+    let mut flags = vec!["--strip-prefix", PREFIX, "--max-attempts", &attempts];
+    flags.extend(["--overwrite", overwrite]);
+    flags.extend(IN_PARTS);
+    flags.extend(more);
+    let run = world.copy(&flags).await;
+    let fails = cases.iter().filter(|case| !expected(case).succeeds).count();
+    let rows = world.rows_by_key();
+    assert_eq!(rows.len(), cases.len() + 1);
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let row = &rows[&format!("{PREFIX}{}", case.key)];
+        if let Err(why) = check(&world, case, row) {
+            wrong.push(format!("{}: {why}\n  {row:?}", case.key));
+        }
+    }
+    let all = cases.len();
+    assert!(wrong.is_empty(), "{} of {all} cases:\n{}", wrong.len(), wrong.join("\n"));
+    run.expect(i32::from(fails > 0));
+    assert_eq!(run.summary("failed"), fails);
+    let found = cases.iter().filter(|case| expected(case).found).count();
+    assert_eq!(run.summary("in_doubt"), found);
+    world.assert_no_uploads();
+    world
+}
+
+fn check(world: &World, case: &Case, row: &ReportRow) -> Result<(), String> {
+    let Case { key, operation, kind, .. } = case;
+    let source = format!("{PREFIX}{key}");
+    let expected = expected(case);
+    let same = |what: &str, is: &dyn Debug, should: &dyn Debug| {
+        let (is, should) = (format!("{is:?}"), format!("{should:?}"));
+        if is == should { Ok(()) } else { Err(format!("{what} is {is}, not {should}")) }
+    };
+    let status = if expected.succeeds { TaskStatus::Succeeded } else { TaskStatus::Failed };
+    let code = if expected.succeeds { "" } else { kind.code };
+    same("status", &(row.status, row.error_code.as_str()), &(status, code))?;
+    let there = world.store().same_content((SOURCE, &source), (DESTINATION, key));
+    if expected.succeeds {
+        let evidence = if expected.found { "found" } else { "response" };
+        same("evidence", &message(row, "evidence"), &serde_json::json!(evidence))?;
+        let in_doubt = expected.found.then_some(true);
+        same("in_doubt", &message(row, "in_doubt"), &serde_json::json!(in_doubt))?;
+        same("the copy", &there, &true)?;
+    } else {
+        let named = message(row, "operation");
+        same("operation", &named, &serde_json::json!(operation.as_str()))?;
+    }
+    let of_source = *operation == Operation::HeadObject;
+    let requests = sent(world, *operation, if of_source { &source } else { key });
+    if !expected.sent.contains(&requests.len()) {
+        return Err(format!("{} requests, not {:?}: {requests:?}", requests.len(), expected.sent));
+    }
+    if let Some(hits) = expected.hits {
+        same("hits", &case.handle.hits(), &(hits as u64))?;
+    }
+    let hit = requests.iter().filter(|request| request.fault.is_some()).count();
+    same("hits in the log", &(hit as u64), &case.handle.hits())?;
+    let count = |operation| sent(world, operation, key).len();
+    same("aborts", &count(Operation::AbortMultipartUpload), &expected.aborts)?;
+    let creates = count(Operation::CreateMultipartUpload);
+    let doubts = if matches!(kind.effect, Effect::Doubt { .. }) { hit } else { 0 };
+    match operation {
+        Operation::CopyObject => same("creates", &creates, &0)?,
+        // Each doubt looks for the upload that it may have left.
+        Operation::CreateMultipartUpload => {
+            same("lists", &lists(world, key), &doubts)?;
+        }
+        // Nothing is begun again, and no part is copied twice.
+        Operation::CompleteMultipartUpload => {
+            same("creates", &creates, &1)?;
+            same("parts", &count(Operation::UploadPartCopy), &PARTS)?;
+            let first = usize::from(case.never);
+            same("looks", &looks(world, key), &(first + doubts))?;
+        }
+        _ => {}
+    }
+    if kind.name == "503-after" && expected.succeeds {
+        let waited = message(row, "elapsed_ms").as_u64().unwrap_or_default();
+        same("waited", &(waited >= 1000), &true)?;
+    }
+    Ok(())
+}
+
+/// Each kind on each operation, so often.
+fn each(
+    operations: &[Operation],
+    kinds: &[Kind],
+    hits: &[Option<usize>],
+) -> Vec<(Operation, Kind, Option<usize>)> {
+    let mut faults = Vec::new();
+    for operation in operations {
+        for kind in kinds {
+            faults.extend(hits.iter().map(|hits| (*operation, kind.clone(), *hits)));
+        }
+    }
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_object_then_served() {
+    let hits = [Some(1), Some(2)];
+    run(each(&[Operation::CopyObject], &kinds(), &hits), false, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_copy_object_then_served() {
+    let hits = [Some(1), Some(2)];
+    run(each(&[Operation::CopyObject], &kinds(), &hits), true, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_object_for_good() {
+    run(each(&[Operation::CopyObject], &kinds(), &[None]), false, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_copy_object_for_good() {
+    run(each(&[Operation::CopyObject], &kinds(), &[None]), true, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_in_parts_then_served() {
+    run(each(&OF_PARTS, &kinds(), &[Some(1), Some(2)]), false, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_copy_in_parts_then_served() {
+    run(each(&OF_PARTS, &kinds(), &[Some(1)]), true, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_in_parts_for_good() {
+    run(each(&OF_PARTS, &kinds(), &[None]), false, &[]).await;
+}

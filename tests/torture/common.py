@@ -1,0 +1,185 @@
+"""What the torture scripts share: a sandbox, a job, and what must hold of its report.
+
+Python's standard library alone. `PROFILE=debug` runs the debug binaries.
+"""
+import csv, hashlib, hmac, json, os, pathlib, signal, subprocess, sys, tempfile, time
+import urllib.parse, urllib.request, datetime, xml.etree.ElementTree as xml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROFILE = os.environ.get("PROFILE", "release")
+BIN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / PROFILE
+ROLE = "arn:aws:iam::222222222222:role/s3haul-copy"
+POLICY = json.loads((ROOT / "sample-manifests/source-bucket-policy.json").read_text())
+
+
+def build():
+    if os.environ.get("BUILT"):
+        return
+    command = ["cargo", "build", "--locked", "-p", "s3haul", "-p", "s3haul-sandbox", "--bins"]
+    subprocess.run(command + (["--release"] if PROFILE == "release" else []), cwd=ROOT, check=True)
+
+
+class Sandbox:
+    """The sandbox's program, with a source bucket that holds `objects`."""
+
+    def __init__(self, folder, objects, faults=(), latency=0, log=True):
+        self.folder = pathlib.Path(folder)
+        fill = {"buckets": [
+            {"name": "example-source", "account": "111111111111", "policy": POLICY, "objects": objects},
+            {"name": "example-destination", "account": "222222222222"},
+        ]}
+        (self.folder / "fill.json").write_text(json.dumps(fill))
+        (self.folder / "faults.json").write_text(json.dumps(list(faults)))
+        self.log_path = self.folder / "requests.jsonl"
+        command = [str(BIN / "s3haul-sandbox"), "--listen", "127.0.0.1:0",
+                   "--fill", str(self.folder / "fill.json"),
+                   "--faults", str(self.folder / "faults.json"), "--latency", str(latency)]
+        if log:
+            command += ["--log", str(self.log_path)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.facts = json.loads(self.process.stdout.readline())
+        self.endpoint = self.facts["endpoint"]
+        users = {user["name"]: user for account in self.facts["accounts"] for user in account["users"]}
+        self.operator, self.admin = users["operator"], users["destination-admin"]
+
+    def requests(self):
+        """Every request so far, in the order of arrival."""
+        lines = self.log_path.read_text().splitlines()
+        return sorted((json.loads(line) for line in lines if line.endswith("}")), key=lambda r: r["number"])
+
+    def uploads(self):
+        """Open multipart uploads of the destination bucket."""
+        answer = signed_get(self.endpoint, "/example-destination", "uploads=", self.admin)
+        root = xml.fromstring(answer)
+        space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
+        return [upload.find(space + "UploadId").text for upload in root.iter(space + "Upload")]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+def signed_get(endpoint, path, query, user):
+    """A GET by Signature Version 4."""
+    host = endpoint.removeprefix("http://")
+    now = datetime.datetime.now(datetime.timezone.utc)
+    stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
+    empty = hashlib.sha256(b"").hexdigest()
+    headers = f"host:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n"
+    names = "host;x-amz-content-sha256;x-amz-date"
+    canonical = f"GET\n{path}\n{query}\n{headers}\n{names}\n{empty}"
+    scope = f"{day}/us-east-1/s3/aws4_request"
+    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = ("AWS4" + user["secret_access_key"]).encode()
+    for part in (day, "us-east-1", "s3", "aws4_request"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
+    request = urllib.request.Request(f"{endpoint}{path}?{query}", headers={
+        "x-amz-date": stamp, "x-amz-content-sha256": empty,
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={user['access_key_id']}/{scope}, "
+                         f"SignedHeaders={names}, Signature={signature}"})
+    with urllib.request.urlopen(request) as answer:
+        return answer.read()
+
+
+class Job:
+    """A job of `rows` (key, size or None), and the command line that runs it."""
+
+    def __init__(self, sandbox, folder, job_id, keys, more=(), fields="Bucket,Key,Size"):
+        self.sandbox, self.keys, self.id = sandbox, keys, job_id
+        self.report = pathlib.Path(folder) / "report"
+        self.manifest = pathlib.Path(folder) / f"{job_id}.csv"
+        with open(self.manifest, "w") as file:
+            for key, size in keys:
+                file.write(f"example-source,{key},{'' if size is None else size}\n")
+        self.folder = self.report / f"job-{job_id}"
+        self.command = [
+            str(BIN / "s3haul"), "copy", "--manifest", str(self.manifest), "--manifest-fields", fields,
+            "--to", f"s3://example-destination/{job_id}/", "--role-arn", ROLE, "--external-id", "s3haul-demo",
+            "--endpoint-url", sandbox.endpoint, "--region", "us-east-1", "--source-region", "us-east-1",
+            "--report", str(self.report), "--job-id", job_id, "--output", "json", *more]
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "S3HAUL_"))},
+            "AWS_ACCESS_KEY_ID": sandbox.operator["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": sandbox.operator["secret_access_key"],
+            "AWS_EC2_METADATA_DISABLED": "true"}
+
+    def start(self, command=None, **more):
+        return subprocess.Popen(command or self.command, env=self.environment, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, **more)
+
+    def run(self, command=None, limit=600):
+        process = self.start(command)
+        stdout, stderr = process.communicate(timeout=limit)
+        return process.returncode, stdout, stderr
+
+    def resume(self, more=()):
+        return self.run([str(BIN / "s3haul"), "resume", str(self.folder), "--output", "json", *more])
+
+    def checkpoint(self):
+        try:
+            return json.loads((self.folder / "work/checkpoint.json").read_text())
+        except FileNotFoundError:
+            return None
+
+    def durable(self):
+        """(pass, keys that ended in it, keys that succeeded or were skipped in any pass), as files say."""
+        at = self.checkpoint()
+        if at is None:
+            return 0, set(), set()
+        ended, good = set(), set()
+        for file in at["sealed"]:
+            for row in read_rows(self.folder / file["name"]):
+                if file["pass"] == at["pass"]:
+                    ended.add(row[1])
+                if row[3] != "failed":
+                    good.add(row[1])
+        for record in journal(self.folder / f"work/journal-{at['journal']:08}"):
+            if "outcome" in record:
+                row = next(csv.reader([record["outcome"]["row"]]))
+                ended.add(row[1])
+                if row[3] != "failed":
+                    good.add(row[1])
+        return at["pass"], ended, good
+
+    def check(self, missing=()):
+        """Each row of the manifest is in the ended report exactly once, and as it must have ended."""
+        manifest = json.loads((self.folder / "manifest.json").read_text())
+        seen = {}
+        for file in manifest["Results"]:
+            path = self.report / file["Key"]
+            assert hashlib.md5(path.read_bytes()).hexdigest() == file["MD5Checksum"], path
+            for row in read_rows(path):
+                assert row[1] not in seen, f"{row[1]} twice"
+                seen[row[1]] = row[3]
+        missing = set(missing)
+        expected = {key: "failed" if key in missing else "succeeded" for key, _ in self.keys}
+        wrong = [key for key in expected if seen.get(key) != expected[key]]
+        assert seen.keys() == expected.keys() and not wrong, f"{len(seen)} rows of {len(expected)}, wrong: {wrong[:5]}"
+        listed = {file["Key"].split("/", 1)[1] for file in manifest["Results"]}
+        there = {f"results/{path.name}" for path in (self.folder / "results").iterdir() if path.suffix == ".csv"}
+        assert listed == there, f"results that no manifest names: {there - listed}"
+
+
+def read_rows(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def journal(path):
+    """The records of a journal, up to its torn end."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at:at + 4], "little")
+        record = data[at + 8:at + 8 + length]
+        if length == 0 or len(record) < length:
+            return
+        try:
+            yield json.loads(record)
+        except ValueError:
+            return
+        at += 8 + length

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Peak memory at 100,000 rows and at 2 million, 30 % of them failing: within 10 MiB of each other.
+
+`memory.py [ROWS …]`
+"""
+import os, resource, subprocess, sys, tempfile, time
+from common import Job, Sandbox, build
+
+ROWS = [int(n) for n in sys.argv[1:]] or [100_000, 2_000_000]
+
+
+def main():
+    build()
+    peaks = []
+    for rows in ROWS:
+        with tempfile.TemporaryDirectory() as folder:
+            present = rows * 7 // 10
+            sandbox = Sandbox(folder, [{"key": "k/{}", "size": 100, "count": present}], log=False)
+            keys = [(f"k/{n:08}", 100) for n in range(rows)]
+            # The missing ones are spread over the whole manifest.
+            keys = [key for n in range(0, rows, 10) for key in
+                    [(f"k/{n // 10 * 7 + m:08}", 100) for m in range(7)]
+                    + [(f"missing/{n + m:08}", 100) for m in range(3)]]
+            more = ["--max-rps", "none", "--failure-threshold", "none", "--progress", "none"]
+            job = Job(sandbox, folder, f"rows{rows}", keys, more)
+            started = time.time()
+            process = job.start()
+            process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            assert os.waitstatus_to_exitcode(status) == 1, process.stderr.read()
+            seconds, peak = time.time() - started, usage.ru_maxrss / 1024
+            counts = job.checkpoint()["counts"]
+            assert (counts["succeeded"], counts["failed"]) == (present, rows - present), counts
+            cpu = (usage.ru_utime + usage.ru_stime) / rows * 1e6
+            print(f"{rows} rows, {rows - present} failed: peak {peak:.1f} MiB, {seconds:.0f} s, "
+                  f"{rows / seconds:.0f} rows/s, {cpu:.0f} us of CPU a row")
+            peaks.append(peak)
+            sandbox.stop()
+    grown = peaks[-1] - peaks[0]
+    print(f"from {ROWS[0]} to {ROWS[-1]} rows the peak grew by {grown:.1f} MiB")
+    assert grown < 10
+
+
+main()
