@@ -71,7 +71,7 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let name = folder_name(&new.job_id);
     if new.report.join(&name).exists() {
-        return again(new).await;
+        return Box::pin(again(new)).await;
     }
     let folder = Folder::stage(&new.report, &name)?;
     let file_and_access = prepare(&new, &folder).await;
@@ -274,8 +274,9 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     } = old;
     let folder = open(&path)?;
     let manifest = manifest_of(&file, &path);
-    let pass = read_checkpoint(&path)?.pass;
-    if pass == 0 {
+    let at = read_checkpoint(&path)?;
+    // A later pass reads the report alone.
+    if at.pass == 0 && !at.done.is_all_of(at.rows) {
         crate::job::manifest::check_unchanged(&manifest, &file.survey)?;
     }
     let access = establish(&file.job, &file.survey, mfa_code.as_deref()).await?;

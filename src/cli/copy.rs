@@ -138,15 +138,14 @@ enum SourceChangedFlag {
 #[command(next_help_heading = "Access")]
 struct AccessArgs {
     /// The role that reads the source and writes the destination, in the destination's account
-    #[arg(long, env = "S3HAUL_ROLE_ARN", value_name = "ARN", value_parser = values::role_arn, required_unless_present = "no_role", conflicts_with = "no_role")]
+    #[arg(long, env = "S3HAUL_ROLE_ARN", value_name = "ARN", value_parser = values::role_arn)]
     role_arn: Option<String>,
     /// The external ID that the role's trust policy asks for
     #[arg(
         long,
         env = "S3HAUL_EXTERNAL_ID",
         value_name = "ID",
-        requires = "role_arn",
-        conflicts_with = "no_role"
+        requires = "role_arn"
     )]
     external_id: Option<String>,
     /// Name of the role's session [default: s3haul-JOBID]
@@ -154,8 +153,7 @@ struct AccessArgs {
         long,
         env = "S3HAUL_ROLE_SESSION_NAME",
         value_name = "NAME",
-        requires = "role_arn",
-        conflicts_with = "no_role"
+        requires = "role_arn"
     )]
     role_session_name: Option<String>,
     /// Life of a session; a chained role lives one hour at most
@@ -166,8 +164,7 @@ struct AccessArgs {
         long,
         env = "S3HAUL_MFA_SERIAL",
         value_name = "ARN",
-        requires = "role_arn",
-        conflicts_with = "no_role"
+        requires = "role_arn"
     )]
     mfa_serial: Option<String>,
     /// Copy as the base identity, without a role
@@ -303,14 +300,14 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     if dry_run {
         return super::dry_run::run(&job, output);
     }
-    attempt::copy(NewJob {
+    Box::pin(attempt::copy(NewJob {
         job_id,
         report,
         job,
         mfa_code,
         show,
         output,
-    })
+    }))
     .await
 }
 
@@ -409,6 +406,13 @@ fn local_manifest(manifest: &std::path::Path) -> Result<PathBuf, Failed> {
     if text == "-" {
         return Ok(manifest.to_owned());
     }
+    // It is read more than once.
+    if std::fs::metadata(manifest).is_ok_and(|found| !found.is_file()) {
+        return Err(
+            Failed::usage(format!("--manifest takes a file, and {text} is none"))
+                .hinted("give what a pipe or another program writes on stdin, with -".to_owned()),
+        );
+    }
     std::path::absolute(manifest)
         .map_err(|error| Failed::usage(format!("cannot find the manifest {text}: {error}")))
 }
@@ -429,6 +433,19 @@ fn access(
     profile: Option<String>,
     job_id: &str,
 ) -> Result<AccessOptions, Failed> {
+    // Not clap's to say: it takes S3HAUL_NO_ROLE=false for the flag.
+    match (&args.role_arn, args.no_role) {
+        (Some(_), true) => {
+            return Err(Failed::usage(
+                "--role-arn (or S3HAUL_ROLE_ARN) cannot be used with --no-role",
+            ));
+        }
+        (None, false) => {
+            return Err(Failed::usage("--role-arn is missing")
+                .hinted("to copy as the base identity, without a role, say --no-role".to_owned()));
+        }
+        _ => {}
+    }
     let session_name = args
         .role_session_name
         .unwrap_or_else(|| format!("s3haul-{job_id}"));
@@ -443,7 +460,7 @@ fn access(
     {
         return Err(Failed::usage("--external-id has 2 to 1224 characters"));
     }
-    if args.role_duration > Duration::from_secs(12 * 60 * 60) {
+    if args.role_duration > Duration::from_hours(12) {
         return Err(Failed::usage(
             "--role-duration is 12h at most, and 1h for a chained role",
         ));

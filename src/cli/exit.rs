@@ -121,7 +121,13 @@ impl From<ReportError> for Failed {
             }
             _ => None,
         };
-        Self::new(error, Exit::Usage).hinted(hint.map(str::to_owned))
+        // A damaged report is nothing that other flags would mend.
+        let damaged = matches!(
+            &error,
+            ReportError::Broken(_) | ReportError::Store(StoreError::Journal { .. })
+        );
+        let exit = if damaged { Exit::Stopped } else { Exit::Usage };
+        Self::new(error, exit).hinted(hint.map(str::to_owned))
     }
 }
 

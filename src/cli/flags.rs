@@ -19,7 +19,7 @@ const REQUESTS_PER_SECOND: u32 = 3_000;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Speed")]
 pub(super) struct SpeedArgs {
-    /// Requests in flight: a number, or auto (adaptive, 16 to 256)
+    /// Requests in flight: a number, or auto (adaptive: from 16, up to 256)
     #[arg(long, env = "S3HAUL_CONCURRENCY", value_name = "N|auto", value_parser = concurrency)]
     concurrency: Option<Number>,
     /// Requests a second, for the whole job [default: 3000]

@@ -78,8 +78,8 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         }
     };
     let ended = match cli.command {
-        Command::Copy(args) => copy::run(*args).await,
-        Command::Resume(args) => resume::run(*args).await,
+        Command::Copy(args) => Box::pin(copy::run(*args)).await,
+        Command::Resume(args) => Box::pin(resume::run(*args)).await,
         Command::Abandon(args) => abandon::run(args).await,
         Command::Report(command) => report::run(command),
         #[cfg(feature = "demo")]

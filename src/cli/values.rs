@@ -201,7 +201,7 @@ pub(super) fn bucket_kind(bucket: &str) -> Result<(), String> {
         "directory buckets are not supported"
     } else if bucket.contains(":s3-outposts:") || bucket.ends_with("--op-s3") {
         "buckets on Outposts are not supported"
-    } else if bucket.ends_with(".mrap") || bucket.contains(":s3::") {
+    } else if bucket.rsplit('.').next() == Some("mrap") || bucket.contains(":s3::") {
         "multi-Region access points are not supported"
     } else if bucket
         .bytes()
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn locations() {
-        let of = |text| location(text).map(|l| (l.bucket, l.prefix));
+        let of = |text: &str| location(text).map(|l| (l.bucket, l.prefix));
         assert_eq!(of("s3://b"), Ok(("b".into(), String::new())));
         assert_eq!(of("s3://b/"), Ok(("b".into(), String::new())));
         assert_eq!(of("s3://b/p"), Ok(("b".into(), "p".into())));

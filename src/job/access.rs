@@ -88,6 +88,8 @@ pub enum AccessError {
         account: String,
         /// The flag that names another.
         flag: &'static str,
+        /// No account was named: it is the role's.
+        of_role: bool,
     },
     /// A bucket cannot be asked for.
     #[error("cannot reach the {side} bucket {bucket}")]
@@ -107,9 +109,14 @@ impl AccessError {
         match self {
             Self::Identity(error) => error.hint(),
             Self::NoSuchBucket { .. } => Some("check the bucket's name".to_owned()),
-            Self::OtherOwner { flag, account, .. } => Some(format!(
+            Self::OtherOwner {
+                flag,
+                account,
+                of_role,
+                ..
+            } => Some(format!(
                 "if that is meant, name its account with {flag}; {account} is {}",
-                if *flag == "--destination-account" {
+                if *of_role {
                     "the role's"
                 } else {
                     "what was given"
@@ -193,6 +200,7 @@ pub async fn connect(
         bucket: destination_bucket,
         account: destination_account.as_deref(),
         flag: "--destination-account",
+        of_role: options.destination_account == Owner::OfRole,
         client: client(
             options.region.as_deref().unwrap_or(&guess),
             options.endpoint_url.as_ref(),
@@ -207,6 +215,7 @@ pub async fn connect(
         bucket: source_bucket,
         account: options.source_account.as_deref(),
         flag: "--source-account",
+        of_role: false,
         client: client(
             options.source_region.as_deref().unwrap_or(&guess),
             source_endpoint,
@@ -259,7 +268,7 @@ async fn credentials(
 /// S3 would not say what time it is: ours, with room for a clock that is a little fast.
 fn own_time() -> OffsetDateTime {
     tracing::warn!("S3 did not tell its time; this machine's is used to date the job");
-    let now = OffsetDateTime::now_utc() - Duration::from_secs(60);
+    let now = OffsetDateTime::now_utc() - Duration::from_mins(1);
     now.replace_nanosecond(0).unwrap_or(now)
 }
 
@@ -273,6 +282,7 @@ struct Side<'a> {
     bucket: &'a str,
     account: Option<&'a str>,
     flag: &'static str,
+    of_role: bool,
     client: S3Client,
 }
 
@@ -305,6 +315,7 @@ impl Side<'_> {
                 bucket: self.bucket.to_owned(),
                 account: account.to_owned(),
                 flag: self.flag,
+                of_role: self.of_role,
             });
         }
         self.unless_refused(refused).map(|()| None)

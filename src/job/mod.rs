@@ -215,7 +215,9 @@ impl Shared {
 
     fn source(&self, report: &Report) -> Source {
         let at = report.checkpoint();
-        if at.pass == 0 {
+        if at.done.is_all_of(at.rows) {
+            Source::failed_rows(Vec::new(), at.position)
+        } else if at.pass == 0 {
             Source::manifest(
                 &self.manifest,
                 &self.file.survey,
@@ -310,7 +312,7 @@ async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobEr
     let mut failed: Option<JobError> = None;
     while let Some(stage) = stages.join_next().await {
         let error = match stage {
-            Ok(Stage::Worker) | Ok(Stage::Reader(Ok(()))) => continue,
+            Ok(Stage::Worker | Stage::Reader(Ok(()))) => continue,
             Ok(Stage::Recorder(recorded, Ok(()))) => {
                 report = Some(*recorded);
                 continue;

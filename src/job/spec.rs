@@ -12,7 +12,7 @@ use super::report::ReportScope;
 /// How fast a job may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpeedOptions {
-    /// Requests in flight; adaptive, 16 to 256, without a number.
+    /// Requests in flight; without a number adaptive, from 16 and up to 256.
     pub concurrency: Option<u32>,
     /// Requests a second; no limit without a number.
     pub requests_per_second: Option<u32>,

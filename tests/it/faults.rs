@@ -14,7 +14,9 @@ use crate::support::{DESTINATION, SOURCE, World, message};
 
 /// What the sources' keys have before those of the copies, so that HEADs of the two sides are told apart.
 const PREFIX: &str = "from/";
-const MAX_ATTEMPTS: usize = 4;
+/// Attempts where faults end, and where they do not.
+const ATTEMPTS: usize = 4;
+const ATTEMPTS_FOR_GOOD: usize = 2;
 /// Renewals that one request may ask for, as in `s3haul-s3`.
 const MAX_RENEWALS: usize = 3;
 
@@ -67,27 +69,110 @@ fn kinds() -> Vec<Kind> {
     let internal = || "InternalError".to_owned();
     let slow_down = "SlowDown";
     [
-        ("refuse", FaultKind::Refuse, Doubt { done: false }, "AnswerLost"),
-        ("reset", FaultKind::Reset, Doubt { done: false }, "AnswerLost"),
-        ("answer-lost", FaultKind::AnswerLost, Doubt { done: true }, "AnswerLost"),
-        ("cut-body", FaultKind::CutBody, Doubt { done: true }, "AnswerLost"),
-        ("ok-error", FaultKind::ErrorInOk(internal()), Doubt { done: false }, "InternalError"),
-        ("ok-slow", FaultKind::ErrorInOk(slow_down.to_owned()), Throttled, slow_down),
-        ("ok-denied", FaultKind::ErrorInOk("AccessDenied".to_owned()), Refused, "AccessDenied"),
-        ("ok-done", FaultKind::ErrorInOkAfterWork(internal()), Doubt { done: true }, "InternalError"),
-        ("no-etag", FaultKind::EmptyETag, Doubt { done: true }, "EmptyAnswer"),
-        ("500", FaultKind::internal_error(), Doubt { done: false }, "InternalError"),
+        (
+            "refuse",
+            FaultKind::Refuse,
+            Doubt { done: false },
+            "AnswerLost",
+        ),
+        (
+            "reset",
+            FaultKind::Reset,
+            Doubt { done: false },
+            "AnswerLost",
+        ),
+        (
+            "answer-lost",
+            FaultKind::AnswerLost,
+            Doubt { done: true },
+            "AnswerLost",
+        ),
+        (
+            "cut-body",
+            FaultKind::CutBody,
+            Doubt { done: true },
+            "AnswerLost",
+        ),
+        (
+            "ok-error",
+            FaultKind::ErrorInOk(internal()),
+            Doubt { done: false },
+            "InternalError",
+        ),
+        (
+            "ok-slow",
+            FaultKind::ErrorInOk(slow_down.to_owned()),
+            Throttled,
+            slow_down,
+        ),
+        (
+            "ok-denied",
+            FaultKind::ErrorInOk("AccessDenied".to_owned()),
+            Refused,
+            "AccessDenied",
+        ),
+        (
+            "ok-done",
+            FaultKind::ErrorInOkAfterWork(internal()),
+            Doubt { done: true },
+            "InternalError",
+        ),
+        (
+            "no-etag",
+            FaultKind::EmptyETag,
+            Doubt { done: true },
+            "EmptyAnswer",
+        ),
+        (
+            "500",
+            FaultKind::internal_error(),
+            Doubt { done: false },
+            "InternalError",
+        ),
         ("503", FaultKind::slow_down(), Throttled, slow_down),
-        ("503-after", error(503, slow_down, Some(1)), Throttled, slow_down),
-        ("400-timeout", error(400, "RequestTimeout", Option::None), Again, "RequestTimeout"),
-        ("409-aborted", error(409, "OperationAborted", Option::None), Again, "OperationAborted"),
-        ("403", error(403, "AccessDenied", Option::None), Refused, "AccessDenied"),
+        (
+            "503-after",
+            error(503, slow_down, Some(1)),
+            Throttled,
+            slow_down,
+        ),
+        (
+            "400-timeout",
+            error(400, "RequestTimeout", Option::None),
+            Again,
+            "RequestTimeout",
+        ),
+        (
+            "409-aborted",
+            error(409, "OperationAborted", Option::None),
+            Again,
+            "OperationAborted",
+        ),
+        (
+            "403",
+            error(403, "AccessDenied", Option::None),
+            Refused,
+            "AccessDenied",
+        ),
         ("expired", FaultKind::ExpireToken, Expired, "ExpiredToken"),
-        ("trickle", FaultKind::Trickle { every_ms: 10, spaces: 5 }, None, ""),
+        (
+            "trickle",
+            FaultKind::Trickle {
+                every_ms: 10,
+                spaces: 5,
+            },
+            None,
+            "",
+        ),
         ("latency", FaultKind::Latency(50), None, ""),
     ]
     .into_iter()
-    .map(|(name, fault, effect, code)| Kind { name, fault, effect, code })
+    .map(|(name, fault, effect, code)| Kind {
+        name,
+        fault,
+        effect,
+        code,
+    })
     .collect()
 }
 
@@ -150,10 +235,29 @@ struct Expected {
     aborts: usize,
 }
 
+fn attempts(hits: Option<usize>) -> usize {
+    if hits.is_some() {
+        ATTEMPTS
+    } else {
+        ATTEMPTS_FOR_GOOD
+    }
+}
+
 fn expected(case: &Case) -> Expected {
-    let Case { operation, kind, hits, never, .. } = case;
+    let Case {
+        operation,
+        kind,
+        hits,
+        never,
+        ..
+    } = case;
+    let attempts = attempts(*hits);
     // Parts are sent side by side: each of the others is answered.
-    let others = if *operation == Operation::UploadPartCopy { PARTS - 1 } else { 0 };
+    let others = if *operation == Operation::UploadPartCopy {
+        PARTS - 1
+    } else {
+        0
+    };
     let of_parts = *operation != Operation::CopyObject;
     let uploads = usize::from(matches!(
         operation,
@@ -188,14 +292,17 @@ fn expected(case: &Case) -> Expected {
         (Effect::Refused, _) => fails(1, 1),
         (Effect::Expired, None) => fails(MAX_RENEWALS + 1, MAX_RENEWALS + 1),
         // Free of charge as long as other rows get through.
-        (Effect::Throttled, None) => fails(MAX_ATTEMPTS, 100),
+        (Effect::Throttled, None) => fails(attempts, 100),
         (Effect::Doubt { done: true }, _) if looks_first => found(1),
-        (Effect::Doubt { done: true }, None) if !of_parts => found(MAX_ATTEMPTS),
+        (Effect::Doubt { done: true }, None) if !of_parts => found(attempts),
         (Effect::Doubt { done: true }, hits) if *operation == Operation::CreateMultipartUpload => {
-            let base = hits.map_or_else(|| fails(MAX_ATTEMPTS, MAX_ATTEMPTS), answered);
-            Expected { aborts: hits.unwrap_or(MAX_ATTEMPTS), ..base }
+            let base = hits.map_or_else(|| fails(attempts, attempts), answered);
+            Expected {
+                aborts: hits.unwrap_or(attempts),
+                ..base
+            }
         }
-        (Effect::Again | Effect::Doubt { .. }, None) => fails(MAX_ATTEMPTS, MAX_ATTEMPTS),
+        (Effect::Again | Effect::Doubt { .. }, None) => fails(attempts, attempts),
         (_, Some(hits)) => answered(hits),
     }
 }
@@ -221,7 +328,14 @@ fn world_of(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool) -> (Worl
             .key(if of_source { &source } else { &key })
             .when(hits.map_or(When::Every, |hits| When::First(hits as u64)));
         let handle = world.sandbox.faults().add(fault);
-        cases.push(Case { key, operation, kind, hits, never, handle });
+        cases.push(Case {
+            key,
+            operation,
+            kind,
+            hits,
+            never,
+            handle,
+        });
     }
     let sources = cases.iter().map(|case| format!("{PREFIX}{}", case.key));
     sized_manifest(&world, std::iter::once(plain).chain(sources));
@@ -229,9 +343,9 @@ fn world_of(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool) -> (Worl
 }
 
 /// Runs the cases in one job, and checks report, log and destination.
-async fn run(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool, more: &[&str]) -> World {
+async fn run(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool, more: &[&str]) {
+    let attempts = attempts(faults[0].2).to_string();
     let (world, cases) = world_of(faults, never);
-    let attempts = MAX_ATTEMPTS.to_string();
     let overwrite = if never { "never" } else { "always" };
     let mut flags = vec!["--strip-prefix", PREFIX, "--max-attempts", &attempts];
     flags.extend(["--overwrite", overwrite]);
@@ -249,32 +363,63 @@ async fn run(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool, more: &
         }
     }
     let all = cases.len();
-    assert!(wrong.is_empty(), "{} of {all} cases:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {all} cases:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     run.expect(i32::from(fails > 0));
     assert_eq!(run.summary("failed"), fails);
     let found = cases.iter().filter(|case| expected(case).found).count();
     assert_eq!(run.summary("in_doubt"), found);
     world.assert_no_uploads();
-    world
 }
 
 fn check(world: &World, case: &Case, row: &ReportRow) -> Result<(), String> {
-    let Case { key, operation, kind, .. } = case;
+    let Case {
+        key,
+        operation,
+        kind,
+        ..
+    } = case;
     let source = format!("{PREFIX}{key}");
     let expected = expected(case);
     let same = |what: &str, is: &dyn Debug, should: &dyn Debug| {
         let (is, should) = (format!("{is:?}"), format!("{should:?}"));
-        if is == should { Ok(()) } else { Err(format!("{what} is {is}, not {should}")) }
+        if is == should {
+            Ok(())
+        } else {
+            Err(format!("{what} is {is}, not {should}"))
+        }
     };
-    let status = if expected.succeeds { TaskStatus::Succeeded } else { TaskStatus::Failed };
+    let status = if expected.succeeds {
+        TaskStatus::Succeeded
+    } else {
+        TaskStatus::Failed
+    };
     let code = if expected.succeeds { "" } else { kind.code };
-    same("status", &(row.status, row.error_code.as_str()), &(status, code))?;
-    let there = world.store().same_content((SOURCE, &source), (DESTINATION, key));
+    same(
+        "status",
+        &(row.status, row.error_code.as_str()),
+        &(status, code),
+    )?;
+    let there = world
+        .store()
+        .same_content((SOURCE, &source), (DESTINATION, key));
     if expected.succeeds {
         let evidence = if expected.found { "found" } else { "response" };
-        same("evidence", &message(row, "evidence"), &serde_json::json!(evidence))?;
+        same(
+            "evidence",
+            &message(row, "evidence"),
+            &serde_json::json!(evidence),
+        )?;
         let in_doubt = expected.found.then_some(true);
-        same("in_doubt", &message(row, "in_doubt"), &serde_json::json!(in_doubt))?;
+        same(
+            "in_doubt",
+            &message(row, "in_doubt"),
+            &serde_json::json!(in_doubt),
+        )?;
         same("the copy", &there, &true)?;
     } else {
         let named = message(row, "operation");
@@ -283,17 +428,32 @@ fn check(world: &World, case: &Case, row: &ReportRow) -> Result<(), String> {
     let of_source = *operation == Operation::HeadObject;
     let requests = sent(world, *operation, if of_source { &source } else { key });
     if !expected.sent.contains(&requests.len()) {
-        return Err(format!("{} requests, not {:?}: {requests:?}", requests.len(), expected.sent));
+        return Err(format!(
+            "{} requests, not {:?}: {requests:?}",
+            requests.len(),
+            expected.sent
+        ));
     }
     if let Some(hits) = expected.hits {
         same("hits", &case.handle.hits(), &(hits as u64))?;
     }
-    let hit = requests.iter().filter(|request| request.fault.is_some()).count();
+    let hit = requests
+        .iter()
+        .filter(|request| request.fault.is_some())
+        .count();
     same("hits in the log", &(hit as u64), &case.handle.hits())?;
     let count = |operation| sent(world, operation, key).len();
-    same("aborts", &count(Operation::AbortMultipartUpload), &expected.aborts)?;
+    same(
+        "aborts",
+        &count(Operation::AbortMultipartUpload),
+        &expected.aborts,
+    )?;
     let creates = count(Operation::CreateMultipartUpload);
-    let doubts = if matches!(kind.effect, Effect::Doubt { .. }) { hit } else { 0 };
+    let doubts = if matches!(kind.effect, Effect::Doubt { .. }) {
+        hit
+    } else {
+        0
+    };
     match operation {
         Operation::CopyObject => same("creates", &creates, &0)?,
         // Each doubt looks for the upload that it may have left.
@@ -317,53 +477,202 @@ fn check(world: &World, case: &Case, row: &ReportRow) -> Result<(), String> {
 }
 
 /// Each kind on each operation, so often.
-fn each(
+fn each<'k>(
     operations: &[Operation],
-    kinds: &[Kind],
+    kinds: impl IntoIterator<Item = &'k Kind>,
     hits: &[Option<usize>],
 ) -> Vec<(Operation, Kind, Option<usize>)> {
     let mut faults = Vec::new();
-    for operation in operations {
-        for kind in kinds {
+    for kind in kinds {
+        for operation in operations {
             faults.extend(hits.iter().map(|hits| (*operation, kind.clone(), *hits)));
         }
     }
     faults
 }
 
+const WHOLE: [Operation; 1] = [Operation::CopyObject];
+const THEN_SERVED: [Option<usize>; 2] = [Some(1), Some(2)];
+const FOR_GOOD: [Option<usize>; 1] = [None];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_object_then_served() {
-    let hits = [Some(1), Some(2)];
-    run(each(&[Operation::CopyObject], &kinds(), &hits), false, &[]).await;
+    run(each(&WHOLE, &kinds(), &THEN_SERVED), false, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conditional_copy_object_then_served() {
-    let hits = [Some(1), Some(2)];
-    run(each(&[Operation::CopyObject], &kinds(), &hits), true, &[]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn copy_object_for_good() {
-    run(each(&[Operation::CopyObject], &kinds(), &[None]), false, &[]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn conditional_copy_object_for_good() {
-    run(each(&[Operation::CopyObject], &kinds(), &[None]), true, &[]).await;
+    run(each(&WHOLE, &kinds(), &THEN_SERVED), true, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_in_parts_then_served() {
-    run(each(&OF_PARTS, &kinds(), &[Some(1), Some(2)]), false, &[]).await;
+    run(each(&OF_PARTS, &kinds(), &THEN_SERVED), false, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conditional_copy_in_parts_then_served() {
-    run(each(&OF_PARTS, &kinds(), &[Some(1)]), true, &[]).await;
+    run(each(&OF_PARTS, &kinds(), &THEN_SERVED), true, &[]).await;
+}
+
+/// Kinds that end by attempts; throttling ends only where nothing else gets through.
+fn kinds_for_good(throttled: bool) -> Vec<Kind> {
+    let mut kinds = kinds();
+    kinds.retain(|kind| (kind.effect == Effect::Throttled) == throttled);
+    kinds
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_object_for_good() {
+    run(each(&WHOLE, &kinds_for_good(false), &FOR_GOOD), false, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_copy_object_for_good() {
+    run(each(&WHOLE, &kinds_for_good(false), &FOR_GOOD), true, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_in_parts_for_good() {
-    run(each(&OF_PARTS, &kinds(), &[None]), false, &[]).await;
+    run(
+        each(&OF_PARTS, &kinds_for_good(false), &FOR_GOOD),
+        false,
+        &[],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttled_for_good() {
+    // A job each: what gets through for one row makes another's attempts free.
+    let jobs = OF_PARTS.into_iter().chain(WHOLE).flat_map(|operation| {
+        let kinds = kinds_for_good(true)
+            .into_iter()
+            .filter(|kind| kind.name != "503-after");
+        kinds.map(move |kind| run(vec![(operation, kind, None)], false, &[]))
+    });
+    futures::future::join_all(jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_in_time() {
+    let mut operations = OF_PARTS.to_vec();
+    operations.extend(WHOLE);
+    let in_time = ["--attempt-timeout", "1s"];
+    run(each(&operations, [&hang()], &[Some(1)]), false, &in_time).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_ever() {
+    let mut operations = OF_PARTS.to_vec();
+    operations.extend(WHOLE);
+    let in_time = ["--attempt-timeout", "1s"];
+    run(each(&operations, [&hang()], &FOR_GOOD), true, &in_time).await;
+}
+
+/// How the role is taken under a fault.
+enum Taken {
+    /// After so many calls.
+    After(usize),
+    /// Not at all, after so many calls.
+    Refused(usize),
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn assume_role() {
+    use Taken::{After, Refused};
+    for (kind, when, taken) in [
+        (FaultKind::Refuse, When::First(2), After(3)),
+        (FaultKind::Reset, When::First(2), After(3)),
+        (FaultKind::CutBody, When::First(1), After(2)),
+        (FaultKind::AnswerLost, When::First(1), After(2)),
+        (FaultKind::EmptyETag, When::Every, After(1)),
+        (FaultKind::internal_error(), When::First(2), After(3)),
+        (FaultKind::slow_down(), When::First(1), After(2)),
+        (error(503, "SlowDown", Some(1)), When::First(1), After(2)),
+        (error(400, "RequestTimeout", None), When::First(1), After(2)),
+        (
+            FaultKind::Trickle {
+                every_ms: 10,
+                spaces: 5,
+            },
+            When::Every,
+            After(1),
+        ),
+        (FaultKind::Latency(50), When::Every, After(1)),
+        (error(403, "AccessDenied", None), When::Every, Refused(1)),
+        (
+            error(409, "OperationAborted", None),
+            When::Every,
+            Refused(1),
+        ),
+        (FaultKind::ExpireToken, When::Every, Refused(1)),
+        (
+            FaultKind::ErrorInOk("AccessDenied".to_owned()),
+            When::Every,
+            Refused(1),
+        ),
+    ] {
+        let world = World::new();
+        world.put("k", "content");
+        world.manifest_of(["k"]);
+        let name = kind.name();
+        let fault = Fault::on(Operation::AssumeRole, kind).when(when);
+        world.sandbox.faults().add(fault);
+        let run = world.copy(&[]).await;
+        let calls = world.sandbox.log().count(Operation::AssumeRole);
+        let copies = world.sandbox.log().count(Operation::CopyObject);
+        match taken {
+            After(expected) => {
+                run.expect(0);
+                assert_eq!((calls, copies), (expected, 1), "{name}");
+                assert_eq!(world.row().status, TaskStatus::Succeeded);
+                world.assert_copied("k");
+            }
+            Refused(expected) => {
+                run.expect(3);
+                assert_eq!((calls, copies), (expected, 0), "{name}: {}", run.stderr);
+                // Nothing was begun: the same command line may be given again.
+                assert!(!world.job().exists());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_cannot_be_aborted_is_named() {
+    let world = World::new();
+    world.declare("k", LARGE);
+    sized_manifest(&world, ["k"]);
+    let refused = || error(403, "AccessDenied", None);
+    for operation in [Operation::UploadPartCopy, Operation::AbortMultipartUpload] {
+        world.sandbox.faults().add(Fault::on(operation, refused()));
+    }
+    // One row in all, and it is refused.
+    world.copy(&IN_PARTS).await.expect(3);
+    let uploads = world.store().uploads(DESTINATION);
+    assert_eq!(uploads.len(), 1);
+    let checkpoint = world.checkpoint();
+    assert_eq!(checkpoint["counts"]["failed"], 1);
+    assert_eq!(checkpoint["uploads"], serde_json::json!([]));
+    let row = failed_row(&world);
+    assert_eq!(row.error_code, "AccessDenied");
+    assert_eq!(message(&row, "operation"), "UploadPartCopy");
+    let hint = message(&row, "hint");
+    assert!(
+        hint.as_str().unwrap().contains(&uploads[0].upload_id),
+        "{hint}"
+    );
+}
+
+/// The one row of a job that stopped before its end.
+fn failed_row(world: &World) -> ReportRow {
+    let checkpoint = world.checkpoint();
+    let name = checkpoint["sealed"][0]["name"].as_str().unwrap();
+    let file = std::fs::read(world.job().join(name)).unwrap();
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(&file[..]);
+    let record = reader.records().next().unwrap().unwrap();
+    ReportRow::parse(&record.iter().take(7).collect()).unwrap()
 }

@@ -23,6 +23,7 @@ pub(crate) const WRITES: [Operation; 4] = [
 pub(crate) struct Given<'w> {
     world: &'w World,
     flags: BTreeMap<String, Option<String>>,
+    repeated: Vec<(String, String)>,
     variables: BTreeMap<String, Option<String>>,
     stdin: Option<Vec<u8>>,
 }
@@ -35,6 +36,7 @@ impl World {
         let given = Given {
             world: self,
             flags: BTreeMap::new(),
+            repeated: Vec::new(),
             variables: BTreeMap::new(),
             stdin: None,
         };
@@ -51,7 +53,10 @@ impl World {
 
     /// How many requests the server has seen that write an object.
     pub(crate) fn writes(&self) -> usize {
-        WRITES.into_iter().map(|operation| self.sandbox.log().count(operation)).sum()
+        WRITES
+            .into_iter()
+            .map(|operation| self.sandbox.log().count(operation))
+            .sum()
     }
 }
 
@@ -65,6 +70,12 @@ impl Given<'_> {
     /// Gives a flag that takes no value.
     pub(crate) fn flag(mut self, flag: &str) -> Self {
         self.flags.insert(flag.to_owned(), None);
+        self
+    }
+
+    /// Gives a flag once more.
+    pub(crate) fn repeat(mut self, flag: &str, value: &str) -> Self {
+        self.repeated.push((flag.to_owned(), value.to_owned()));
         self
     }
 
@@ -97,6 +108,9 @@ impl Given<'_> {
         for (flag, value) in &self.flags {
             command.arg(flag).args(value);
         }
+        for (flag, value) in &self.repeated {
+            command.args([flag, value]);
+        }
         for (name, value) in &self.variables {
             match value {
                 Some(value) => command.env(name, value),
@@ -108,7 +122,9 @@ impl Given<'_> {
 
     pub(crate) async fn run(self) -> Run {
         let mut command = self.command();
-        let Some(manifest) = self.stdin else { return Run::of(command).await };
+        let Some(manifest) = self.stdin else {
+            return Run::of(command).await;
+        };
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(&manifest).await.unwrap();
@@ -129,10 +145,17 @@ impl Given<'_> {
             let told = format!("{caller}: {run:?}");
             assert_eq!(run.code(), code, "{told}");
             assert_eq!(run.stdout, "", "{told}");
-            let errors = run.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+            let errors = run
+                .stderr
+                .lines()
+                .filter(|line| line.starts_with("error: "))
+                .count();
             assert_eq!(errors, 1, "{told}");
             for word in &words {
-                assert!(run.stderr.contains(word.as_str()), "{word:?} is missing: {told}");
+                assert!(
+                    run.stderr.contains(word.as_str()),
+                    "{word:?} is missing: {told}"
+                );
             }
             assert_eq!(world.writes(), before, "{told}");
             assert!(!world.path("report").exists(), "a folder is left: {told}");

@@ -1,9 +1,22 @@
 //! The program over HTTP, against the sandbox: one binary, since each that links the SDK is large.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
+
+mod access;
 mod faults;
 mod given;
 mod input;
 mod keys;
 mod objects;
 mod promises;
+mod resume;
+mod same;
+mod settle;
+mod structure;
 mod support;
+mod throttle;
+mod words;

@@ -52,10 +52,7 @@ pub(crate) fn looks(world: &World, key: &str) -> usize {
 
 /// The lists of uploads of a key.
 pub(crate) fn lists(world: &World, key: &str) -> usize {
-    let lists = world
-        .sandbox
-        .log()
-        .of(Operation::ListMultipartUploads);
+    let lists = world.sandbox.log().of(Operation::ListMultipartUploads);
     lists
         .iter()
         .filter(|list| list.parameter("prefix") == Some(key))

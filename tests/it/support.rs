@@ -93,6 +93,11 @@ impl World {
 
     /// `copy` with the flags that every test needs.
     pub(crate) fn copy_command(&self) -> Command {
+        self.copy_command_into("report")
+    }
+
+    /// `copy` with its report in a folder of this name.
+    pub(crate) fn copy_command_into(&self, report: &str) -> Command {
         let mut command = self.command(&["copy"]);
         command
             .arg("--manifest")
@@ -103,7 +108,7 @@ impl World {
             .args(["--endpoint-url", &self.sandbox.endpoint()])
             .args(["--job-id", JOB, "--output", "json"])
             .arg("--report")
-            .arg(self.path("report"));
+            .arg(self.path(report));
         command
     }
 

@@ -31,7 +31,7 @@ def main():
                     hits += 1
                     shutil.rmtree(job.report)
                 print(f"{mode} at each of {hits} {call}: the job went on, each row once in the report")
-                assert hits > 3
+                assert hits >= 2
         assert sandbox.uploads() == [], sandbox.uploads()
         sandbox.stop()
 

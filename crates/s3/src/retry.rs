@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{ErrorKind, S3Error};
+use crate::operation::Operation;
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +99,12 @@ fn classify_answer(error: &S3Error) -> Class {
         return Class::Throttled;
     }
     match code {
+        // The upload must be made anew with all of its parts: its caller does.
+        "ConditionalRequestConflict"
+            if error.operation == Operation::CompleteMultipartUpload.name() =>
+        {
+            Class::Permanent
+        }
         "InternalError"
         | "InternalFailure"
         | "InternalServerError"
@@ -141,7 +148,6 @@ fn is_throttling(code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::Operation;
 
     fn answered(status: u16, code: Option<&str>) -> S3Error {
         let mut error = S3Error::new(Operation::CopyObject, ErrorKind::Answered, "");
@@ -232,6 +238,14 @@ mod tests {
             assert_eq!(error.is_in_doubt(), in_doubt, "{status} {code:?}");
             assert_eq!(error.is_access_refusal(), refused, "{status} {code:?}");
         }
+    }
+
+    #[test]
+    fn a_conflict_on_complete_is_for_its_caller() {
+        let mut conflict = answered(409, Some("ConditionalRequestConflict"));
+        assert_eq!(conflict.class(), Class::Transient);
+        conflict.operation = Operation::CompleteMultipartUpload.name();
+        assert_eq!(conflict.class(), Class::Permanent);
     }
 
     #[test]

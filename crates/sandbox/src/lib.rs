@@ -2,11 +2,12 @@
 //!
 //! It answers as S3 does, refuses as S3 does, and says 501 to what it does not implement. Requests pass, in order:
 //!
-//! * [`wire`]: connections, [`fault`]s and the request [`log`], around
-//! * s3s, which checks signatures, parses requests and writes answers; [`identity`] gives it the keys
-//! * [`access`]: sessions, Regions, owners and policies, by [`iam`]; [`operation`] is the table of what is implemented
-//! * [`s3`], the operations, or [`sts`]
-//! * [`store`]: the buckets
+//! * `wire`: connections, faults (`fault`) and the request log (`log`), around
+//! * s3s, which checks signatures, parses requests and writes answers; `identity` gives it the keys
+//! * `access`: sessions, signed headers, what is implemented (the table in `operation`), Regions, owners
+//! * `authorize`: the policies of both sides, by [`iam`]
+//! * `s3`, the operations, or what `routes` leads past s3s's own: `sts`, and the annotations in `s3`
+//! * `store`: the buckets
 //!
 //! Above [`TRUE_DIGEST_BYTES`], declared objects have digests of their extents in place of true ones: equal content
 //! has equal digests, which are not those of the bytes.
@@ -31,6 +32,7 @@
 //! ```
 
 mod access;
+mod authorize;
 mod conditions;
 mod copy_source;
 mod error;
@@ -40,6 +42,7 @@ pub mod iam;
 mod identity;
 mod log;
 mod operation;
+mod routes;
 mod s3;
 mod sandbox;
 mod store;

@@ -215,6 +215,15 @@ operations! {
     /// Checksums, parts and size of an object.
     GetObjectAttributes = "GET" Object ["attributes"] parameters(&["versionId"])
         headers(&["x-amz-max-parts", "x-amz-object-attributes", "x-amz-part-number-marker"]);
+    /// One annotation of an object.
+    GetObjectAnnotation = "GET" Object ["annotation", "annotationName"] parameters(&["versionId"])
+        headers(&["x-amz-checksum-mode"]);
+    /// The names of an object's annotations.
+    ListObjectAnnotations = "GET" Object ["annotation"]
+        parameters(&["annotation-prefix", "continuation-token", "max-annotation-results", "versionId"]) headers();
+    /// Sets an annotation of an object.
+    PutObjectAnnotation = "PUT" Object ["annotation", "annotationName"] parameters(&["versionId"])
+        headers(CHECKSUMS, &["x-amz-object-if-match"]);
     /// An object's ACL.
     GetObjectAcl = "GET" Object ["acl"] parameters(&["versionId"]) headers();
     /// An object's tags.

@@ -13,6 +13,7 @@ use crate::fault::Faults;
 use crate::iam::AccountsFile;
 use crate::identity::Directory;
 use crate::log::RequestLog;
+use crate::routes::Routes;
 use crate::s3::Service;
 use crate::store::Store;
 use crate::sts::Sts;
@@ -76,16 +77,23 @@ impl Sandbox {
         };
         let (store, faults, log) = (Store::default(), Faults::default(), RequestLog::default());
         let directory = Directory::new(options.accounts.clone());
-        let mut s3 = S3ServiceBuilder::new(Service {
+        let service = Service {
             store: store.clone(),
-        });
-        s3.set_auth(directory.clone());
-        s3.set_access(Gate {
+        };
+        let gate = Gate {
             store: store.clone(),
-        });
-        s3.set_route(Sts {
+        };
+        let sts = Sts {
             directory: directory.clone(),
             min_session_seconds: options.min_session_seconds,
+        };
+        let mut s3 = S3ServiceBuilder::new(service.clone());
+        s3.set_auth(directory.clone());
+        s3.set_access(gate.clone());
+        s3.set_route(Routes {
+            sts,
+            s3: service,
+            gate,
         });
         let front = Front {
             s3: s3.build(),

@@ -3,10 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use hyper::http::Extensions;
-use hyper::{HeaderMap, Method, Uri};
-use s3s::route::S3Route;
-use s3s::{Body, S3Error, S3Request, S3Response, S3Result};
+use s3s::{Body, S3Error, S3Request, S3Response};
 use time::format_description::well_known::Rfc3339;
 
 use crate::access::header;
@@ -23,7 +20,7 @@ pub const MFA_CODE: &str = "123456";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const VERSION: &str = "2011-06-15";
 
-/// The route of STS through s3s, which has checked the signature.
+/// STS, behind s3s, which has checked the signature.
 #[derive(Clone, Debug)]
 pub(crate) struct Sts {
     pub(crate) directory: Directory,
@@ -36,28 +33,18 @@ struct Call {
     identity: Arc<Identity>,
 }
 
-#[async_trait::async_trait]
-impl S3Route for Sts {
-    fn is_match(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        _: &HeaderMap,
-        extensions: &mut Extensions,
-    ) -> bool {
-        method == Method::POST
-            && uri.path() == "/"
-            && extensions
-                .get::<Arc<Exchange>>()
-                .is_some_and(|exchange| exchange.is_sts())
-    }
-
-    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
-        let identity = identity(request)?;
-        identity
-            .check_token(header(&request.headers, "x-amz-security-token"))
+impl Sts {
+    /// Checks the session of a call.
+    pub(crate) fn admit(request: &S3Request<Body>) -> Result<(), S3Error> {
+        let token = header(&request.headers, "x-amz-security-token");
+        identity(request)?
+            .check_token(token)
             .map_err(|refused| match refused.code().as_str() {
-                "InvalidToken" | "InvalidAccessKeyId" => invalid_client_token(),
+                "InvalidToken" | "InvalidAccessKeyId" => error(
+                    403,
+                    "InvalidClientTokenId",
+                    "The security token included in the request is invalid.",
+                ),
                 "ExpiredToken" => error(
                     403,
                     "ExpiredToken",
@@ -67,21 +54,19 @@ impl S3Route for Sts {
             })
     }
 
-    async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        let identity = identity(&request)?;
+    pub(crate) fn call(
+        &self,
+        request: &S3Request<Body>,
+        request_id: &str,
+    ) -> Result<S3Response<Body>, S3Error> {
         let body = request.input.bytes().unwrap_or_default();
         let parameters = parse_query(&String::from_utf8_lossy(&body));
-        let request_id = request
-            .extensions
-            .get::<Arc<Exchange>>()
-            .map(|exchange| exchange.request_id.clone())
-            .unwrap_or_default();
         let call = Call {
             parameters,
-            identity,
+            identity: identity(request)?,
         };
         let (action, result) = match call.parameter("Action") {
-            Some("GetCallerIdentity") => ("GetCallerIdentity", self.caller_identity(&call)?),
+            Some("GetCallerIdentity") => ("GetCallerIdentity", caller_identity(&call)?),
             Some("AssumeRole") => ("AssumeRole", self.assume_role(&call)?),
             Some("GetSessionToken") => ("GetSessionToken", self.session_token(&call)?),
             other => return Err(not_implemented("Action", other.unwrap_or("none"))),
@@ -122,14 +107,6 @@ fn identity(request: &S3Request<Body>) -> Result<Arc<Identity>, S3Error> {
             "Request is missing Authentication Token",
         )),
     }
-}
-
-pub(crate) fn invalid_client_token() -> S3Error {
-    error(
-        403,
-        "InvalidClientTokenId",
-        "The security token included in the request is invalid.",
-    )
 }
 
 fn validation(message: impl Into<String>) -> S3Error {
@@ -204,18 +181,6 @@ impl Call {
 }
 
 impl Sts {
-    #[expect(clippy::unused_self, reason = "the form of all calls")]
-    fn caller_identity(&self, call: &Call) -> Result<String, S3Error> {
-        call.only(&["Version"])?;
-        let principal = &call.identity.principal;
-        Ok(format!(
-            "<Arn>{}</Arn><UserId>{}</UserId><Account>{}</Account>",
-            xml_text(&principal.arn()),
-            xml_text(&user_id(principal)),
-            principal.account()
-        ))
-    }
-
     fn assume_role(&self, call: &Call) -> Result<String, S3Error> {
         call.only(&[
             "Version",
@@ -326,6 +291,17 @@ impl Sts {
         });
         Ok(document(&credentials))
     }
+}
+
+fn caller_identity(call: &Call) -> Result<String, S3Error> {
+    call.only(&["Version"])?;
+    let principal = &call.identity.principal;
+    Ok(format!(
+        "<Arn>{}</Arn><UserId>{}</UserId><Account>{}</Account>",
+        xml_text(&principal.arn()),
+        xml_text(&user_id(principal)),
+        principal.account()
+    ))
 }
 
 fn document(credentials: &TemporaryCredentials) -> String {

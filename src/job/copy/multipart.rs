@@ -55,11 +55,30 @@ struct Copying<'a> {
 
 impl Copier {
     pub(super) async fn multipart(&self, task: &Task, tally: &mut Tally) -> Result<Ended, Stop> {
+        // The row's upload, as long as there is one.
+        let mut open = task.upload.clone();
+        let ended = self.starts(task, &mut open, tally).await;
+        match (ended, open) {
+            // Kept for the next attempt.
+            (Err(Stop::Stopped), _) => Err(Stop::Stopped),
+            (ended, None) => ended,
+            (Ok(ended) | Err(Stop::Ended(ended)), Some(upload)) => {
+                Ok(self.clean_up(ended, &upload, tally).await)
+            }
+        }
+    }
+
+    /// Copies until the row ends, and begins again where the source or the upload changed under it.
+    async fn starts(
+        &self,
+        task: &Task,
+        open: &mut Option<OpenUpload>,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
         let mut notes = Vec::new();
-        if task.upload.is_none() {
+        if open.is_none() {
             notes = self.look_first(task, tally).await?;
         }
-        let mut kept = task.upload.clone();
         for start in 1.. {
             if self.drain.is_cancelled() {
                 return Err(Stop::Stopped);
@@ -70,10 +89,11 @@ impl Copier {
                 // No part copy of nothing: the object shrank since it was listed.
                 return self.instead_whole(task, tally).await;
             }
-            let (error, failure) = match self
-                .attempt(task, &source, kept.take(), &notes, tally)
-                .await
-            {
+            let (error, failure) = match self.attempt(task, &source, open, tally).await {
+                Ok(Ended::Succeeded(mut success)) => {
+                    success.notes.append(&mut notes);
+                    return Ok(Ended::Succeeded(success));
+                }
                 Ok(ended) => return Ok(ended),
                 Err(Lost::Stop(stop)) => return Err(stop),
                 Err(Lost::SourceChanged(error)) => {
@@ -92,6 +112,7 @@ impl Copier {
                 return Err(failure.into());
             }
             tracing::debug!(key = %task.row.spelling, %error, "begins a multipart copy again");
+            self.abort_open(task, open, tally).await?;
         }
         Err(Stop::Stopped)
     }
@@ -102,7 +123,7 @@ impl Copier {
             Overwrite::Always => Ok(Vec::new()),
             Overwrite::IfDifferent => self.skip_if_equal(task, Lane::Large, tally).await,
             Overwrite::Never => {
-                if let Ok(there) = self.head_destination(task, Lane::Large, false, tally).await {
+                if let Ok(there) = self.look(task, Lane::Large, tally).await {
                     let ended = self
                         .settle_existing(task, Lane::Large, &there, false, tally)
                         .await?;
@@ -150,18 +171,19 @@ impl Copier {
         &self,
         task: &Task,
         source: &Head,
-        kept: Option<OpenUpload>,
-        notes: &[String],
+        open: &mut Option<OpenUpload>,
         tally: &mut Tally,
     ) -> Result<Ended, Lost> {
-        let tags = self.source_tags(task, source, tally).await?;
-        let (upload, mut parts) = match self.take_up(task, source, kept, tally).await? {
+        let tags = self.source_tags(task, pinned_version(task, source), tally).await?;
+        let (upload, mut parts) = match self.take_up(task, source, open, tally).await? {
             Taken::Upload(upload, parts) => (upload, parts),
-            Taken::Ended(ended) => return Ok(ended),
-            Taken::Nothing => (
-                self.create(task, source, &tags, tally).await?,
-                BTreeMap::new(),
-            ),
+            Taken::Ended(ended) => return Ok(self.tagged(task, ended, &tags, tally).await?),
+            Taken::Nothing => {
+                let upload = self.create(task, source, &tags, tally).await?;
+                *open = Some(upload.clone());
+                self.opened(&upload).await?;
+                (upload, BTreeMap::new())
+            }
         };
         let copying = Copying {
             task,
@@ -174,28 +196,21 @@ impl Copier {
             upload,
         };
         if let Err(error) = self.copy_parts(&copying, &mut parts, tally).await? {
-            return Err(self.give_up(&copying, error, tally).await);
+            return Err(lost(error));
         }
         let parts: Vec<CopiedPart> = parts.into_values().collect();
-        let mut ended = self.complete(&copying, &parts, tally).await?;
-        if let Ended::Succeeded(success) = &mut ended {
-            success.notes.extend_from_slice(notes);
-            let version_id = success.version_id.clone();
-            self.put_long_tags(task, version_id.as_deref(), &tags, tally)
-                .await?;
-        }
-        Ok(ended)
+        let ended = self.complete(&copying, &parts, open, tally).await?;
+        Ok(self.tagged(task, ended, &tags, tally).await?)
     }
 
     async fn source_tags(
         &self,
         task: &Task,
-        source: &Head,
+        version_id: Option<&str>,
         tally: &mut Tally,
     ) -> Result<Vec<Tag>, Stop> {
-        let (key, version_id) = (&task.row.key, pinned_version(task, source));
         let get = || {
-            let headers = self.headers.source();
+            let (key, headers) = (&task.row.key, self.headers.source());
             self.source
                 .get_object_tagging(&self.source_bucket, key, version_id, headers)
         };
@@ -210,19 +225,17 @@ impl Copier {
         &self,
         task: &Task,
         source: &Head,
-        kept: Option<OpenUpload>,
+        open: &mut Option<OpenUpload>,
         tally: &mut Tally,
     ) -> Result<Taken, Stop> {
-        let Some(upload) = kept else {
+        let Some(upload) = open.clone() else {
             return Ok(Taken::Nothing);
         };
         let same = upload.source_e_tag == source.e_tag
             && upload.object_bytes == source.bytes
             && upload.source_version_id == source.version_id;
         if !same {
-            self.abort(&upload.key, &upload.upload_id, Lane::Large, tally)
-                .await?;
-            self.closed(task).await?;
+            self.abort_open(task, open, tally).await?;
             return Ok(Taken::Nothing);
         }
         let list = || {
@@ -261,15 +274,16 @@ impl Copier {
             }
             Err(error) if error.report_code() == "NoSuchUpload" => {
                 // Completed by an attempt that died before it could say so, or aborted by others.
+                *open = None;
                 let expected = Expected {
                     source,
                     e_tag: None,
                     parts: plan.parts(),
                 };
-                if let Settled::Landed(ended) = self
+                let settled = self
                     .settle_write(task, Lane::Large, Some(expected), tally)
-                    .await?
-                {
+                    .await?;
+                if let Settled::Landed(ended) = settled {
                     return Ok(Taken::Ended(*ended));
                 }
                 self.closed(task).await?;
@@ -318,7 +332,7 @@ impl Copier {
             }
         };
         let (algorithm, kind) = checksum(source);
-        let upload = OpenUpload {
+        Ok(OpenUpload {
             ordinal: task.row.ordinal,
             key: task.destination_key.clone(),
             upload_id: created.upload_id,
@@ -327,9 +341,7 @@ impl Copier {
             source_e_tag: source.e_tag.clone(),
             source_version_id: source.version_id.clone(),
             checksum: Some(format!("{algorithm}/{kind}")),
-        };
-        self.opened(&upload).await?;
-        Ok(upload)
+        })
     }
 
     async fn part_plan(
@@ -439,6 +451,7 @@ impl Copier {
         &self,
         copying: &Copying<'_>,
         parts: &[CopiedPart],
+        open: &mut Option<OpenUpload>,
         tally: &mut Tally,
     ) -> Result<Ended, Lost> {
         let headers = self.headers.complete(copying.upload.checksum.as_deref());
@@ -459,84 +472,76 @@ impl Copier {
                 .send(tally, Lane::Large, operation, None, OnDoubt::Return, send)
                 .await;
             let error = match sent {
-                Ok(completed) => return Ok(multipart_success(copying, completed)),
+                Ok(completed) => {
+                    *open = None;
+                    return Ok(multipart_success(copying, completed));
+                }
                 Err(error) => error,
             };
             let code = error.report_code();
             if code == "PreconditionFailed" {
-                return self.refused(copying, &error, doubts > 0, tally).await;
+                // The upload is of no more use, whatever the refusal means.
+                let (task, ambiguous) = (copying.task, doubts > 0);
+                let settled = self.settle_refused(task, Lane::Large, &error, ambiguous, tally);
+                return Ok(settled.await?);
             }
-            if code == "NoSuchUpload" || error.is_in_doubt() {
-                let expected = Expected {
-                    source: copying.source,
-                    e_tag: e_tag.as_deref(),
-                    parts: copying.plan.parts(),
-                };
-                let lane = Lane::Large;
-                let settled = self
-                    .settle_write(copying.task, lane, Some(expected), tally)
-                    .await?;
-                if let Settled::Landed(ended) = settled {
-                    return Ok(*ended);
-                }
-                if code == "NoSuchUpload" {
-                    self.closed(copying.task).await?;
-                    return Err(Lost::Upload(error));
-                }
-                doubts += 1;
-                if doubts < self.max_attempts {
-                    self.pause(doubts).await;
-                    continue;
-                }
+            if code != "NoSuchUpload" && !error.is_in_doubt() {
+                return Err(lost(error));
             }
-            return Err(self.give_up(copying, error, tally).await);
+            let expected = Expected {
+                source: copying.source,
+                e_tag: e_tag.as_deref(),
+                parts: copying.plan.parts(),
+            };
+            if code == "NoSuchUpload" {
+                *open = None;
+            }
+            let settled = self
+                .settle_write(copying.task, Lane::Large, Some(expected), tally)
+                .await?;
+            if let Settled::Landed(ended) = settled {
+                *open = None;
+                return Ok(*ended);
+            }
+            doubts += 1;
+            if code == "NoSuchUpload" || doubts >= self.max_attempts {
+                return Err(lost(error));
+            }
+            self.pause(doubts).await;
         }
     }
 
-    /// A 412 on Complete: the upload is of no more use, whatever it means.
-    async fn refused(
+    /// Aborts the row's upload before the row goes on without it.
+    async fn abort_open(
         &self,
-        copying: &Copying<'_>,
-        error: &S3Error,
-        ambiguous: bool,
+        task: &Task,
+        open: &mut Option<OpenUpload>,
         tally: &mut Tally,
-    ) -> Result<Ended, Lost> {
-        let settled = self
-            .settle_refused(copying.task, Lane::Large, error, ambiguous, tally)
-            .await;
-        let upload = &copying.upload;
-        self.abort(&upload.key, &upload.upload_id, Lane::Large, tally)
-            .await?;
-        Ok(settled?)
+    ) -> Result<(), Stop> {
+        if let Some(upload) = open {
+            self.abort(&upload.key, &upload.upload_id, Lane::Large, tally)
+                .await?;
+            *open = None;
+        }
+        self.closed(task).await
     }
 
-    /// Aborts the upload of a copy that failed, no part of which is in flight any more.
-    async fn give_up(&self, copying: &Copying<'_>, error: S3Error, tally: &mut Tally) -> Lost {
-        let upload = &copying.upload;
-        let code = error.report_code().to_owned();
-        if code != "NoSuchUpload" {
-            let aborted = self
-                .abort(&upload.key, &upload.upload_id, Lane::Large, tally)
-                .await;
-            if aborted.is_err() {
-                let failure = Failure::from(&error).hinted(format!(
-                    "its upload {} could not be aborted and keeps its parts: abort it, or have \
-                     the bucket's lifecycle do so (AbortIncompleteMultipartUpload)",
-                    upload.upload_id
-                ));
-                return Lost::Stop(failure.into());
-            }
-        }
-        if let Err(stop) = self.closed(copying.task).await {
-            return Lost::Stop(stop);
-        }
-        match (code.as_str(), error.operation) {
-            ("PreconditionFailed", "UploadPartCopy") => Lost::SourceChanged(error),
-            ("NoSuchUpload" | "ConditionalRequestConflict" | "InvalidPart", _) => {
-                Lost::Upload(error)
-            }
-            _ => Lost::Stop(error.into()),
-        }
+    /// Aborts the upload of a row that has ended, no part of which is in flight any more. An upload
+    /// that stays is never silent: the row then fails, and names it.
+    async fn clean_up(&self, ended: Ended, upload: &OpenUpload, tally: &mut Tally) -> Ended {
+        let (key, upload_id) = (&upload.key, &upload.upload_id);
+        let Err(Stop::Ended(not_aborted)) = self.abort(key, upload_id, Lane::Large, tally).await
+        else {
+            return ended;
+        };
+        let failure = match (ended, not_aborted) {
+            (Ended::Failed(failure), _) | (_, Ended::Failed(failure)) => failure,
+            (ended, _) => return ended,
+        };
+        Ended::Failed(failure.hinted(format!(
+            "its upload {upload_id} could not be aborted and keeps its parts: abort it, or have \
+             the bucket's lifecycle do so (AbortIncompleteMultipartUpload)"
+        )))
     }
 
     /// Aborts an upload until S3 says that it is gone.
@@ -563,32 +568,31 @@ impl Copier {
     }
 
     /// Tags over 2 KB do not fit the header of Create; the object is tagged once it is there.
-    async fn put_long_tags(
+    async fn tagged(
         &self,
         task: &Task,
-        version_id: Option<&str>,
+        ended: Ended,
         tags: &[Tag],
         tally: &mut Tally,
-    ) -> Result<(), Stop> {
+    ) -> Result<Ended, Stop> {
+        let Ended::Succeeded(success) = &ended else {
+            return Ok(ended);
+        };
         if tags.is_empty() || tagging_header(tags).is_some() {
-            return Ok(());
+            return Ok(ended);
         }
+        let (key, version_id) = (&task.destination_key, success.version_id.as_deref());
         let put = || {
             let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
-            self.destination.put_object_tagging(
-                bucket,
-                &task.destination_key,
-                version_id,
-                tags,
-                headers,
-            )
+            self.destination
+                .put_object_tagging(bucket, key, version_id, tags, headers)
         };
         let operation = Operation::PutObjectTagging;
-        match self
+        let put = self
             .send(tally, Lane::Large, operation, None, OnDoubt::Resend, put)
-            .await
-        {
-            Ok(()) => Ok(()),
+            .await;
+        match put {
+            Ok(()) => Ok(ended),
             Err(error) => Err(Failure::from(&error)
                 .hinted("the object was copied, and stands at the destination without its tags")
                 .into()),
@@ -612,6 +616,15 @@ impl Copier {
             ordinal: task.row.ordinal,
         };
         self.events.send(event).await.map_err(|_| Stop::Stopped)
+    }
+}
+
+/// Whether a copy that came to nothing is worth another start.
+fn lost(error: S3Error) -> Lost {
+    match (error.report_code(), error.operation) {
+        ("PreconditionFailed", "UploadPartCopy") => Lost::SourceChanged(error),
+        ("NoSuchUpload" | "ConditionalRequestConflict" | "InvalidPart", _) => Lost::Upload(error),
+        _ => Lost::Stop(error.into()),
     }
 }
 

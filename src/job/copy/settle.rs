@@ -44,7 +44,7 @@ impl Copier {
         expected: Option<Expected<'_>>,
         tally: &mut Tally,
     ) -> Result<Settled, Stop> {
-        let there = match self.head_destination(task, lane, false, tally).await {
+        let there = match self.look(task, lane, tally).await {
             Ok(head) => head,
             Err(error) if error.status == Some(404) => return Ok(Settled::Absent),
             Err(error) => return Err(cannot_look(&error).into()),
@@ -60,6 +60,7 @@ impl Copier {
             Some(Expected {
                 e_tag: Some(e_tag), ..
             }) if there.e_tag == e_tag => true,
+            Some(_) if compare(&source, &there) == Sameness::Different => false,
             Some(expected) => in_as_many_parts(&there, expected.parts, &source),
             None => is_copy(&source, &there),
         };
@@ -70,6 +71,22 @@ impl Copier {
         Ok(Settled::Landed(Box::new(found(
             task, &source, &there, parts,
         ))))
+    }
+
+    /// Looks at the destination, with its checksum where we may have it: of an object under a KMS key
+    /// it is for those who may decrypt.
+    pub(super) async fn look(
+        &self,
+        task: &Task,
+        lane: Lane,
+        tally: &mut Tally,
+    ) -> s3haul_s3::Result<Head> {
+        match self.head_destination(task, lane, true, tally).await {
+            Err(error) if error.status == Some(403) => {
+                self.head_destination(task, lane, false, tally).await
+            }
+            looked => looked,
+        }
     }
 
     /// Says what a 412 means.
@@ -90,7 +107,7 @@ impl Copier {
         if !ambiguous && self.first_attempt {
             return Ok(exists());
         }
-        match self.head_destination(task, lane, false, tally).await {
+        match self.look(task, lane, tally).await {
             Ok(there) => {
                 self.settle_existing(task, lane, &there, ambiguous, tally)
                     .await
@@ -167,13 +184,13 @@ impl Copier {
 }
 
 /// S3's `<Condition>` names the header that failed; where a store names none, the conditions that
-/// were sent tell.
+/// were sent tell. Complete has none about the source.
 fn about_the_source(refusal: &S3Error, source_condition_sent: bool) -> bool {
     match &refusal.condition {
         Some(condition) => condition
             .to_ascii_lowercase()
             .starts_with("x-amz-copy-source"),
-        None => source_condition_sent,
+        None => source_condition_sent && refusal.operation == "CopyObject",
     }
 }
 

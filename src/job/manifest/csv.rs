@@ -428,8 +428,8 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
             what,
         });
     }
-    let (reader, _) = open(path, 0).map_err(io)?;
-    let found = Surveyor::new(path, options).read(csv_reader(reader))?;
+    let (reader, byte) = open(path, 0).map_err(io)?;
+    let found = Surveyor::new(path, options).read(csv_reader(reader), byte)?;
     let empty = || ManifestError::Empty {
         path: path.to_owned(),
         filtered: found.filtered,
@@ -503,6 +503,26 @@ fn other_format(start: &[u8]) -> Option<&'static str> {
         .map(|(_, what)| *what)
 }
 
+/// Whether a file ends inside a quoted field; `byte` is where its last record begins.
+fn ends_in_quotes(path: &Path, byte: u64) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(byte))?;
+    let mut quoted = false;
+    // Where a quote opens: at a field's start, and right behind one that closed, since a quote in
+    // quotes is doubled. Elsewhere it is a character like others.
+    let mut opens = true;
+    for byte in BufReader::new(file).bytes() {
+        let byte = byte?;
+        if byte == b'"' && (quoted || opens) {
+            opens = quoted;
+            quoted = !quoted;
+        } else if !quoted {
+            opens = matches!(byte, b',' | b'\r' | b'\n');
+        }
+    }
+    Ok(quoted)
+}
+
 struct Surveyor<'a> {
     path: &'a Path,
     options: &'a CsvOptions,
@@ -529,9 +549,14 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    fn read(mut self, mut reader: Reader<BufReader<File>>) -> Result<Self, ManifestError> {
+    /// `start` is the byte at which `reader` begins.
+    fn read(
+        mut self,
+        mut reader: Reader<BufReader<File>>,
+        start: u64,
+    ) -> Result<Self, ManifestError> {
         let mut record = ByteRecord::new();
-        let mut line = 1;
+        let (mut line, mut byte) = (1, 0);
         while reader
             .read_byte_record(&mut record)
             .map_err(|source| ManifestError::Csv {
@@ -540,8 +565,10 @@ impl<'a> Surveyor<'a> {
             })?
         {
             line = record.position().map_or(line, csv::Position::line);
+            byte = record.position().map_or(byte, csv::Position::byte);
             self.row(&record, line)?;
         }
+        self.check_end(line, start + byte)?;
         if let Some(doubt) = self.probe.and_then(|probe| probe.judge().err()) {
             return Err(ManifestError::Encoding {
                 path: self.path.to_owned(),
@@ -558,6 +585,27 @@ impl<'a> Surveyor<'a> {
             });
         }
         Ok(self)
+    }
+
+    /// A quote that is never closed makes one row of all that follow it: they would be lost.
+    fn check_end(&self, line: u64, byte: u64) -> Result<(), ManifestError> {
+        let path = self.path.to_owned();
+        match ends_in_quotes(self.path, byte) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let problem = "a quote that begins in it is never closed".to_owned();
+                Err(ManifestError::BadRows {
+                    path,
+                    total: 1,
+                    rows: vec![BadRow {
+                        line,
+                        byte,
+                        problem,
+                    }],
+                })
+            }
+            Err(source) => Err(ManifestError::Io { path, source }),
+        }
     }
 
     fn row(&mut self, record: &ByteRecord, line: u64) -> Result<(), ManifestError> {

@@ -119,6 +119,12 @@ impl EncodingProbe {
         for (at, byte) in field.iter().enumerate() {
             match byte {
                 b' ' => return Err(EncodingDoubt::NotEncoded("a bare space")),
+                // Most likely a quote that is never closed, and rows that would be taken for a key.
+                0..=0x1f | 0x7f => {
+                    return Err(EncodingDoubt::NotEncoded(
+                        "a line break or another control character",
+                    ));
+                }
                 0x80.. => return Err(EncodingDoubt::NotEncoded("a byte outside ASCII")),
                 b'%' => {
                     let hex = |i: usize| field.get(i).is_some_and(u8::is_ascii_hexdigit);

@@ -101,7 +101,7 @@ fn parent(path: &str) -> String {
         .to_owned()
 }
 
-fn replace(path: String, content: Content) -> Vec<Operation> {
+fn replace(path: &str, content: Content) -> Vec<Operation> {
     let temporary = format!("{path}.tmp");
     vec![
         Operation::Write {
@@ -113,7 +113,7 @@ fn replace(path: String, content: Content) -> Vec<Operation> {
         },
         Operation::Rename {
             from: temporary,
-            to: path.clone(),
+            to: path.to_owned(),
         },
         Operation::SyncFolder {
             path: parent(&path),
@@ -152,14 +152,14 @@ fn operations(step: &Step, job: &str) -> Vec<Operation> {
             status,
             to,
         } => replace(
-            at(to),
+            &at(to),
             Content::Extract {
                 journal: at(journal),
                 status: *status,
             },
         ),
-        Step::Cut { from, to } => replace(at(to), Content::Cut { from: at(from) }),
-        Step::Replace { path, bytes } => replace(at(path), Content::Bytes(bytes.clone())),
+        Step::Cut { from, to } => replace(&at(to), Content::Cut { from: at(from) }),
+        Step::Replace { path, bytes } => replace(&at(path), Content::Bytes(bytes.clone())),
         Step::Remove { path } => {
             let path = at(path);
             // Else a file could come back when nothing remembers it any more.

@@ -17,7 +17,7 @@ use s3s::dto::{
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
 use super::Service;
-use super::headers::Answer;
+use super::answer::Answer;
 use crate::error::{error, invalid_argument, with_detail};
 use crate::store::bucket::{BucketSettings, ObjectOwnership, Versioning};
 use crate::store::{StoreError, parse_policy};

@@ -6,8 +6,9 @@ use hyper::HeaderMap;
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult};
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
-use super::headers::{Answer, NewObject};
+use super::answer::Answer;
 use super::read::{invalid_object_state, parse_version_id};
+use super::settings::NewObject;
 use super::write::MAX_ONE_REQUEST_BYTES;
 use super::{Call, Service, checksum_fields, e_tag_value, user_metadata};
 use crate::access::header;
@@ -40,10 +41,11 @@ fn replaces(headers: &HeaderMap, name: &'static str) -> Result<bool, S3Error> {
     }
 }
 
-fn check_annotation_directive(headers: &HeaderMap) -> Result<(), S3Error> {
+fn excludes_annotations(headers: &HeaderMap) -> Result<bool, S3Error> {
     let name = "x-amz-object-annotation-directive";
     match header(headers, name) {
-        None | Some("COPY" | "EXCLUDE") => Ok(()),
+        None | Some("COPY") => Ok(false),
+        Some("EXCLUDE") => Ok(true),
         Some(value) => Err(invalid_argument(
             name,
             value,
@@ -100,7 +102,7 @@ impl Service {
         let headers = &request.headers;
         let replaces_metadata = replaces(headers, "x-amz-metadata-directive")?;
         let replaces_tags = replaces(headers, "x-amz-tagging-directive")?;
-        check_annotation_directive(headers)?;
+        let excludes_annotations = excludes_annotations(headers)?;
         let conditions = WriteConditions::from_headers(headers)?;
         let new = NewObject::from_headers(
             headers,
@@ -129,6 +131,11 @@ impl Service {
                 new.tags.unwrap_or_default()
             } else {
                 Arc::clone(&from.tags)
+            },
+            annotations: if excludes_annotations {
+                Arc::default()
+            } else {
+                Arc::clone(&from.annotations)
             },
             settings: new.settings,
             layout: Layout::Whole,

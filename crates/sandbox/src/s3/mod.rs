@@ -3,14 +3,18 @@
 //! s3s has checked the signature and parsed the request, [`crate::access`] has let it through. What s3s's types
 //! lack is read from the raw headers.
 
+mod annotation;
+mod answer;
 pub(crate) mod body;
 mod bucket;
+mod complete;
 mod copy;
-mod headers;
 mod listing;
 mod multipart;
 mod object;
 mod read;
+mod settings;
+mod uploads;
 mod write;
 
 use std::collections::BTreeMap;

@@ -8,9 +8,10 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
-use super::headers::{Answer, acl, check_tags};
+use super::answer::Answer;
 use super::listing::owner;
 use super::read::invalid_object_state;
+use super::settings::{acl, check_tags};
 use super::{Call, Service};
 use crate::error::{STATUS, error, not_implemented};
 use crate::store::bucket::{FoundObject, ObjectOwnership};

@@ -9,10 +9,11 @@ use s3s::dto::{
 };
 use s3s::{Body, S3Error, S3Request, S3Response, S3Result};
 
+use super::answer::{Answer, http_date};
 use super::body::ContentBody;
-use super::headers::{Answer, http_date};
 use super::{Call, Service, checksum_fields, e_tag_value};
-use crate::access::{Shown, header};
+use crate::access::header;
+use crate::authorize::Shown;
 use crate::conditions::ReadConditions;
 use crate::error::{self, error, invalid_argument, with_detail, with_header};
 use crate::store::bucket::{Bucket, Found, FoundObject};

@@ -9,11 +9,13 @@ use s3s::dto::{
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 use time::OffsetDateTime;
 
+use super::answer::Answer;
 use super::body::{check_digests, collect};
-use super::headers::{Answer, NewObject};
 use super::read::parse_version_id;
+use super::settings::NewObject;
 use super::{Call, Service, user_metadata};
-use crate::access::{Gate, header};
+use crate::access::header;
+use crate::authorize::authorize_delete;
 use crate::conditions::WriteConditions;
 use crate::error::{access_denied, error, invalid_argument};
 use crate::store::bucket::{Bucket, Deleted, Found};
@@ -50,6 +52,7 @@ impl Service {
             content: Arc::new(Content::stored(bytes)),
             metadata: new.metadata,
             tags: new.tags.unwrap_or_default(),
+            annotations: Arc::default(),
             settings: new.settings,
             layout: Layout::Whole,
             checksum: ObjectChecksum {
@@ -139,7 +142,7 @@ impl Service {
                 ));
             }
             let version_id = object.version_id.as_deref();
-            let result = Gate::authorize_delete(
+            let result = authorize_delete(
                 &call.exchange,
                 &request.headers,
                 &call.bucket,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -21,10 +22,22 @@ pub(crate) struct Metadata {
     pub(crate) content_language: Option<String>,
     pub(crate) expires: Option<String>,
     pub(crate) user: BTreeMap<String, String>,
+    /// How many entries HTTP cannot carry: `x-amz-missing-meta`.
+    pub(crate) missing: u32,
 }
 
 /// An object's tags, in their order.
 pub(crate) type Tags = Vec<(String, String)>;
+
+/// An object's annotations, by their names.
+pub(crate) type Annotations = BTreeMap<String, Annotation>;
+
+/// An annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Annotation {
+    pub(crate) payload: Bytes,
+    pub(crate) modified: Timestamp,
+}
 
 /// What a request sets on an object and a copy never takes over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,6 +190,7 @@ pub(crate) struct Object {
     pub(crate) content: Arc<Content>,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) tags: Arc<Tags>,
+    pub(crate) annotations: Arc<Annotations>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) layout: Layout,
     pub(crate) checksum: ObjectChecksum,
@@ -346,6 +360,7 @@ macro_rules! shared_default {
 shared_default!(Metadata);
 shared_default!(Settings);
 shared_default!(Tags);
+shared_default!(Annotations);
 
 /// The canonical user ID of an account: 64 hex digits.
 pub fn canonical_user_id(account: &str) -> String {

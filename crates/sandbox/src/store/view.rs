@@ -10,8 +10,8 @@ use super::bucket::FoundObject;
 use super::checksum::{ChecksumAlgorithm, ChecksumType, composite, multipart_md5};
 use super::content::Content;
 use super::object::{
-    Encryption, Layout, Lock, Metadata, Object, ObjectChecksum, PartLayout, Restore, Settings,
-    StorageClass, Version, shared,
+    Annotation, Annotations, Encryption, Layout, Lock, Metadata, Object, ObjectChecksum,
+    PartLayout, Restore, Settings, StorageClass, Timestamp, Version, shared,
 };
 use super::upload::{Upload, upload_id};
 
@@ -35,6 +35,10 @@ pub struct ObjectProperties {
     pub metadata: BTreeMap<String, String>,
     /// Tags, in their order.
     pub tags: Vec<(String, String)>,
+    /// How many further entries of user metadata HTTP cannot carry: `x-amz-missing-meta`.
+    pub missing_metadata: u32,
+    /// Annotations, by their names.
+    pub annotations: BTreeMap<String, String>,
     /// The storage class.
     pub storage_class: StorageClass,
     /// `x-amz-website-redirect-location`.
@@ -60,6 +64,7 @@ impl ObjectProperties {
             content_language: self.content_language.clone(),
             expires: self.expires.clone(),
             user: self.metadata.clone(),
+            missing: self.missing_metadata,
         };
         let encryption = Encryption {
             kms: self.kms_key_id.as_ref().map(|_| "aws:kms".to_owned()),
@@ -77,6 +82,7 @@ impl ObjectProperties {
             content: Arc::new(content),
             metadata: shared(metadata),
             tags: shared(self.tags.clone()),
+            annotations: shared(self.annotations()),
             settings: shared(settings),
             layout,
             checksum,
@@ -86,6 +92,17 @@ impl ObjectProperties {
                 .map_or_else(|| Arc::clone(bucket_account), |owner| owner.as_str().into()),
             restore: Restore::None,
         }
+    }
+
+    fn annotations(&self) -> Annotations {
+        let annotation = |text: &String| Annotation {
+            payload: text.clone().into(),
+            modified: Timestamp::now(),
+        };
+        self.annotations
+            .iter()
+            .map(|(name, text)| (name.clone(), annotation(text)))
+            .collect()
     }
 
     fn layout(&self, content: &Content) -> (Layout, ObjectChecksum) {
@@ -190,6 +207,8 @@ impl ObjectView {
             content_language: metadata.content_language.clone(),
             expires: metadata.expires.clone(),
             metadata: metadata.user.clone(),
+            missing_metadata: metadata.missing,
+            annotations: self.annotations(),
             tags: object.tags.to_vec(),
             storage_class: object.settings.storage_class,
             website_redirect_location: object.settings.website_redirect_location.clone(),
@@ -216,6 +235,16 @@ impl ObjectView {
     /// Tags, in their order.
     pub fn tags(&self) -> &[(String, String)] {
         &self.object.tags
+    }
+
+    /// Annotations, by their names; what is not UTF-8 of them is replaced.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let text = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
+        self.object
+            .annotations
+            .iter()
+            .map(|(name, annotation)| (name.clone(), text(&annotation.payload)))
+            .collect()
     }
 
     /// The storage class.

@@ -198,10 +198,9 @@ fn form(mut response: Response<Body>, exchange: &Exchange) -> Answer {
 
 /// The body of an answer that is an XML document.
 fn xml_document(response: &Response<Body>) -> Option<Bytes> {
-    response
-        .body()
-        .bytes()
-        .filter(|bytes| bytes.starts_with(b"<"))
+    let content_type = response.headers().get(CONTENT_TYPE)?;
+    let is_xml = content_type.as_bytes().ends_with(b"/xml");
+    response.body().bytes().filter(|_| is_xml)
 }
 
 /// Writes an error in the form of its service.

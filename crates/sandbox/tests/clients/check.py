@@ -831,6 +831,45 @@ def encryption_and_lock(server):
 
 
 @check
+def annotations(server):
+    fill = {"buckets": [{"name": "annotated", "account": DESTINATION, "objects": [
+        {"key": "k", "size": 5, "properties": {
+            "annotations": {"a": "<x>\r</x>", "b": "2"}, "missing_metadata": 2, "tags": [["t", "1"]],
+        }},
+    ]}]}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(fill, file)
+        file.flush()
+        annotated = Server("--fill", file.name)
+    try:
+        s3 = annotated.client("destination-admin")
+
+        def names(key):
+            found = s3.list_object_annotations(Bucket="annotated", Key=key).get("Annotations", [])
+            return [entry["AnnotationName"] for entry in found]
+
+        equal(names("k"), ["a", "b"])
+        first = s3.list_object_annotations(Bucket="annotated", Key="k", MaxAnnotationResults=1)
+        rest = s3.list_object_annotations(Bucket="annotated", Key="k", ContinuationToken=first["NextContinuationToken"])
+        equal([entry["AnnotationName"] for entry in rest["Annotations"]], ["b"])
+        got = s3.get_object_annotation(Bucket="annotated", Key="k", AnnotationName="a")
+        equal(got["AnnotationPayload"].read(), b"<x>\r</x>")
+        s3.put_object_annotation(Bucket="annotated", Key="k", AnnotationName="c", AnnotationPayload=b"3")
+        s3.copy_object(Bucket="annotated", Key="copied", CopySource="annotated/k")
+        s3.copy_object(Bucket="annotated", Key="bare", CopySource="annotated/k", AnnotationDirective="EXCLUDE")
+        equal((names("copied"), names("bare")), (["a", "b", "c"], []))
+        with refused("NoSuchAnnotation", 404):
+            s3.get_object_annotation(Bucket="annotated", Key="bare", AnnotationName="a")
+        with refused("AccessDenied", 403):
+            annotated.client("stranger").list_object_annotations(Bucket="annotated", Key="k")
+        with refused("NotImplemented", 501):
+            s3.delete_object_annotation(Bucket="annotated", Key="k", AnnotationName="c")
+        equal(s3.head_object(Bucket="annotated", Key="copied")["MissingMeta"], 2)
+    finally:
+        equal(annotated.stop(), 0)
+
+
+@check
 def policies(server):
     s3 = server.client()
     s3.create_bucket(Bucket="policies")

@@ -10,8 +10,7 @@ clients=$target/sandbox-clients
 
 if [ ! -x "$clients/bin/aws" ]; then
     python3 -m venv "$clients"
-    "$clients/bin/pip" install --quiet --disable-pip-version-check boto3==1.43.* awscli==1.45.* ||
-        "$clients/bin/pip" install --quiet --disable-pip-version-check boto3 awscli
+    "$clients/bin/pip" install --quiet --disable-pip-version-check boto3==1.44.5 awscli==1.46.3
 fi
 (cd "$workspace" && cargo build --quiet --package s3haul-sandbox)
 exec "$clients/bin/python" "$here/check.py" "$target/debug/s3haul-sandbox" "$clients/bin/aws" "$@"

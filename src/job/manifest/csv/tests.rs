@@ -156,6 +156,11 @@ fn bad_manifests_say_where_and_what() {
             "line 1 of the manifest M holds a `%` without",
         ),
         (b"b,a b\n".to_vec(), &auto, "a bare space, which"),
+        (
+            b"b,\"a\nb,c\n".to_vec(),
+            &auto,
+            "a line break or another control character, which",
+        ),
         (b"b,\xc3\xbc\n".to_vec(), &auto, "--key-encoding raw or"),
         (b"b,a+b\n".to_vec(), &auto, "`+` may be a space"),
         (
@@ -192,6 +197,42 @@ fn bad_manifests_say_where_and_what() {
             "{:?}: {message}",
             String::from_utf8_lossy(&bytes)
         );
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_refused() {
+    let raw = CsvOptions {
+        key_encoding: Some(KeyEncoding::Raw),
+        ..options()
+    };
+    for bytes in [
+        "b,\"a",
+        "b,k\nb,\"a\nb,c\n",
+        "b,k\nb,\"a\"\"\nb,c\n",
+        "b,k\n\"b,c\n",
+        "b,\"\"\"",
+        "\u{feff}b,k\r\nb,\"a\r\n",
+    ] {
+        let message = error(bytes, &raw);
+        assert!(
+            message.contains("a quote that begins in it is never closed"),
+            "{bytes:?}: {message}"
+        );
+    }
+    assert!(error("b,k\nb,\"a\nb,c\n", &raw).contains("line 2 (byte 4)"));
+    for (bytes, keys) in [
+        ("b,\"a\"", ["a"]),
+        ("b,\"a\n\"\n", ["a\n"]),
+        ("b,\"\"\"a\"", ["\"a"]),
+        ("b,a\"", ["a\""]),
+        ("b,a\"b\n", ["a\"b"]),
+        ("b,\"\"\"\"\n\n", ["\""]),
+        ("\"b\",\"a,\"\"\"\r\n", ["a,\""]),
+    ] {
+        let found = rows(bytes, &raw, Position::default());
+        let found: Vec<_> = found.iter().map(|row| row.key.as_str()).collect();
+        assert_eq!(found, keys, "{bytes:?}");
     }
 }
 
