@@ -2,7 +2,7 @@
 
 Python's standard library alone. `PROFILE=debug` runs the debug binaries.
 """
-import csv, hashlib, hmac, json, os, pathlib, signal, subprocess, sys, tempfile, time
+import atexit, csv, hashlib, hmac, json, os, pathlib, signal, subprocess, sys, tempfile, time
 import urllib.parse, urllib.request, datetime, xml.etree.ElementTree as xml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,6 +37,7 @@ class Sandbox:
         if log:
             command += ["--log", str(self.log_path)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.process.kill)
         self.facts = json.loads(self.process.stdout.readline())
         self.endpoint = self.facts["endpoint"]
         users = {user["name"]: user for account in self.facts["accounts"] for user in account["users"]}
@@ -60,26 +61,29 @@ class Sandbox:
 
 
 def signed_get(endpoint, path, query, user):
-    """A GET by Signature Version 4."""
+    headers = signature(endpoint, "GET", path, query, user)
+    with urllib.request.urlopen(urllib.request.Request(f"{endpoint}{path}?{query}", headers=headers)) as answer:
+        return answer.read()
+
+
+def signature(endpoint, method, path, query, user):
+    """The headers of an empty request by Signature Version 4."""
     host = endpoint.removeprefix("http://")
     now = datetime.datetime.now(datetime.timezone.utc)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     empty = hashlib.sha256(b"").hexdigest()
     headers = f"host:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n"
     names = "host;x-amz-content-sha256;x-amz-date"
-    canonical = f"GET\n{path}\n{query}\n{headers}\n{names}\n{empty}"
+    canonical = f"{method}\n{path}\n{query}\n{headers}\n{names}\n{empty}"
     scope = f"{day}/us-east-1/s3/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = ("AWS4" + user["secret_access_key"]).encode()
     for part in (day, "us-east-1", "s3", "aws4_request"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
-    request = urllib.request.Request(f"{endpoint}{path}?{query}", headers={
-        "x-amz-date": stamp, "x-amz-content-sha256": empty,
-        "Authorization": f"AWS4-HMAC-SHA256 Credential={user['access_key_id']}/{scope}, "
-                         f"SignedHeaders={names}, Signature={signature}"})
-    with urllib.request.urlopen(request) as answer:
-        return answer.read()
+    signed = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
+    return {"x-amz-date": stamp, "x-amz-content-sha256": empty,
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={user['access_key_id']}/{scope}, "
+                             f"SignedHeaders={names}, Signature={signed}"}
 
 
 class Job:

@@ -77,7 +77,10 @@ impl Copier {
     ) -> Result<Ended, Stop> {
         let mut notes = Vec::new();
         if open.is_none() {
-            notes = self.look_first(task, tally).await?;
+            notes = match self.look_first(task, tally).await {
+                Err(Stop::Ended(ended)) => return self.found_first(task, ended, tally).await,
+                looked => looked?,
+            };
         }
         for start in 1.. {
             if self.drain.is_cancelled() {
@@ -132,6 +135,21 @@ impl Copier {
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// A copy of an earlier attempt, which may have failed or died before it had tagged it.
+    async fn found_first(
+        &self,
+        task: &Task,
+        ended: Ended,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
+        let Ended::Succeeded(success) = &ended else {
+            return Ok(ended);
+        };
+        let version_id = success.source_version_id.as_deref();
+        let tags = self.source_tags(task, version_id, tally).await?;
+        self.tagged(task, ended, &tags, tally).await
     }
 
     /// What the manifest lists, where that is a condition; what cannot be carried.

@@ -9,7 +9,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use md5::{Digest, Md5};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
 
-use super::key::{self, EncodingProbe, KeyEncoding, Shown};
+use super::key::{self, EncodingDoubt, EncodingProbe, KeyEncoding, Shown};
 use super::{
     BadRow, CsvOptions, Facts, Field, LISTED_BAD_ROWS, ManifestError, Place, Position, Row, Survey,
 };
@@ -100,7 +100,10 @@ impl Source {
                 Parse::FailedRows => parse_failed_row(&self.record),
             };
             let path = path.clone();
-            let parsed = parsed.map_err(|problem| bad_rows(&path, &self.record, problem))?;
+            let parsed = parsed.map_err(|problem| {
+                let row = bad_row(&path, self.base.byte, self.record.position(), problem);
+                bad_rows(&path, row)
+            })?;
             if let Some(parsed) = parsed {
                 let ordinal = self.ordinal;
                 self.ordinal += 1;
@@ -156,19 +159,32 @@ fn open(path: &Path, byte: u64) -> io::Result<(BufReader<File>, u64)> {
     Ok((BufReader::with_capacity(256 << 10, file), byte))
 }
 
-fn bad_rows(path: &Path, record: &ByteRecord, problem: String) -> ManifestError {
-    let rows = vec![bad_row(record, problem)];
+fn bad_rows(path: &Path, row: BadRow) -> ManifestError {
     ManifestError::BadRows {
         path: path.to_owned(),
         total: 1,
-        rows,
+        rows: vec![row],
     }
 }
 
-fn bad_row(record: &ByteRecord, problem: String) -> BadRow {
-    let (line, byte) = record
-        .position()
-        .map_or((0, 0), |at| (at.line(), at.byte()));
+/// A bad row at a reader's position; `start` is the byte at which the reader began.
+///
+/// A reader counts what is left of a line's end (the LF of CR LF, blank lines) to the row behind it,
+/// which a user would not look for there: the file is asked how much that is.
+fn bad_row(path: &Path, start: u64, at: Option<&csv::Position>, problem: String) -> BadRow {
+    let (mut line, mut byte) = at.map_or((1, start), |at| (at.line(), start + at.byte()));
+    let opened = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(byte))?;
+        Ok(BufReader::new(file))
+    });
+    for found in opened.into_iter().flat_map(Read::bytes) {
+        match found {
+            Ok(b'\n') => line += 1,
+            Ok(b'\r') => {}
+            _ => break,
+        }
+        byte += 1;
+    }
     BadRow {
         line,
         byte,
@@ -429,7 +445,7 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
         });
     }
     let (reader, byte) = open(path, 0).map_err(io)?;
-    let found = Surveyor::new(path, options).read(csv_reader(reader), byte)?;
+    let found = Surveyor::new(path, options, byte).read(csv_reader(reader))?;
     let empty = || ManifestError::Empty {
         path: path.to_owned(),
         filtered: found.filtered,
@@ -528,6 +544,10 @@ struct Surveyor<'a> {
     options: &'a CsvOptions,
     parser: Option<RowParser>,
     probe: Option<EncodingProbe>,
+    /// The byte at which the reader begins.
+    start: u64,
+    /// Where the last row was.
+    last: Option<csv::Position>,
     rows: u64,
     filtered: u64,
     bad_rows: u64,
@@ -535,13 +555,15 @@ struct Surveyor<'a> {
 }
 
 impl<'a> Surveyor<'a> {
-    fn new(path: &'a Path, options: &'a CsvOptions) -> Self {
+    fn new(path: &'a Path, options: &'a CsvOptions, start: u64) -> Self {
         let probe = options.key_encoding.is_none().then(EncodingProbe::default);
         Self {
             path,
             options,
             parser: None,
             probe,
+            start,
+            last: None,
             rows: 0,
             filtered: 0,
             bad_rows: 0,
@@ -549,14 +571,8 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// `start` is the byte at which `reader` begins.
-    fn read(
-        mut self,
-        mut reader: Reader<BufReader<File>>,
-        start: u64,
-    ) -> Result<Self, ManifestError> {
+    fn read(mut self, mut reader: Reader<BufReader<File>>) -> Result<Self, ManifestError> {
         let mut record = ByteRecord::new();
-        let (mut line, mut byte) = (1, 0);
         while reader
             .read_byte_record(&mut record)
             .map_err(|source| ManifestError::Csv {
@@ -564,17 +580,12 @@ impl<'a> Surveyor<'a> {
                 source,
             })?
         {
-            line = record.position().map_or(line, csv::Position::line);
-            byte = record.position().map_or(byte, csv::Position::byte);
-            self.row(&record, line)?;
+            self.last = record.position().cloned();
+            self.row(&record)?;
         }
-        self.check_end(line, start + byte)?;
+        self.check_end()?;
         if let Some(doubt) = self.probe.and_then(|probe| probe.judge().err()) {
-            return Err(ManifestError::Encoding {
-                path: self.path.to_owned(),
-                line,
-                doubt,
-            });
+            return Err(self.doubted(doubt));
         }
         if self.bad_rows > 0 && !self.options.keep_bad_rows {
             let (path, total) = (self.path.to_owned(), self.bad_rows);
@@ -588,27 +599,36 @@ impl<'a> Surveyor<'a> {
     }
 
     /// A quote that is never closed makes one row of all that follow it: they would be lost.
-    fn check_end(&self, line: u64, byte: u64) -> Result<(), ManifestError> {
-        let path = self.path.to_owned();
-        match ends_in_quotes(self.path, byte) {
+    fn check_end(&self) -> Result<(), ManifestError> {
+        let byte = self.last.as_ref().map_or(0, csv::Position::byte);
+        match ends_in_quotes(self.path, self.start + byte) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 let problem = "a quote that begins in it is never closed".to_owned();
-                Err(ManifestError::BadRows {
-                    path,
-                    total: 1,
-                    rows: vec![BadRow {
-                        line,
-                        byte,
-                        problem,
-                    }],
-                })
+                Err(bad_rows(self.path, self.bad_row(problem)))
             }
-            Err(source) => Err(ManifestError::Io { path, source }),
+            Err(source) => Err(ManifestError::Io {
+                path: self.path.to_owned(),
+                source,
+            }),
         }
     }
 
-    fn row(&mut self, record: &ByteRecord, line: u64) -> Result<(), ManifestError> {
+    /// The last row is bad.
+    fn bad_row(&self, problem: String) -> BadRow {
+        bad_row(self.path, self.start, self.last.as_ref(), problem)
+    }
+
+    /// The last row leaves the encoding in doubt.
+    fn doubted(&self, doubt: EncodingDoubt) -> ManifestError {
+        ManifestError::Encoding {
+            path: self.path.to_owned(),
+            line: self.bad_row(String::new()).line,
+            doubt,
+        }
+    }
+
+    fn row(&mut self, record: &ByteRecord) -> Result<(), ManifestError> {
         if self.parser.is_none() {
             self.parser = Some(self.first_row(record)?);
         }
@@ -618,11 +638,7 @@ impl<'a> Surveyor<'a> {
         if let Some(probe) = &mut self.probe
             && let Some(Err(doubt)) = parser.field(record, Field::Key).map(|key| probe.look(key))
         {
-            return Err(ManifestError::Encoding {
-                path: self.path.to_owned(),
-                line,
-                doubt,
-            });
+            return Err(self.doubted(doubt));
         }
         match parser.parse(record) {
             Ok(None) => self.filtered += 1,
@@ -633,7 +649,7 @@ impl<'a> Surveyor<'a> {
             Err(problem) => {
                 self.bad_rows += 1;
                 if self.listed.len() < LISTED_BAD_ROWS {
-                    self.listed.push(bad_row(record, problem));
+                    self.listed.push(self.bad_row(problem));
                 }
             }
         }

@@ -134,6 +134,21 @@ fn bad_manifests_say_where_and_what() {
             "line 2 (byte 4): it has 3 columns where 2",
         ),
         (
+            b"b,k\r\nb,k\r\nb,\r\n".to_vec(),
+            &url,
+            "line 3 (byte 10): the key is empty",
+        ),
+        (
+            b"\xef\xbb\xbfb,k\n\n\r\nb,\n".to_vec(),
+            &url,
+            "line 4 (byte 10): the key is empty",
+        ),
+        (
+            b"b,k\r\n\r\nb,a b\r\n".to_vec(),
+            &auto,
+            "line 3 of the manifest M holds a bare space",
+        ),
+        (
             b"Bucket,Key\nb,k\n".to_vec(),
             &url,
             "header row (Bucket,Key)",
