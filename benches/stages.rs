@@ -1,5 +1,10 @@
 //! What the program itself does for a row: read it, plan it, record its end.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a bench that cannot set up has nothing to say"
+)]
+
 use std::hint::black_box;
 use std::io::Write;
 use std::time::Duration;

@@ -205,6 +205,12 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
         .hinted("give this job another --job-id, or none".to_owned()));
     }
     let checkpoint = read_checkpoint(&path)?;
+    let manifest = &file.job.manifest;
+    // A job that has ended needs its manifest no more, but one that has other rows now is another job,
+    // of which nothing is copied: exit code 0 would say that it was. [`go_on`] looks at the others.
+    if checkpoint.state == JobState::Complete && !file.job.csv.keep_bad_rows && manifest.exists() {
+        crate::job::manifest::check_unchanged(manifest, &file.survey)?;
+    }
     if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
         return Ok(code);
     }

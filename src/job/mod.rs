@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use self::copy::settings::JobHeaders;
+use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
 use self::manifest::{ManifestError, Row, Source};
 use self::outcome::{Cost, Ended, record};
@@ -210,6 +211,7 @@ impl Shared {
             drain: signals.drain.clone(),
             wrote: watch.proved.clone(),
             large_in_hand: AtomicU32::new(0),
+            uploads: Uploads::new(&at.uploads),
         }
     }
 

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
 use s3haul::job::report::row::{ReportRow, TaskStatus};
-use s3haul_sandbox::{Fault, FaultHandle, FaultKind, Operation, When};
+use s3haul_sandbox::{Fault, FaultHandle, FaultKind, ObjectProperties, Operation, When};
 
 use crate::objects::{IN_PARTS, LARGE, PARTS, lists, looks, sent, sized_manifest};
 use crate::support::{DESTINATION, SOURCE, World, message};
@@ -63,136 +63,68 @@ fn error(status: u16, code: &str, retry_after: Option<u32>) -> FaultKind {
     }
 }
 
-/// All kinds but Hang, which needs a short time-out.
-fn kinds() -> Vec<Kind> {
-    use Effect::{Again, Doubt, Expired, None, Refused, Throttled};
-    let internal = || "InternalError".to_owned();
-    let slow_down = "SlowDown";
-    [
-        (
-            "refuse",
-            FaultKind::Refuse,
-            Doubt { done: false },
-            "AnswerLost",
-        ),
-        (
-            "reset",
-            FaultKind::Reset,
-            Doubt { done: false },
-            "AnswerLost",
-        ),
-        (
-            "answer-lost",
-            FaultKind::AnswerLost,
-            Doubt { done: true },
-            "AnswerLost",
-        ),
-        (
-            "cut-body",
-            FaultKind::CutBody,
-            Doubt { done: true },
-            "AnswerLost",
-        ),
-        (
-            "ok-error",
-            FaultKind::ErrorInOk(internal()),
-            Doubt { done: false },
-            "InternalError",
-        ),
-        (
-            "ok-slow",
-            FaultKind::ErrorInOk(slow_down.to_owned()),
-            Throttled,
-            slow_down,
-        ),
-        (
-            "ok-denied",
-            FaultKind::ErrorInOk("AccessDenied".to_owned()),
-            Refused,
-            "AccessDenied",
-        ),
-        (
-            "ok-done",
-            FaultKind::ErrorInOkAfterWork(internal()),
-            Doubt { done: true },
-            "InternalError",
-        ),
-        (
-            "no-etag",
-            FaultKind::EmptyETag,
-            Doubt { done: true },
-            "EmptyAnswer",
-        ),
-        (
-            "500",
-            FaultKind::internal_error(),
-            Doubt { done: false },
-            "InternalError",
-        ),
-        ("503", FaultKind::slow_down(), Throttled, slow_down),
-        (
-            "503-after",
-            error(503, slow_down, Some(1)),
-            Throttled,
-            slow_down,
-        ),
-        (
-            "400-timeout",
-            error(400, "RequestTimeout", Option::None),
-            Again,
-            "RequestTimeout",
-        ),
-        (
-            "409-aborted",
-            error(409, "OperationAborted", Option::None),
-            Again,
-            "OperationAborted",
-        ),
-        (
-            "403",
-            error(403, "AccessDenied", Option::None),
-            Refused,
-            "AccessDenied",
-        ),
-        ("expired", FaultKind::ExpireToken, Expired, "ExpiredToken"),
-        (
-            "trickle",
-            FaultKind::Trickle {
-                every_ms: 10,
-                spaces: 5,
-            },
-            None,
-            "",
-        ),
-        ("latency", FaultKind::Latency(50), None, ""),
-    ]
-    .into_iter()
-    .map(|(name, fault, effect, code)| Kind {
+fn kind(name: &'static str, fault: FaultKind, effect: Effect, code: &'static str) -> Kind {
+    Kind {
         name,
         fault,
         effect,
         code,
-    })
-    .collect()
+    }
+}
+
+/// All kinds but Hang, which needs a short time-out.
+fn kinds() -> Vec<Kind> {
+    use Effect::{Again, Expired, Refused, Throttled};
+    const DONE: Effect = Effect::Doubt { done: true };
+    const UNDONE: Effect = Effect::Doubt { done: false };
+    let internal = || "InternalError".to_owned();
+    let in_ok = |code: &str| FaultKind::ErrorInOk(code.to_owned());
+    let after_work = FaultKind::ErrorInOkAfterWork(internal());
+    let slow_down = "SlowDown";
+    let slow_down_after = error(503, slow_down, Some(1));
+    let timeout = error(400, "RequestTimeout", None);
+    let aborted = error(409, "OperationAborted", None);
+    let denied = error(403, "AccessDenied", None);
+    let trickle = FaultKind::Trickle {
+        every_ms: 10,
+        spaces: 5,
+    };
+    vec![
+        kind("refuse", FaultKind::Refuse, UNDONE, "AnswerLost"),
+        kind("reset", FaultKind::Reset, UNDONE, "AnswerLost"),
+        kind("answer-lost", FaultKind::AnswerLost, DONE, "AnswerLost"),
+        kind("cut-body", FaultKind::CutBody, DONE, "AnswerLost"),
+        kind("ok-error", in_ok(&internal()), UNDONE, "InternalError"),
+        kind("ok-slow", in_ok(slow_down), Throttled, slow_down),
+        kind("ok-denied", in_ok("AccessDenied"), Refused, "AccessDenied"),
+        kind("ok-done", after_work, DONE, "InternalError"),
+        kind("no-etag", FaultKind::EmptyETag, DONE, "EmptyAnswer"),
+        kind("500", FaultKind::internal_error(), UNDONE, "InternalError"),
+        kind("503", FaultKind::slow_down(), Throttled, slow_down),
+        kind("503-after", slow_down_after, Throttled, slow_down),
+        kind("400-timeout", timeout, Again, "RequestTimeout"),
+        kind("409-aborted", aborted, Again, "OperationAborted"),
+        kind("403", denied, Refused, "AccessDenied"),
+        kind("expired", FaultKind::ExpireToken, Expired, "ExpiredToken"),
+        kind("trickle", trickle, Effect::None, ""),
+        kind("latency", FaultKind::Latency(50), Effect::None, ""),
+    ]
 }
 
 fn hang() -> Kind {
-    Kind {
-        name: "hang",
-        fault: FaultKind::Hang,
-        effect: Effect::Doubt { done: false },
-        code: "RequestTimedOut",
-    }
+    let undone = Effect::Doubt { done: false };
+    kind("hang", FaultKind::Hang, undone, "RequestTimedOut")
 }
 
 /// The kind as it is on one operation.
 fn on(operation: Operation, kind: &Kind) -> Kind {
     let mut kind = kind.clone();
     match (operation, kind.name) {
-        // Its answer has no ETag.
-        (Operation::CreateMultipartUpload, "no-etag") => kind.effect = Effect::None,
-        // An answer without a body: none to cut, no code in it, and a 200 without an ETag is no answer.
-        (Operation::HeadObject, "cut-body") => kind.effect = Effect::None,
+        // One answer has no ETag, the other no body to cut.
+        (Operation::CreateMultipartUpload, "no-etag") | (Operation::HeadObject, "cut-body") => {
+            kind.effect = Effect::None;
+        }
+        // No code without a body, and a 200 without an ETag is no answer.
         (Operation::HeadObject, "ok-error" | "ok-slow" | "ok-denied" | "ok-done") => {
             kind.effect = Effect::Doubt { done: false };
             kind.code = "EmptyAnswer";
@@ -476,6 +408,19 @@ fn check(world: &World, case: &Case, row: &ReportRow) -> Result<(), String> {
     Ok(())
 }
 
+/// Kinds that are a bad request without a word, where the answer has no body.
+const BAD_REQUESTS: [&str; 2] = ["400-timeout", "expired"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_are_bad_requests() {
+    let mut kinds = kinds();
+    kinds.retain(|kind| BAD_REQUESTS.contains(&kind.name));
+    let faults = kinds
+        .into_iter()
+        .map(|kind| (Operation::HeadObject, kind, Some(1)));
+    run(faults.collect(), false, &[]).await;
+}
+
 /// Each kind on each operation, so often.
 fn each<'k>(
     operations: &[Operation],
@@ -485,6 +430,16 @@ fn each<'k>(
     let mut faults = Vec::new();
     for kind in kinds {
         for operation in operations {
+            // Credentials that were renewed for another row may be the cause of a bad request.
+            if *operation == Operation::HeadObject && BAD_REQUESTS.contains(&kind.name) {
+                continue;
+            }
+            // A second is long.
+            let hits = if kind.name == "503-after" {
+                &hits[..1]
+            } else {
+                hits
+            };
             faults.extend(hits.iter().map(|hits| (*operation, kind.clone(), *hits)));
         }
     }
@@ -581,7 +536,7 @@ enum Taken {
 #[tokio::test(flavor = "multi_thread")]
 async fn assume_role() {
     use Taken::{After, Refused};
-    for (kind, when, taken) in [
+    let cases = [
         (FaultKind::Refuse, When::First(2), After(3)),
         (FaultKind::Reset, When::First(2), After(3)),
         (FaultKind::CutBody, When::First(1), After(2)),
@@ -612,29 +567,33 @@ async fn assume_role() {
             When::Every,
             Refused(1),
         ),
-    ] {
-        let world = World::new();
-        world.put("k", "content");
-        world.manifest_of(["k"]);
-        let name = kind.name();
-        let fault = Fault::on(Operation::AssumeRole, kind).when(when);
-        world.sandbox.faults().add(fault);
-        let run = world.copy(&[]).await;
-        let calls = world.sandbox.log().count(Operation::AssumeRole);
-        let copies = world.sandbox.log().count(Operation::CopyObject);
-        match taken {
-            After(expected) => {
-                run.expect(0);
-                assert_eq!((calls, copies), (expected, 1), "{name}");
-                assert_eq!(world.row().status, TaskStatus::Succeeded);
-                world.assert_copied("k");
-            }
-            Refused(expected) => {
-                run.expect(3);
-                assert_eq!((calls, copies), (expected, 0), "{name}: {}", run.stderr);
-                // Nothing was begun: the same command line may be given again.
-                assert!(!world.job().exists());
-            }
+    ];
+    let jobs = cases.map(|(kind, when, taken)| assumed(kind, when, taken));
+    futures::future::join_all(jobs).await;
+}
+
+async fn assumed(kind: FaultKind, when: When, taken: Taken) {
+    let world = World::new();
+    world.put("k", "content");
+    world.manifest_of(["k"]);
+    let name = kind.name();
+    let fault = Fault::on(Operation::AssumeRole, kind).when(when);
+    world.sandbox.faults().add(fault);
+    let run = world.copy(&[]).await;
+    let calls = world.sandbox.log().count(Operation::AssumeRole);
+    let copies = world.sandbox.log().count(Operation::CopyObject);
+    match taken {
+        Taken::After(expected) => {
+            run.expect(0);
+            assert_eq!((calls, copies), (expected, 1), "{name}");
+            assert_eq!(world.row().status, TaskStatus::Succeeded);
+            world.assert_copied("k");
+        }
+        Taken::Refused(expected) => {
+            run.expect(3);
+            assert_eq!((calls, copies), (expected, 0), "{name}: {}", run.stderr);
+            // Nothing was begun: the same command line may be given again.
+            assert!(!world.job().exists());
         }
     }
 }
@@ -675,4 +634,93 @@ fn failed_row(world: &World) -> ReportRow {
         .from_reader(&file[..]);
     let record = reader.records().next().unwrap().unwrap();
     ReportRow::parse(&record.iter().take(7).collect()).unwrap()
+}
+
+/// An object, and the fault that makes its copy send a request of the operation.
+fn provoke(world: &World, operation: Operation, key: &str) {
+    let (count, length) = match operation {
+        Operation::GetObjectTagging => (10, 40),
+        Operation::PutObjectTagging => (10, 120),
+        _ => (0, 0),
+    };
+    let tag = |n| (format!("tag {n}"), "é".repeat(length));
+    let properties = ObjectProperties {
+        tags: (0..count).map(tag).collect(),
+        ..ObjectProperties::default()
+    };
+    let store = world.store();
+    store
+        .declare_object(SOURCE, key, LARGE, 1, properties)
+        .unwrap();
+    let cause = match operation {
+        Operation::AbortMultipartUpload => {
+            Fault::on(Operation::UploadPartCopy, error(404, "NoSuchKey", None))
+        }
+        Operation::ListMultipartUploads => {
+            let create = Operation::CreateMultipartUpload;
+            Fault::on(create, FaultKind::AnswerLost).when(When::First(1))
+        }
+        _ => return,
+    };
+    world.sandbox.faults().add(cause.key(key));
+}
+
+fn check_other(world: &World, operation: Operation, key: &str) {
+    let row = &world.rows_by_key()[key];
+    if operation == Operation::AbortMultipartUpload {
+        assert_eq!(row.error_code, "NoSuchKey", "{key}: {row:?}");
+        return;
+    }
+    assert_eq!(row.status, TaskStatus::Succeeded, "{key}: {row:?}");
+    world.assert_copied(key);
+    let there = world.store().object(DESTINATION, key).unwrap();
+    let source = world.store().object(SOURCE, key).unwrap();
+    assert_eq!(there.tags(), source.tags(), "{key}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_requests_then_served() {
+    let world = World::new();
+    let mut cases = Vec::new();
+    for operation in [
+        Operation::GetObjectTagging,
+        Operation::PutObjectTagging,
+        Operation::AbortMultipartUpload,
+    ] {
+        for kind in kinds() {
+            if kind.effect == Effect::Refused {
+                continue;
+            }
+            let key = format!("{operation}-{}", kind.name);
+            provoke(&world, operation, &key);
+            let fault = Fault::on(operation, kind.fault).key(&key);
+            let fault = world.sandbox.faults().add(fault.when(When::First(1)));
+            cases.push((operation, key, fault));
+        }
+    }
+    sized_manifest(&world, cases.iter().map(|(_, key, _)| key));
+    world.copy(&IN_PARTS).await.expect(1);
+    world.assert_no_uploads();
+    for (operation, key, fault) in cases {
+        assert_eq!(fault.hits(), 1, "{key}");
+        check_other(&world, operation, &key);
+    }
+}
+
+/// A list names no key, so that each fault has a job of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_then_served() {
+    for name in ["answer-lost", "cut-body", "ok-error", "503", "expired"] {
+        let operation = Operation::ListMultipartUploads;
+        let kind = kinds().into_iter().find(|kind| kind.name == name).unwrap();
+        let world = World::new();
+        provoke(&world, operation, name);
+        let fault = Fault::on(operation, kind.fault).when(When::First(1));
+        let fault = world.sandbox.faults().add(fault);
+        sized_manifest(&world, [name]);
+        world.copy(&IN_PARTS).await.expect(0);
+        world.assert_no_uploads();
+        assert_eq!(fault.hits(), 1, "{name}");
+        check_other(&world, operation, name);
+    }
 }

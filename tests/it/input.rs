@@ -573,6 +573,19 @@ async fn the_report_of_another_job() {
     let again = world.given().run().await;
     assert_eq!(again.expect(0).summary("succeeded"), 1);
     assert_eq!(world.sandbox.log().entries(), []);
+    // One with other rows is: that nothing of them is copied must not look like success.
+    world.manifest("source,a\nsource,b\n");
+    let run = world.given().run().await;
+    run.expect(2);
+    assert!(
+        run.stderr.contains("has changed since the job began"),
+        "{}",
+        run.stderr
+    );
+    // Without a manifest it still says how it ended.
+    std::fs::remove_file(world.path(FILE)).unwrap();
+    assert_eq!(world.given().run().await.expect(0).stdout, again.stdout);
+    assert_eq!(world.sandbox.log().entries(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use s3haul::job::manifest::key::encode;
 use s3haul::job::report::row::{TaskStatus, write_line};
 use s3haul_sandbox::{BucketSettings, ObjectProperties, Operation, Versioning};
 
-use crate::support::{DESTINATION, SOURCE, World, count, message};
+use crate::support::{DESTINATION, SOURCE, World, count, message, source_policy};
 
 /// Keys that some tool has lost, each another than all others.
 fn odd_keys() -> Vec<String> {
@@ -166,6 +166,41 @@ async fn raw_keys() {
     }
     assert!(rows.contains_key("a%2Bb") && rows.contains_key("a%20b"));
     assert!(rows.contains_key("a%252Bb") && rows.contains_key("line%0Afeed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_finds_its_row_whatever_the_lines_look_like() {
+    let world = World::new();
+    let keys: Vec<_> = (0..25)
+        .map(|n| format!("{n}\n\"\r\nü,{}", "\n".repeat(n % 3)))
+        .collect();
+    put_all(&world, &keys);
+    // A byte order mark, blank lines, line ends of two kinds, and keys with line ends of their own.
+    let mut manifest = b"\xef\xbb\xbf".to_vec();
+    for (n, key) in keys.iter().enumerate() {
+        write_line(&mut manifest, [SOURCE, key]);
+        if n % 2 == 0 {
+            manifest.pop();
+            manifest.extend(b"\r\n\r\n\n");
+        }
+    }
+    world.manifest(manifest);
+    world.store().set_bucket_policy(SOURCE, None).unwrap();
+    let raw = || world.given().set("--key-encoding", "raw");
+    raw().run().await.expect(3);
+    // The next ten are refused too; a position in the middle of the file is read from.
+    raw().run().await.expect(3);
+    let policy = source_policy();
+    world
+        .store()
+        .set_bucket_policy(SOURCE, Some(&policy))
+        .unwrap();
+    world.sandbox.log().clear();
+    world.resume(&[]).await.expect(0);
+    assert_each_copied(&world, &keys);
+    let rows = world.rows_by_key();
+    assert_eq!(rows.len(), keys.len());
+    assert!(keys.iter().all(|key| rows.contains_key(&encode(key))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

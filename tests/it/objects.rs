@@ -1,5 +1,7 @@
 //! Objects of both paths and their manifests, and what the server's log says of one of them.
 
+use std::fmt::Write as _;
+
 use s3haul::job::manifest::key::encode;
 use s3haul_sandbox::{LogEntry, Operation};
 
@@ -29,7 +31,7 @@ pub(crate) fn sized_manifest<S: AsRef<str>>(world: &World, keys: impl IntoIterat
             .store()
             .object(SOURCE, key)
             .map_or(0, |object| object.size());
-        rows.push_str(&format!("{SOURCE},{},{size}\n", encode(key)));
+        writeln!(rows, "{SOURCE},{},{size}", encode(key)).unwrap();
     }
     world.manifest(rows);
 }

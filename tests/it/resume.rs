@@ -43,7 +43,7 @@ async fn logged(world: &World, at_least: usize, fits: impl Fn(&LogEntry) -> bool
     let enough =
         |entries: &[LogEntry]| entries.iter().filter(|entry| fits(entry)).count() >= at_least;
     let waited = log.wait_until(enough);
-    tokio::time::timeout(Duration::from_secs(60), waited)
+    tokio::time::timeout(Duration::from_mins(1), waited)
         .await
         .expect("the requests come");
 }
@@ -647,4 +647,120 @@ async fn a_report_has_one_writer() {
     world.sandbox.faults().clear();
     world.copy(&IN_PARTS).await.expect(0);
     world.assert_copied("k");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_a_write_was_recorded_it_is_not_said_to_have_been_there() {
+    let world = World::new();
+    world.put("k", "content");
+    sized_manifest(&world, ["k"]);
+    let on_copy = |kind| Fault::on(Operation::CopyObject, kind);
+    let faults = world.sandbox.faults();
+    faults.add(on_copy(FaultKind::AnswerLost).when(When::First(1)));
+    faults.add(on_copy(FaultKind::Hang));
+    let child = start(&world, &["--overwrite", "if-different"]);
+    logged(&world, 1, hung).await;
+    kill(child).await;
+    faults.clear();
+    world.sandbox.log().clear();
+    world.resume(&[]).await.expect(0);
+    assert_eq!(world.row().status, TaskStatus::Succeeded);
+    assert_eq!(message(&world.row(), "evidence"), "found");
+    assert_eq!(sent(&world, Operation::CopyObject, "k"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_a_pass_over_failed_rows_is_gone_on_with() {
+    let world = World::new();
+    world.put("small", "content");
+    world.declare("large", LARGE);
+    sized_manifest(&world, ["small", "large"]);
+    let refused = FaultKind::Error {
+        status: 403,
+        code: "AccessDenied".to_owned(),
+        message: String::new(),
+        retry_after: None,
+    };
+    let refused = fault(&world, Operation::UploadPartCopy, "large", refused);
+    Run::end_of(start(&world, &[])).await.expect(1);
+    world.assert_no_uploads();
+    refused.remove();
+    let last = Fault::on(Operation::UploadPartCopy, FaultKind::Hang);
+    world
+        .sandbox
+        .faults()
+        .add(last.when(When::Nth(PARTS as u64)));
+    world.sandbox.log().clear();
+    let child = start_resume(&world);
+    let part = |entry: &LogEntry| entry.operation == Operation::UploadPartCopy;
+    logged(&world, PARTS, part).await;
+    kill(child).await;
+    world.sandbox.log().clear();
+    let run = world.resume(&[]).await;
+    run.expect(0);
+    assert_eq!(sent(&world, Operation::CreateMultipartUpload, "large"), []);
+    assert_eq!(sent(&world, Operation::UploadPartCopy, "large").len(), 1);
+    assert_eq!(run.summary("succeeded"), 2);
+    assert_each_row_once(&world.rows(), 2);
+    assert_only_named_results(&world);
+    world.assert_copied("large");
+    world.assert_no_uploads();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_one_key_leave_each_others_uploads_alone() {
+    let world = World::new();
+    world.declare("large", LARGE);
+    sized_manifest(&world, ["large", "large"]);
+    // One row dies with an upload that has parts, the other one before it has any.
+    let faults = world.sandbox.faults();
+    let create = Fault::on(Operation::CreateMultipartUpload, FaultKind::Hang);
+    faults.add(create.when(When::Nth(2)));
+    let part = Fault::on(Operation::UploadPartCopy, FaultKind::Hang);
+    faults.add(part.when(When::Nth(PARTS as u64)));
+    let child = start(&world, &[]);
+    logged(&world, 2, hung).await;
+    let part = |entry: &LogEntry| entry.operation == Operation::UploadPartCopy;
+    logged(&world, PARTS, part).await;
+    kill(child).await;
+    faults.clear();
+    faults.add(Fault::on(
+        Operation::UploadPartCopy,
+        FaultKind::Latency(300),
+    ));
+    world.sandbox.log().clear();
+    let run = world.resume(&[]).await;
+    run.expect(0);
+    assert_eq!(run.summary("succeeded"), 2);
+    assert_eq!(world.rows().len(), 2);
+    let count = |operation| sent(&world, operation, "large").len();
+    assert_eq!(count(Operation::AbortMultipartUpload), 0);
+    assert_eq!(count(Operation::CreateMultipartUpload), 1);
+    assert_eq!(count(Operation::UploadPartCopy), PARTS + 1);
+    world.assert_copied("large");
+    world.assert_no_uploads();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_failed_rows_alone_is_whole_after_a_resume() {
+    let world = World::new();
+    for n in 0..5 {
+        world.put(&format!("k{n}"), "content");
+    }
+    world.manifest_of((0..10).map(|n| format!("k{n}")));
+    let run = world.copy(&["--report-scope", "failed"]).await;
+    run.expect(1);
+    assert_each_row_once(&world.rows(), 5);
+    assert_only_named_results(&world);
+    for n in 5..9 {
+        world.put(&format!("k{n}"), "content");
+    }
+    let run = world.resume(&[]).await;
+    run.expect(1);
+    assert_eq!(
+        (run.summary("succeeded"), run.summary("failed")),
+        (json!(9), json!(1))
+    );
+    assert_eq!(world.row().key, "k9");
+    assert_only_named_results(&world);
 }

@@ -1,5 +1,7 @@
 //! Same at every size: what an object has besides its bytes lands the same on both paths.
 
+use std::fmt::Write as _;
+
 use s3haul::job::manifest::key::encode;
 use s3haul::job::report::row::TaskStatus;
 use s3haul_sandbox::{
@@ -250,7 +252,7 @@ async fn the_sources_part_size_gives_its_e_tag() {
             .declare_object(SOURCE, key, size, 3, properties)
             .unwrap();
         let e_tag = store.object(SOURCE, key).unwrap().e_tag();
-        rows.push_str(&format!("{SOURCE},{},{size},{e_tag}\n", encode(key)));
+        writeln!(rows, "{SOURCE},{},{size},{e_tag}", encode(key)).unwrap();
     }
     world.manifest(rows);
     let flags = [

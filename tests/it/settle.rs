@@ -1,5 +1,6 @@
 //! In doubt is a state: what the destination and the source say settles it, and nothing is guessed.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use s3haul::job::manifest::key::encode;
@@ -471,7 +472,7 @@ fn manifest_with_e_tags(world: &World, keys: &[&str]) {
     for key in keys {
         let object = world.store().object(SOURCE, key).unwrap();
         let (size, e_tag) = (object.size(), object.e_tag());
-        rows.push_str(&format!("{SOURCE},{},{size},{e_tag}\n", encode(key)));
+        writeln!(rows, "{SOURCE},{},{size},{e_tag}", encode(key)).unwrap();
     }
     world.manifest(rows);
 }

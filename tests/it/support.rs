@@ -41,10 +41,20 @@ impl World {
         let sandbox = Sandbox::start(options).unwrap();
         let store = sandbox.store();
         let policy = Some(source_policy());
-        let source = BucketSettings { policy, ..BucketSettings::default() };
-        store.create_bucket(SOURCE, SOURCE_ACCOUNT, "eu-west-1", source).unwrap();
-        store.create_bucket(DESTINATION, DESTINATION_ACCOUNT, "us-east-1", destination).unwrap();
-        Self { sandbox, folder: TempDir::new().unwrap() }
+        let source = BucketSettings {
+            policy,
+            ..BucketSettings::default()
+        };
+        store
+            .create_bucket(SOURCE, SOURCE_ACCOUNT, "eu-west-1", source)
+            .unwrap();
+        store
+            .create_bucket(DESTINATION, DESTINATION_ACCOUNT, "us-east-1", destination)
+            .unwrap();
+        Self {
+            sandbox,
+            folder: TempDir::new().unwrap(),
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -61,12 +71,16 @@ impl World {
     }
 
     pub(crate) fn put_with(&self, key: &str, bytes: &str, properties: ObjectProperties) {
-        self.store().put_object(SOURCE, key, bytes.to_owned(), properties).unwrap();
+        self.store()
+            .put_object(SOURCE, key, bytes.to_owned(), properties)
+            .unwrap();
     }
 
     /// Declares an object of a size in the source bucket.
     pub(crate) fn declare(&self, key: &str, size: u64) {
-        self.store().declare_object(SOURCE, key, size, 1, ObjectProperties::default()).unwrap();
+        self.store()
+            .declare_object(SOURCE, key, size, 1, ObjectProperties::default())
+            .unwrap();
     }
 
     /// Writes a manifest file.
@@ -78,9 +92,8 @@ impl World {
 
     /// Writes a manifest of keys, URL-encoded.
     pub(crate) fn manifest_of<S: AsRef<str>>(&self, keys: impl IntoIterator<Item = S>) -> PathBuf {
-        let rows: String =
-            keys.into_iter().map(|key| format!("{SOURCE},{}\n", encode(key.as_ref()))).collect();
-        self.manifest(rows)
+        let row = |key: S| format!("{SOURCE},{}\n", encode(key.as_ref()));
+        self.manifest(keys.into_iter().map(row).collect::<Vec<_>>().concat())
     }
 
     /// Makes `count` small objects and their manifest.
@@ -103,7 +116,10 @@ impl World {
             .arg("--manifest")
             .arg(self.path("manifest.csv"))
             .args(["--to", &format!("s3://{DESTINATION}")])
-            .args(["--role-arn", &format!("arn:aws:iam::{DESTINATION_ACCOUNT}:role/{COPY_ROLE}")])
+            .args([
+                "--role-arn",
+                &format!("arn:aws:iam::{DESTINATION_ACCOUNT}:role/{COPY_ROLE}"),
+            ])
             .args(["--external-id", EXTERNAL_ID])
             .args(["--endpoint-url", &self.sandbox.endpoint()])
             .args(["--job-id", JOB, "--output", "json"])
@@ -122,7 +138,10 @@ impl World {
     /// Runs `resume` on the job, with more flags.
     pub(crate) async fn resume(&self, more: &[&str]) -> Run {
         let mut command = self.command(&["resume"]);
-        command.arg(self.path("report")).args(["--output", "json"]).args(more);
+        command
+            .arg(self.path("report"))
+            .args(["--output", "json"])
+            .args(more);
         Run::of(command).await
     }
 
@@ -162,7 +181,10 @@ impl World {
 
     /// The rows of an ended report by key.
     pub(crate) fn rows_by_key(&self) -> BTreeMap<String, ReportRow> {
-        self.rows().into_iter().map(|row| (row.key.clone(), row)).collect()
+        self.rows()
+            .into_iter()
+            .map(|row| (row.key.clone(), row))
+            .collect()
     }
 
     /// The one row of a report.
@@ -180,7 +202,10 @@ impl World {
     /// Every object of the manifest that succeeded is at the destination with its content.
     pub(crate) fn assert_copied(&self, key: &str) {
         let same = self.store().same_content((SOURCE, key), (DESTINATION, key));
-        assert!(same, "{key:?} is not at the destination as it is at the source");
+        assert!(
+            same,
+            "{key:?} is not at the destination as it is at the source"
+        );
     }
 
     /// No multipart upload is left.
@@ -195,7 +220,10 @@ pub(crate) fn read_report(job: &Path) -> Vec<ReportRow> {
         std::fs::read(job.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", job.display()))
     };
     let manifest = read("manifest.json");
-    assert_eq!(read("manifest.json.md5"), format!("{}\n", md5(&manifest)).as_bytes());
+    assert_eq!(
+        read("manifest.json.md5"),
+        format!("{}\n", md5(&manifest)).as_bytes()
+    );
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!(manifest["Format"], "Report_CSV_20180820");
     let mut rows = Vec::new();
@@ -204,7 +232,9 @@ pub(crate) fn read_report(job: &Path) -> Vec<ReportRow> {
         let path = job.parent().unwrap().join(key);
         let content = std::fs::read(path).unwrap();
         assert_eq!(file["MD5Checksum"], md5(&content).as_str());
-        let reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&content[..]);
+        let reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(&content[..]);
         for record in reader.into_records() {
             let row = ReportRow::parse(&record.unwrap()).unwrap();
             assert_eq!(file["TaskExecutionStatus"], row.status.as_str());
@@ -245,7 +275,7 @@ impl Run {
 
     /// Waits for a program that was started; at most two minutes.
     pub(crate) async fn end_of(child: Child) -> Self {
-        let limit = std::time::Duration::from_secs(120);
+        let limit = std::time::Duration::from_mins(2);
         let output = tokio::time::timeout(limit, child.wait_with_output())
             .await
             .expect("the program hangs")
@@ -258,13 +288,21 @@ impl Run {
     }
 
     pub(crate) fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| panic!("killed: {self:?}"))
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("killed: {self:?}"))
     }
 
     /// Expects an exit code; prints what was said if it is another.
     #[track_caller]
     pub(crate) fn expect(&self, code: i32) -> &Self {
-        assert_eq!(self.code(), code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code(),
+            code,
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 

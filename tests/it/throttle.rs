@@ -29,9 +29,10 @@ fn mixed(world: &World, small: usize, large: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_rows_at_ten_times_the_rate_that_is_served() {
+async fn a_thousand_rows_above_the_rate_that_is_served() {
     let world = World::new();
     world.small_objects(1_000);
+    slow(&world, Operation::CopyObject, 20);
     let kind = FaultKind::SlowDownAbove {
         requests_per_second: 100.0,
     };

@@ -831,11 +831,56 @@ async fn a_reader_that_has_gone_is_no_failure() {
 async fn plain_progress_is_a_line_every_ten_seconds() {
     let world = World::new();
     world.small_objects(2);
-    let slow = Fault::on(Operation::CopyObject, FaultKind::Latency(10_300));
+    let slow = Fault::on(Operation::CopyObject, FaultKind::Latency(11_000));
     world.sandbox.faults().add(slow.key("k00001"));
     let run = world.given().set("--progress", "plain").run().await;
     assert_eq!(run.expect(0).summary("succeeded"), 2);
     assert_eq!(run.stderr, "10 s: 1/2 rows, 0 failed\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_needs_nothing() {
+    let world = World::new();
+    let mut demo = world.command(&["demo", "--output", "json"]);
+    // What is set for other jobs is not for this one.
+    demo.env("S3HAUL_DRY_RUN", "true")
+        .env("S3HAUL_TO", "s3://elsewhere")
+        .env("AWS_PROFILE", "nobody")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    let run = Run::of(demo).await;
+    run.expect(0);
+    let summary = run.summary("summary");
+    // As the README has it: one of 261 is planted.
+    assert_eq!(
+        (&summary["rows"], &summary["failed"]),
+        (&261.into(), &1.into())
+    );
+    assert_eq!(summary["errors"], serde_json::json!({"NoSuchKey": 1}));
+    assert!(summary["bytes"].as_u64().unwrap() > 6 << 30);
+    let command = run.summary("command");
+    assert!(
+        command
+            .as_str()
+            .unwrap()
+            .starts_with("s3haul copy --manifest ")
+    );
+    // The report is one like any other.
+    let report = world.path("s3haul-demo");
+    let show = [
+        "report",
+        "show",
+        report.to_str().unwrap(),
+        "--output",
+        "json",
+    ];
+    let shown = self::run(&world, &show).await;
+    assert_eq!(shown.expect(1).summary("succeeded"), 260);
+    let rows = crate::support::read_report(&world.path(summary["report"].as_str().unwrap()));
+    assert_eq!(rows.len(), 261);
+    // There is nothing to resume against.
+    assert_eq!(run.stderr, "");
+    assert_eq!(world.sandbox.log().arrived(), 0);
 }
 
 /// Every file below a folder, as text.

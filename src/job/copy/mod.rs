@@ -6,6 +6,7 @@
 mod multipart;
 pub mod settings;
 mod settle;
+pub mod uploads;
 mod whole;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +23,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use self::settings::JobHeaders;
+use self::uploads::Uploads;
 use super::outcome::{Ended, Failure};
 use super::plan::{PlanOptions, Task};
 use super::report::Event;
@@ -132,6 +134,8 @@ pub struct Copier {
     pub wrote: CancellationToken,
     /// Large objects in hand.
     pub large_in_hand: AtomicU32,
+    /// Uploads in hand.
+    pub uploads: Uploads,
 }
 
 /// A row's end in the middle of a function: `?` hands it up.

@@ -58,14 +58,16 @@ impl Copier {
         // The row's upload, as long as there is one.
         let mut open = task.upload.clone();
         let ended = self.starts(task, &mut open, tally).await;
-        match (ended, open) {
+        let ended = match (ended, open) {
             // Kept for the next attempt.
-            (Err(Stop::Stopped), _) => Err(Stop::Stopped),
+            (Err(Stop::Stopped), _) => return Err(Stop::Stopped),
             (ended, None) => ended,
             (Ok(ended) | Err(Stop::Ended(ended)), Some(upload)) => {
                 Ok(self.clean_up(ended, &upload, tally).await)
             }
-        }
+        };
+        self.uploads.remove(task.row.ordinal);
+        ended
     }
 
     /// Copies until the row ends, and begins again where the source or the upload changed under it.
@@ -192,7 +194,9 @@ impl Copier {
         open: &mut Option<OpenUpload>,
         tally: &mut Tally,
     ) -> Result<Ended, Lost> {
-        let tags = self.source_tags(task, pinned_version(task, source), tally).await?;
+        let tags = self
+            .source_tags(task, pinned_version(task, source), tally)
+            .await?;
         let (upload, mut parts) = match self.take_up(task, source, open, tally).await? {
             Taken::Upload(upload, parts) => (upload, parts),
             Taken::Ended(ended) => return Ok(self.tagged(task, ended, &tags, tally).await?),
@@ -330,11 +334,20 @@ impl Copier {
         }
         let mut doubts = 0;
         let created = loop {
-            let send = || self.destination.create_multipart_upload(request);
-            let operation = Operation::CreateMultipartUpload;
-            let sent = self
-                .send(tally, Lane::Large, operation, None, OnDoubt::Return, send)
-                .await;
+            let sent = {
+                // Rows of this key that look for uploads without a record wait until this has one.
+                let creating = self.uploads.creating(&task.destination_key);
+                let _creating = creating.read().await;
+                let send = || self.destination.create_multipart_upload(request);
+                let operation = Operation::CreateMultipartUpload;
+                let sent = self
+                    .send(tally, Lane::Large, operation, None, OnDoubt::Return, send)
+                    .await;
+                if let Ok(created) = &sent {
+                    self.uploads.insert(task.row.ordinal, &created.upload_id);
+                }
+                sent
+            };
             match sent {
                 Ok(created) => break created,
                 Err(error) if error.is_in_doubt() => {

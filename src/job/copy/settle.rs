@@ -151,6 +151,9 @@ impl Copier {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let key = &task.destination_key;
+        // No other row of this key has an upload that it has not noted yet.
+        let creating = self.uploads.creating(key);
+        let alone = creating.write().await;
         let list = || {
             self.destination.list_multipart_uploads(
                 &self.destination_bucket,
@@ -159,20 +162,19 @@ impl Copier {
             )
         };
         let operation = Operation::ListMultipartUploads;
-        let uploads = self
+        let mut uploads = self
             .send(tally, Lane::Large, operation, None, OnDoubt::Resend, list)
             .await?;
-        for upload in uploads {
+        uploads.retain(|upload| {
             let ours = self.arn.is_some() && upload.initiator_id == self.arn;
-            let known = task
-                .upload
-                .as_ref()
-                .is_some_and(|open| open.upload_id == upload.upload_id);
             let since = upload.initiated.is_some_and(|at| at >= self.began);
-            if upload.key == *key && ours && since && !known {
-                self.abort(key, &upload.upload_id, Lane::Large, tally)
-                    .await?;
-            }
+            let known = self.uploads.contains(&upload.upload_id);
+            upload.key == *key && ours && since && !known
+        });
+        drop(alone);
+        for upload in uploads {
+            self.abort(key, &upload.upload_id, Lane::Large, tally)
+                .await?;
         }
         Ok(())
     }

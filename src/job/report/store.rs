@@ -115,9 +115,7 @@ fn replace(path: &str, content: Content) -> Vec<Operation> {
             from: temporary,
             to: path.to_owned(),
         },
-        Operation::SyncFolder {
-            path: parent(&path),
-        },
+        Operation::SyncFolder { path: parent(path) },
     ]
 }
 

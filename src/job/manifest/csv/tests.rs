@@ -106,6 +106,7 @@ fn the_survey_counts() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn bad_manifests_say_where_and_what() {
     let auto = options();
     let three = CsvOptions {

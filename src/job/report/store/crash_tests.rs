@@ -258,14 +258,14 @@ impl Machine {
                 if ordinal % 4 == 1 {
                     let upload = upload(ordinal, pass);
                     opened.push(upload.upload_id.clone());
-                    self.record(state, &mut frames, &Record::UploadOpened(upload));
+                    Self::record(state, &mut frames, &Record::UploadOpened(upload));
                     let steps = state.commit(std::mem::take(&mut frames));
                     self.apply(&steps)?;
                     self.uploads.extend(opened.drain(..));
                 }
                 let status = status(pass, key);
                 let outcome = outcome(ordinal, key, status);
-                self.record(state, &mut frames, &Record::Outcome(outcome));
+                Self::record(state, &mut frames, &Record::Outcome(outcome));
                 *self.sent.entry(key.clone()).or_default() += 1;
                 assert!(
                     !self.settled.contains(key),
@@ -289,7 +289,7 @@ impl Machine {
         Ok(())
     }
 
-    fn record(&self, state: &mut State, frames: &mut Vec<u8>, record: &Record) {
+    fn record(state: &mut State, frames: &mut Vec<u8>, record: &Record) {
         state.take(record).unwrap();
         write_frame(frames, record).unwrap();
     }
@@ -348,7 +348,7 @@ impl Machine {
             .keys()
             .filter(|file| file.starts_with("job-x/results/"));
         let results: BTreeSet<_> = results
-            .filter(|file| !file.ends_with(".tmp"))
+            .filter(|file| !file.contains(".csv.tmp"))
             .cloned()
             .collect();
         assert_eq!(
