@@ -42,10 +42,10 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
     if state != JobState::Abandoned {
         let mut report = Report::recover(folder, &file.job_id, file.job.run.report_scope)?;
         let uploads = report.checkpoint().uploads.clone();
-        if !uploads.is_empty() {
+        if !uploads.is_empty() || file.own_session() {
             let mfa_code = args.again.mfa_code.as_deref();
             let access = attempt::establish(&file.job, &file.survey, mfa_code).await?;
-            abort_uploads(&access, &file.job.destination_bucket, &uploads)
+            abort_uploads(&access, &file, &uploads)
                 .await
                 .map_err(|error| Failed::new(error, Exit::Access))?;
         }

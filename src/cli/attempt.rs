@@ -3,8 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use s3haul_s3::MfaCode;
+use s3haul_s3::{MfaCode, RetryOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -17,7 +18,7 @@ use crate::job::manifest::key::Shown;
 use crate::job::manifest::{Survey, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::store::Folder;
-use crate::job::report::{Report, read_checkpoint, read_job};
+use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::spec::{JobFile, JobSpec};
 use crate::job::summary::Summary;
 use crate::job::{self, Cause, Job, Passes, Progress, StopSignals, max_concurrency};
@@ -73,9 +74,10 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     if new.report.join(&name).exists() {
         return Box::pin(again(new)).await;
     }
+    let listening = Listening::start();
     let folder = Folder::stage(&new.report, &name)?;
-    let file_and_access = prepare(&new, &folder).await;
-    let (file, access) = match file_and_access {
+    let prepared = listening.unless_stopped(prepare(&new, &folder)).await;
+    let (file, access) = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => {
             folder.discard();
@@ -86,7 +88,8 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let (rows, filtered) = (file.survey.rows, file.survey.filtered);
     let scope = file.job.run.report_scope;
     let report = Report::create(folder, &new.job_id, scope, rows, filtered, json)?;
-    run(file, access, report, Passes::InHand, new.show, new.output).await
+    let words = (new.show, new.output);
+    run(file, access, report, Passes::InHand, listening, words).await
 }
 
 /// All that can be found wrong before the first request that copies.
@@ -153,6 +156,24 @@ fn spool_stdin(spool: &Path) -> Result<(), Failed> {
     })
 }
 
+/// The manifest that comes in again is the one that was spooled, or none.
+fn check_stdin(survey: &Survey) -> Result<(), Failed> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let (found, bytes) = crate::job::manifest::digest_of(std::io::stdin().lock())
+        .map_err(|error| Failed::usage(format!("cannot read the manifest from stdin: {error}")))?;
+    if bytes == 0 || found == survey.md5 {
+        return Ok(());
+    }
+    Err(
+        Failed::usage("the manifest on stdin is not the one that this job began with").hinted(
+            "give this job another --job-id, or nothing on stdin to go on with the old one"
+                .to_owned(),
+        ),
+    )
+}
+
 /// Connects, and asks for the MFA code where one is needed and none was given.
 pub(super) async fn establish(
     job: &JobSpec,
@@ -171,7 +192,21 @@ pub(super) async fn establish(
     let connections = max_concurrency(&job.speed) as usize;
     let code = code.as_deref().map(MfaCode::new);
     let bucket = &job.destination_bucket;
-    Ok(connect(&job.access, code, &survey.bucket, bucket, connections).await?)
+    // Somebody waits: three attempts tell.
+    let retry = RetryOptions {
+        max_attempts: job.speed.max_attempts.min(3),
+        attempt_timeout: job.speed.attempt_timeout_ms.map(Duration::from_millis),
+        ..RetryOptions::default()
+    };
+    let access = connect(
+        &job.access,
+        code,
+        &survey.bucket,
+        bucket,
+        connections,
+        retry,
+    );
+    Ok(access.await?)
 }
 
 fn ask_mfa_code(serial: &str) -> Result<String, Failed> {
@@ -203,6 +238,9 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
             differences.join(", ")
         ))
         .hinted("give this job another --job-id, or none".to_owned()));
+    }
+    if file.job.csv.keep_bad_rows {
+        check_stdin(&file.survey)?;
     }
     let checkpoint = read_checkpoint(&path)?;
     let manifest = &file.job.manifest;
@@ -278,6 +316,7 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
         mfa_code,
         passes,
     } = old;
+    let listening = Listening::start();
     let folder = open(&path)?;
     let manifest = manifest_of(&file, &path);
     let at = read_checkpoint(&path)?;
@@ -285,9 +324,10 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     if at.pass == 0 && !at.done.is_all_of(at.rows) {
         crate::job::manifest::check_unchanged(&manifest, &file.survey)?;
     }
-    let access = establish(&file.job, &file.survey, mfa_code.as_deref()).await?;
+    let access = establish(&file.job, &file.survey, mfa_code.as_deref());
+    let access = listening.unless_stopped(access).await?;
     let report = Report::recover(folder, &file.job_id, file.job.run.report_scope)?;
-    run(file, access, report, passes, show, output).await
+    run(file, access, report, passes, listening, (show, output)).await
 }
 
 /// Opens and locks a job's folder.
@@ -318,13 +358,14 @@ async fn run(
     access: Access,
     report: Report,
     passes: Passes,
-    show: ProgressMode,
-    output: Output,
+    listening: Listening,
+    (show, output): (ProgressMode, Output),
 ) -> Result<u8, Failed> {
-    let signals = StopSignals::default();
+    let Listening {
+        signals,
+        mut services,
+    } = listening;
     let progress = Arc::new(Progress::default());
-    let mut services = JoinSet::new();
-    services.spawn(stop_on_signals(signals.clone()));
     services.spawn(progress::show(show, Arc::clone(&progress)));
     tracing::info!(
         job_id = file.job_id,
@@ -347,7 +388,7 @@ async fn run(
     let (report, cause) = match ran {
         Ok(ran) => ran,
         Err(error) => {
-            if let Ok(checkpoint) = read_checkpoint(&path) {
+            if let Ok(checkpoint) = read_state(&path) {
                 print_result(output, &summary(&file_again, &checkpoint, &path))?;
             }
             return Err(error.into());
@@ -360,7 +401,7 @@ async fn run(
         "the job has stopped"
     );
     print_result(output, &summary)?;
-    if let Some(cause) = cause {
+    if let Some(cause) = &cause {
         print_cause(cause, &path.display().to_string());
     } else if summary.failed > 0 {
         let report = path.display();
@@ -371,6 +412,33 @@ async fn run(
     }
     debug_assert!(cause != Some(Cause::Signal) || summary.exit_code == Exit::Stopped as u8);
     Ok(summary.exit_code)
+}
+
+/// Signals, listened to from before the first thing that takes time.
+struct Listening {
+    signals: StopSignals,
+    services: JoinSet<()>,
+}
+
+impl Listening {
+    fn start() -> Self {
+        let signals = StopSignals::default();
+        let mut services = JoinSet::new();
+        services.spawn(stop_on_signals(signals.clone()));
+        Self { signals, services }
+    }
+
+    /// Does what comes before the job, unless a signal comes first.
+    async fn unless_stopped<T>(
+        &self,
+        preparation: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, Failed> {
+        let done = self.signals.drain.run_until_cancelled(preparation).await;
+        done.unwrap_or_else(|| {
+            let stopped = std::io::Error::other("stopped by a signal before the first request");
+            Err(Failed::new(stopped, Exit::Stopped))
+        })
+    }
 }
 
 /// The first SIGINT or SIGTERM drains the job, a second ends the process at once.

@@ -168,7 +168,7 @@ struct AccessArgs {
     )]
     mfa_serial: Option<String>,
     /// Copy as the base identity, without a role
-    #[arg(long, env = "S3HAUL_NO_ROLE")]
+    #[arg(long, env = "S3HAUL_NO_ROLE", value_parser = clap::builder::BoolishValueParser::new())]
     no_role: bool,
     /// Expected owner of the source bucket
     #[arg(long, env = "S3HAUL_SOURCE_ACCOUNT", value_name = "ID", value_parser = values::account)]
@@ -192,10 +192,10 @@ struct AccessArgs {
     #[arg(long, env = "S3HAUL_STS_ENDPOINT_URL", value_name = "URL", value_parser = values::endpoint_url)]
     sts_endpoint_url: Option<String>,
     /// Buckets go in the path, not in the host name
-    #[arg(long, env = "S3HAUL_FORCE_PATH_STYLE")]
+    #[arg(long, env = "S3HAUL_FORCE_PATH_STYLE", value_parser = clap::builder::BoolishValueParser::new())]
     force_path_style: bool,
     /// The requester pays for reading the source
-    #[arg(long, env = "S3HAUL_REQUESTER_PAYS")]
+    #[arg(long, env = "S3HAUL_REQUESTER_PAYS", value_parser = clap::builder::BoolishValueParser::new())]
     requester_pays: bool,
 }
 
@@ -232,7 +232,7 @@ struct PartsArgs {
     #[arg(long, env = "S3HAUL_PART_SIZE", value_name = "SIZE|auto|match-source", value_parser = values::part_size, default_value = "auto")]
     part_size: PartSize,
     /// Longest time for one request with all its attempts
-    #[arg(long, env = "S3HAUL_ROW_TIMEOUT", value_name = "DUR", value_parser = values::duration, default_value = "24h")]
+    #[arg(long, env = "S3HAUL_ROW_TIMEOUT", value_name = "DUR", value_parser = values::timeout, default_value = "24h")]
     row_timeout: Duration,
 }
 
@@ -260,7 +260,7 @@ struct EvidenceArgs {
     #[arg(long, env = "S3HAUL_FAILURE_THRESHOLD", value_name = "PERCENT|none", value_parser = threshold, default_value = "50")]
     failure_threshold: Threshold,
     /// Count rows, requests and cost, and copy nothing
-    #[arg(long, env = "S3HAUL_DRY_RUN")]
+    #[arg(long, env = "S3HAUL_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
     dry_run: bool,
 }
 
@@ -364,7 +364,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         },
         failure_threshold: args.evidence.failure_threshold.0,
         failed_rows_exit: 1,
-        drain_timeout_seconds: 20,
+        drain_timeout_ms: 20_000,
     };
     args.run.apply(&mut run);
     let copy = CopyOptions {
@@ -382,7 +382,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
             multipart_threshold: args.parts.multipart_threshold,
             part_size: args.parts.part_size,
         },
-        row_timeout_seconds: args.parts.row_timeout.as_secs().max(1),
+        row_timeout_ms: values::milliseconds(args.parts.row_timeout),
     };
     Ok(JobSpec {
         manifest,

@@ -119,12 +119,22 @@ impl From<ReportError> for Failed {
             ReportError::Store(StoreError::Io { .. }) => {
                 Some("the report's folder must be writable and have room: see --report")
             }
+            ReportError::Store(StoreError::Exists { .. }) => {
+                Some("the job was begun meanwhile: give the same command again to go on with it")
+            }
+            ReportError::Store(StoreError::Journal { .. } | StoreError::Gone { .. })
+            | ReportError::File { .. } => Some(
+                "the report is damaged, and nothing was changed: put the file back from a copy, or \
+                 start a new job (--overwrite if-different leaves equal objects alone) and abort \
+                 the old one's multipart uploads in the destination bucket",
+            ),
             _ => None,
         };
         // A damaged report is nothing that other flags would mend.
         let damaged = matches!(
             &error,
-            ReportError::Broken(_) | ReportError::Store(StoreError::Journal { .. })
+            ReportError::Broken(_)
+                | ReportError::Store(StoreError::Journal { .. } | StoreError::Gone { .. })
         );
         let exit = if damaged { Exit::Stopped } else { Exit::Usage };
         Self::new(error, exit).hinted(hint.map(str::to_owned))
@@ -145,12 +155,20 @@ impl From<JobError> for Failed {
 }
 
 /// Says on stderr why a job stopped before its end.
-pub(super) fn print_cause(cause: Cause, report: &str) {
+pub(super) fn print_cause(cause: &Cause, report: &str) {
     let mut stderr = std::io::stderr().lock();
     let (what, hint) = match cause {
         Cause::Signal => ("stopped by a signal".to_owned(), "go on"),
+        Cause::Credentials(why) => {
+            let lines: Vec<_> = why.lines().map(|line| Shown(line).to_string()).collect();
+            let what = format!(
+                "the credentials are gone, and the job was stopped: {}",
+                lines.join("\n")
+            );
+            (what, "with new credentials, go on")
+        }
         Cause::Refused { rows } => {
-            let what = if rows == 1 {
+            let what = if *rows == 1 {
                 "the first row was refused for want of access: the job was stopped".to_owned()
             } else {
                 format!(

@@ -29,7 +29,7 @@ pub(super) struct SpeedArgs {
     #[arg(long, env = "S3HAUL_MAX_ATTEMPTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
     /// Longest time for one attempt [default: by operation and size]
-    #[arg(long, env = "S3HAUL_ATTEMPT_TIMEOUT", value_name = "DUR", value_parser = values::duration)]
+    #[arg(long, env = "S3HAUL_ATTEMPT_TIMEOUT", value_name = "DUR", value_parser = values::timeout)]
     attempt_timeout: Option<Duration>,
 }
 
@@ -51,7 +51,7 @@ impl SpeedArgs {
             concurrency: None,
             requests_per_second: Some(REQUESTS_PER_SECOND),
             max_attempts: 10,
-            attempt_timeout_seconds: None,
+            attempt_timeout_ms: None,
         };
         self.apply(&mut speed);
         speed
@@ -69,7 +69,7 @@ impl SpeedArgs {
             speed.max_attempts = attempts;
         }
         if let Some(timeout) = self.attempt_timeout {
-            speed.attempt_timeout_seconds = Some(timeout.as_secs().max(1));
+            speed.attempt_timeout_ms = Some(values::milliseconds(timeout));
         }
     }
 }
@@ -95,7 +95,7 @@ impl RunArgs {
     /// Changes what was given.
     pub(super) fn apply(&self, run: &mut RunOptions) {
         if let Some(timeout) = self.drain_timeout {
-            run.drain_timeout_seconds = timeout.as_secs();
+            run.drain_timeout_ms = values::milliseconds(timeout);
         }
         if let Some(code) = self.failed_rows_exit {
             run.failed_rows_exit = code;

@@ -42,6 +42,8 @@ pub(super) fn start(format: LogFormat, level: LogLevel) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // A log that cannot be written is no reason to stop a copy.
+        .log_internal_errors(false)
         .with_timer(UtcTime::rfc_3339());
     // A second start, in a test, changes nothing.
     let _ = match format {

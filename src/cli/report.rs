@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::exit::Failed;
 use super::resume::job_folder;
 use super::{Output, attempt, print_result};
-use crate::job::report::{read_checkpoint, read_job};
+use crate::job::report::{read_job, read_state};
 use crate::job::spec::JobFile;
 
 /// What is done with reports.
@@ -32,7 +32,7 @@ pub(super) fn run(command: ReportCommand) -> Result<u8, Failed> {
     let ReportCommand::Show(args) = command;
     let path = job_folder(&args.report)?;
     let file: JobFile = read_job(&path)?;
-    let checkpoint = read_checkpoint(&path)?;
+    let checkpoint = read_state(&path)?;
     let summary = attempt::summary(&file, &checkpoint, &path);
     print_result(args.output, &summary)?;
     Ok(summary.exit_code)

@@ -66,6 +66,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}: write e.g. 90s or 1h"))
 }
 
+/// A time-out: a duration that is not over at once.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration(text)?;
+    if timeout < Duration::from_millis(1) {
+        return Err("a time-out is 1ms at least".to_owned());
+    }
+    Ok(timeout)
+}
+
+/// A duration as the job file has it.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A number, or `none` or `auto` for the lack of one.
 pub(super) fn number_or(word: &'static str, text: &str) -> Result<Option<u32>, String> {
     if text == word {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use s3haul_s3::{
-    BaseIdentity, BaseOptions, ClientOptions, Credentials, HeaderPair, HttpClient, IdentityError,
-    MfaCode, RoleOptions, S3Client, S3Error, find_region,
+    BaseIdentity, BaseOptions, BucketFacts, ClientOptions, Credentials, HeaderPair, HttpClient,
+    IdentityError, MfaCode, OnDoubt, Operation, Requests, RetryOptions, RoleOptions, S3Client,
+    S3Error, Tally, Throttle, ThrottleOptions, find_region,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -153,7 +154,7 @@ pub struct Access {
     pub arn: Option<String>,
 }
 
-/// Connects and looks at both buckets.
+/// Connects and looks at both buckets. `retry` is for those looks.
 ///
 /// # Errors
 /// No identity, a refused role, a bucket that is absent or another account's.
@@ -163,6 +164,7 @@ pub async fn connect(
     source_bucket: &str,
     destination_bucket: &str,
     max_connections: usize,
+    retry: RetryOptions,
 ) -> Result<Access, AccessError> {
     let http = HttpClient::new(max_connections);
     let base = BaseIdentity::load(
@@ -195,7 +197,10 @@ pub async fn connect(
             .and_then(|role| account_of(&role.role_arn)),
         Owner::Any => None,
     };
+    let throttle = Throttle::new(&ThrottleOptions::default());
+    let requests = Requests::new(throttle, credentials.clone(), retry);
     let mut destination = Side {
+        requests: requests.clone(),
         side: "destination",
         bucket: destination_bucket,
         account: destination_account.as_deref(),
@@ -211,6 +216,7 @@ pub async fn connect(
         .as_ref()
         .or(options.endpoint_url.as_ref());
     let mut source = Side {
+        requests,
         side: "source",
         bucket: source_bucket,
         account: options.source_account.as_deref(),
@@ -232,8 +238,12 @@ pub async fn connect(
         let region = source.region().await?;
         source.client = client(region.as_deref().unwrap_or(&guess), source_endpoint);
     }
-    let date = destination.check_owner().await?;
-    let date = source.check_owner().await?.or(date);
+    // Times of both sides are compared with the job's: the earlier clock is the safe one.
+    let dates = [
+        destination.check_owner().await?,
+        source.check_owner().await?,
+    ];
+    let date = dates.into_iter().flatten().min();
     let arn = credentials.caller().await.ok().map(|caller| caller.arn);
     let (destination, source) = (destination.client, source.client);
     Ok(Access {
@@ -278,6 +288,7 @@ fn account_of(role_arn: &str) -> Option<String> {
 }
 
 struct Side<'a> {
+    requests: Requests,
     side: &'static str,
     bucket: &'a str,
     account: Option<&'a str>,
@@ -288,7 +299,8 @@ struct Side<'a> {
 
 impl Side<'_> {
     async fn region(&self) -> Result<Option<String>, AccessError> {
-        match find_region(&self.client, self.bucket).await {
+        let find = || find_region(&self.client, self.bucket);
+        match self.ask(find).await {
             Ok(found) => Ok(found.region),
             Err(error) => self.unless_refused(error).map(|()| None),
         }
@@ -302,13 +314,17 @@ impl Side<'_> {
             .map(|account| ("x-amz-expected-bucket-owner".into(), account.to_owned()))
             .into_iter()
             .collect();
-        let refused = match self.client.head_bucket(self.bucket, &owner).await {
+        let head = || self.client.head_bucket(self.bucket, &owner);
+        let refused = match self.ask(head).await {
             Ok(facts) => return Ok(facts.date),
             Err(error) => error,
         };
         if let Some(account) = self.account
             && refused.status == Some(403)
-            && self.client.head_bucket(self.bucket, &[]).await.is_ok()
+            && self
+                .ask(|| self.client.head_bucket(self.bucket, &[]))
+                .await
+                .is_ok()
         {
             return Err(AccessError::OtherOwner {
                 side: self.side,
@@ -319,6 +335,18 @@ impl Side<'_> {
             });
         }
         self.unless_refused(refused).map(|()| None)
+    }
+
+    /// Sends a HeadBucket until it is answered for good.
+    async fn ask<F, Fut>(&self, request: F) -> s3haul_s3::Result<BucketFacts>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = s3haul_s3::Result<BucketFacts>>,
+    {
+        let (mut tally, operation) = (Tally::default(), Operation::HeadBucket);
+        self.requests
+            .send_uncounted(&mut tally, operation, None, OnDoubt::Resend, request)
+            .await
     }
 
     fn unless_refused(&self, error: S3Error) -> Result<(), AccessError> {

@@ -45,6 +45,8 @@ pub use self::watch::{Cause, Progress};
 pub const CANARY_ROWS: u64 = 10;
 /// Large objects in hand at a time.
 const LARGE_WORKERS: usize = 16;
+/// Large rows that wait their turn before small rows behind them do too.
+const LARGE_QUEUE: usize = 4_096;
 /// Largest adaptive concurrency; [`Concurrency::default`] has it too.
 const MAX_CONCURRENCY: u32 = 256;
 
@@ -124,7 +126,7 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
     services.spawn(job.access.credentials.clone().keep_renewed());
     services.spawn(deadline(
         signals.clone(),
-        Duration::from_secs(job.file.job.run.drain_timeout_seconds),
+        Duration::from_millis(job.file.job.run.drain_timeout_ms),
     ));
     let shared = Shared::of(&job);
     loop {
@@ -168,7 +170,7 @@ impl Shared {
         let throttle = Throttle::new(&throttle_options(speed));
         let retry = RetryOptions {
             max_attempts: speed.max_attempts,
-            attempt_timeout: speed.attempt_timeout_seconds.map(Duration::from_secs),
+            attempt_timeout: speed.attempt_timeout_ms.map(Duration::from_millis),
             ..RetryOptions::default()
         };
         let credentials = job.access.credentials.clone();
@@ -206,12 +208,17 @@ impl Shared {
             began: self.file.created_at,
             first_attempt: at.attempt == 1 && at.pass == 0,
             max_attempts: self.file.job.speed.max_attempts,
-            arn: self.access.arn.clone(),
+            arn: self
+                .file
+                .own_session()
+                .then(|| self.access.arn.clone())
+                .flatten(),
             events,
             drain: signals.drain.clone(),
             wrote: watch.proved.clone(),
             large_in_hand: AtomicU32::new(0),
             uploads: Uploads::new(&at.uploads),
+            lost: Arc::clone(&watch.lost),
         }
     }
 
@@ -250,14 +257,15 @@ async fn run_pass(
     let small_workers = 2 * max_concurrency(speed) as usize;
     let (rows, to_plan) = bounded::<Row>(256);
     let (small, to_small) = bounded::<Task>(64);
-    let (large, to_large) = bounded::<Task>(LARGE_WORKERS);
+    let (large, to_large) = bounded::<Task>(LARGE_QUEUE);
     let (events, to_report) = bounded::<Event>(1024);
     let copier = Arc::new(shared.copier(&report, events.clone(), &watch, signals));
 
     let mut stages = JoinSet::new();
     let source = shared.source(&report);
     let done = report.checkpoint().done.clone();
-    stages.spawn_blocking(move || Stage::Reader(read(source, &done, &rows)));
+    let expected = report.checkpoint().rows;
+    stages.spawn_blocking(move || Stage::Reader(read(source, &done, expected, &rows)));
     let planner = Planner {
         uploads: report
             .checkpoint()
@@ -342,17 +350,36 @@ async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobEr
 }
 
 /// The stage that reads rows, leaving out those that are done.
+///
+/// # Errors
+/// Reading fails, or there are other rows than the `expected` ones: the file was changed meanwhile.
 fn read(
     mut source: Source,
     done: &report::done::Done,
+    expected: u64,
     rows: &Sender<Row>,
 ) -> Result<(), ManifestError> {
+    if done.is_all_of(expected) {
+        return Ok(());
+    }
+    let mut next = 0;
     while let Some(row) = source.next_row()? {
-        if !done.contains(row.ordinal) && rows.send_blocking(row).is_err() {
+        next = row.ordinal + 1;
+        if next > expected {
             break;
         }
+        if !done.contains(row.ordinal) && rows.send_blocking(row).is_err() {
+            return Ok(());
+        }
     }
-    Ok(())
+    if next == expected {
+        // Other rows of the same number are other rows.
+        return source.check_unchanged();
+    }
+    Err(ManifestError::OtherRows {
+        found: next,
+        expected,
+    })
 }
 
 /// The stage that says which way each row goes.
@@ -374,12 +401,15 @@ impl Planner {
         let job = &self.file.job;
         let mut sent = 0;
         while let Some(Ok(row)) = self.drain.run_until_cancelled(rows.recv()).await {
-            if sent == CANARY_ROWS && !self.watch.proof().await {
-                break;
-            }
-            sent += 1;
             let upload = self.uploads.remove(&row.ordinal);
-            let gone = match plan(row, upload, &job.csv.rename, &job.copy.plan) {
+            let planned = plan(row, upload, &job.csv.rename, &job.copy.plan);
+            if !matches!(planned, Planned::Ended(..)) {
+                if sent == CANARY_ROWS && !self.watch.proof().await {
+                    break;
+                }
+                sent += 1;
+            }
+            let gone = match planned {
                 Planned::Small(task) => small.send(task).await.is_err(),
                 Planned::Large(task) => large.send(task).await.is_err(),
                 Planned::Ended(row, ended) => {
@@ -422,8 +452,9 @@ impl Worker {
             if self.signals.drain.is_cancelled() {
                 break;
             }
+            let mut task = task;
             let started = Instant::now();
-            let mut tally = Tally::default();
+            let mut tally = task.tally;
             let turn = match &self.large {
                 Some(_) => self.copier.copy_small(&task, &mut tally).await,
                 None => self.copier.copy_large(&task, &mut tally).await,
@@ -437,7 +468,10 @@ impl Worker {
                     let event = outcome_event(&self.bucket, task.row, &ended, &cost);
                     self.copier.events.send(event).await.is_err()
                 }
-                (Turn::Large, Some(large)) => large.send(task).await.is_err(),
+                (Turn::Large, Some(large)) => {
+                    task.tally = tally;
+                    large.send(task).await.is_err()
+                }
                 (Turn::Stopped | Turn::Large, _) => false,
             };
             if gone {
@@ -448,6 +482,7 @@ impl Worker {
 }
 
 fn outcome_event(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> Event {
+    tracing::debug!(bucket, key = row.spelling, ?ended, "a row has ended");
     let access = matches!(ended, Ended::Failed(failure) if failure.access);
     Event::Outcome {
         outcome: Box::new(record(bucket, row, ended, cost)),
@@ -455,15 +490,17 @@ fn outcome_event(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> Event {
     }
 }
 
-/// Aborts the uploads that an interrupted job keeps. Those that are gone already are no error.
+/// Aborts the uploads that an interrupted job keeps, also those that it did not live to record where
+/// the role's session is its own. Those that are gone already are no error.
 ///
 /// # Errors
 /// S3's answer to the first that could not be aborted.
 pub async fn abort_uploads(
     access: &Access,
-    bucket: &str,
+    file: &JobFile,
     uploads: &[OpenUpload],
 ) -> Result<(), S3Error> {
+    let bucket = file.job.destination_bucket.as_str();
     let headers: Vec<_> = access
         .destination_account
         .iter()
@@ -475,11 +512,34 @@ pub async fn abort_uploads(
         access.credentials.clone(),
         RetryOptions::default(),
     );
-    for upload in uploads {
+    let mut ours: Vec<_> = uploads
+        .iter()
+        .map(|u| (u.key.clone(), u.upload_id.clone()))
+        .collect();
+    if file.own_session() && access.arn.is_some() {
+        let mut tally = Tally::default();
+        let prefix = &file.job.csv.rename.prefix;
+        let list = || {
+            access
+                .destination
+                .list_multipart_uploads(bucket, prefix, &headers)
+        };
+        let operation = s3haul_s3::Operation::ListMultipartUploads;
+        let resend = s3haul_s3::OnDoubt::Resend;
+        let listed = requests
+            .send_uncounted(&mut tally, operation, None, resend, list)
+            .await?;
+        let unrecorded = listed
+            .into_iter()
+            .filter(|upload| upload.initiator_id == access.arn)
+            .filter(|upload| upload.initiated.is_some_and(|at| at >= file.created_at));
+        ours.extend(unrecorded.map(|upload| (upload.key, upload.upload_id)));
+    }
+    for (key, upload_id) in &ours {
         let mut tally = Tally::default();
         let abort = || {
             let client = &access.destination;
-            client.abort_multipart_upload(bucket, &upload.key, &upload.upload_id, &headers)
+            client.abort_multipart_upload(bucket, key, upload_id, &headers)
         };
         let sent = requests
             .send_uncounted(

@@ -1,5 +1,6 @@
 //! What is to be done for a row: pure, from the row and the options to a task.
 
+use s3haul_s3::Tally;
 use s3haul_s3::quotas::{MAX_COPY_BYTES, MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,8 @@ pub struct Task {
     pub destination_key: String,
     /// An upload that an earlier attempt of this pass left open for it.
     pub upload: Option<OpenUpload>,
+    /// What it has cost already, in the other lane.
+    pub tally: Tally,
 }
 
 /// Where a row goes next.
@@ -100,6 +103,7 @@ pub fn plan(
         row,
         destination_key,
         upload,
+        tally: Tally::default(),
     };
     if large {
         Planned::Large(task)

@@ -18,8 +18,8 @@ pub struct SpeedOptions {
     pub requests_per_second: Option<u32>,
     /// Attempts of a request.
     pub max_attempts: u32,
-    /// Longest time for an attempt, in seconds; by operation and size without a number.
-    pub attempt_timeout_seconds: Option<u64>,
+    /// Longest time for an attempt, in milliseconds; by operation and size without a number.
+    pub attempt_timeout_ms: Option<u64>,
 }
 
 /// What a job does besides copying.
@@ -31,8 +31,8 @@ pub struct RunOptions {
     pub failure_threshold: Option<u8>,
     /// Exit code of a job that ran to its end with failed rows.
     pub failed_rows_exit: u8,
-    /// Time for what is in flight after a signal, in seconds.
-    pub drain_timeout_seconds: u64,
+    /// Time for what is in flight after a signal, in milliseconds.
+    pub drain_timeout_ms: u64,
 }
 
 /// A job as it was given.
@@ -68,6 +68,15 @@ pub struct JobFile {
     pub survey: Survey,
     /// The job as given; no key, token or password is part of it.
     pub job: JobSpec,
+}
+
+impl JobFile {
+    /// Whether the role's session is this job's alone, so that what it began is known by its ARN.
+    pub fn own_session(&self) -> bool {
+        let session = format!("s3haul-{}", self.job_id);
+        let role = self.job.access.role.as_ref();
+        role.is_some_and(|role| role.session_name == session)
+    }
 }
 
 impl JobSpec {

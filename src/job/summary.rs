@@ -38,6 +38,8 @@ pub struct Summary {
     pub errors: BTreeMap<String, u64>,
     /// Succeeded rows by what proved them.
     pub evidence: BTreeMap<String, u64>,
+    /// Multipart uploads that are kept for a resume.
+    pub uploads: u64,
     /// Where the report lies.
     pub report: String,
     /// What the program exits with.
@@ -78,6 +80,7 @@ impl Summary {
             elapsed_seconds: counts.elapsed_ms as f64 / 1000.0,
             errors: counts.errors,
             evidence: counts.evidence,
+            uploads: at.uploads.len() as u64,
             report,
             exit_code,
         }
@@ -125,6 +128,13 @@ impl fmt::Display for Summary {
         )?;
         for (code, count) in &self.errors {
             writeln!(f, "  {count} failed with {code}")?;
+        }
+        if self.uploads > 0 {
+            writeln!(
+                f,
+                "  {} multipart uploads are kept for a resume: s3haul abandon gives them up",
+                self.uploads
+            )?;
         }
         write!(f, "  report: {}", self.report)
     }

@@ -2,7 +2,7 @@
 //! seen of it meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,10 +16,12 @@ use super::{CANARY_ROWS, Shared, StopSignals};
 const THRESHOLD_ROWS: u64 = 1_000;
 
 /// Why a job stopped before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// A signal.
     Signal,
+    /// The credentials are gone, and there are no new ones: why, and what to do.
+    Credentials(String),
     /// The first rows all ended in codes of access.
     Refused {
         /// How many.
@@ -36,10 +38,12 @@ pub enum Cause {
 
 impl Cause {
     /// The state that it leaves the job in.
-    pub fn state(self) -> JobState {
+    pub fn state(&self) -> JobState {
         match self {
             Self::Signal => JobState::Interrupted,
-            Self::Refused { .. } | Self::Threshold { .. } => JobState::Failed,
+            Self::Credentials(_) | Self::Refused { .. } | Self::Threshold { .. } => {
+                JobState::Failed
+            }
         }
     }
 }
@@ -68,8 +72,10 @@ pub(super) struct Watch {
     pub(super) signals: StopSignals,
     /// Told by the first write that succeeds.
     pub(super) proved: CancellationToken,
-    /// Rows that make the proof; none where it is not asked for.
-    canary: Option<u64>,
+    /// Why there are no credentials any more.
+    pub(super) lost: Arc<OnceLock<String>>,
+    /// The first rows must prove that there is access.
+    canary: bool,
     threshold: Option<u8>,
     counts: Arc<Mutex<Counts>>,
     progress: Arc<Progress>,
@@ -80,7 +86,9 @@ struct Counts {
     /// Rows that were sent, skipped ones left out.
     run: u64,
     failed: u64,
-    ended: u64,
+    /// Rows that were sent.
+    sent: u64,
+    /// Of them, refused for want of access.
     refused: u64,
     cause: Option<Cause>,
 }
@@ -89,7 +97,6 @@ impl Watch {
     pub(super) fn new(shared: &Shared, report: &Report, signals: &StopSignals) -> Self {
         let at = report.checkpoint();
         let first_pass = at.pass == 0;
-        let left = at.rows - at.done.rows();
         let progress = Arc::clone(&shared.progress);
         progress.rows.store(at.rows, Ordering::Relaxed);
         progress.done.store(at.done.rows(), Ordering::Relaxed);
@@ -98,7 +105,8 @@ impl Watch {
         Self {
             signals: signals.clone(),
             proved: CancellationToken::new(),
-            canary: first_pass.then_some(CANARY_ROWS.min(left)),
+            lost: Arc::default(),
+            canary: first_pass,
             threshold: shared.file.job.run.failure_threshold.filter(|_| first_pass),
             counts: Arc::default(),
             progress,
@@ -108,7 +116,7 @@ impl Watch {
     /// Waits until a write has succeeded or a row ended in anything but a refusal; `false` if the
     /// job stops instead.
     pub(super) async fn proof(&self) -> bool {
-        if self.canary.is_none() {
+        if !self.canary {
             return true;
         }
         tokio::select! {
@@ -133,10 +141,12 @@ impl Watch {
                 .fetch_add(outcome.bytes, Ordering::Relaxed);
         }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.ended += 1;
-        counts.refused += u64::from(access);
-        if !access {
-            self.proved.cancel();
+        if outcome.requests > 0 {
+            counts.sent += 1;
+            counts.refused += u64::from(access);
+            if !access {
+                self.proved.cancel();
+            }
         }
         let counted = outcome.requests > 0
             && outcome.status != TaskStatus::Skipped
@@ -157,9 +167,16 @@ impl Watch {
     }
 
     fn refused(&self, counts: &Counts) -> Option<Cause> {
-        let canary = self.canary?;
-        let all = counts.ended == canary && counts.refused == canary;
-        (all && !self.proved.is_cancelled()).then_some(Cause::Refused { rows: canary })
+        (counts.sent == CANARY_ROWS)
+            .then(|| self.all_refused(counts))
+            .flatten()
+    }
+
+    /// Whether all rows that were sent were refused.
+    fn all_refused(&self, counts: &Counts) -> Option<Cause> {
+        let rows = counts.sent;
+        let all = self.canary && rows > 0 && counts.refused == rows;
+        (all && !self.proved.is_cancelled()).then_some(Cause::Refused { rows })
     }
 
     fn over_threshold(&self, counts: &Counts) -> Option<Cause> {
@@ -174,10 +191,13 @@ impl Watch {
     /// Why the pass ended, if not because its rows are done.
     pub(super) fn cause(&self, all_done: bool) -> Option<Cause> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.cause {
-            // Ten rows in all, and all refused: nothing is left to run, and it is access all the same.
-            Some(cause) => Some(cause),
-            None if all_done => None,
+        if let Some(why) = self.lost.get() {
+            return Some(Cause::Credentials(why.clone()));
+        }
+        match &counts.cause {
+            // Every row has run: there was nothing left to stop.
+            Some(Cause::Threshold { .. }) | None if all_done => self.all_refused(&counts),
+            Some(cause) => Some(cause.clone()),
             None => Some(Cause::Signal),
         }
     }

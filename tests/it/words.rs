@@ -426,18 +426,13 @@ const SHOWN: [(&str, &str, &str, &str); 36] = [
         "match-source",
         "8MiB",
     ),
-    (
-        "--row-timeout",
-        "/job/copy/row_timeout_seconds",
-        "10s",
-        "1m 20s",
-    ),
+    ("--row-timeout", "/job/copy/row_timeout_ms", "10s", "1m 20s"),
     ("--concurrency", "/job/speed/concurrency", "3", "auto"),
     ("--max-rps", "/job/speed/requests_per_second", "100", "none"),
     ("--max-attempts", "/job/speed/max_attempts", "2", "3"),
     (
         "--attempt-timeout",
-        "/job/speed/attempt_timeout_seconds",
+        "/job/speed/attempt_timeout_ms",
         "30s",
         "40s",
     ),
@@ -448,12 +443,7 @@ const SHOWN: [(&str, &str, &str, &str); 36] = [
         "10",
         "none",
     ),
-    (
-        "--drain-timeout",
-        "/job/run/drain_timeout_seconds",
-        "5s",
-        "6s",
-    ),
+    ("--drain-timeout", "/job/run/drain_timeout_ms", "5s", "6s"),
     ("--failed-rows-exit", "/job/run/failed_rows_exit", "0", "1"),
 ];
 

@@ -45,8 +45,19 @@ class Sandbox:
 
     def requests(self):
         """Every request so far, in the order of arrival."""
-        lines = self.log_path.read_text().splitlines()
-        return sorted((json.loads(line) for line in lines if line.endswith("}")), key=lambda r: r["number"])
+        self.read = 0
+        return sorted(self.new_requests(), key=lambda r: r["number"])
+
+    read = 0
+
+    def new_requests(self):
+        """The requests that ended since they were asked for last."""
+        with open(self.log_path, "rb") as file:
+            file.seek(self.read)
+            lines = file.read()
+        whole = lines.rfind(b"\n") + 1
+        self.read += whole
+        return [json.loads(line) for line in lines[:whole].splitlines()]
 
     def uploads(self):
         """Open multipart uploads of the destination bucket."""

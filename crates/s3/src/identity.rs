@@ -249,7 +249,22 @@ async fn provide(
                 .await
         }
     };
-    provided.map_err(|error| IdentityError::NoCredentials {
+    let provided = provided.map_err(|error| IdentityError::NoCredentials {
         source: Box::new(error),
-    })
+    })?;
+    // A header cannot carry them, and the SDK panics on them: a secret's file often ends in a line break.
+    let broken = [
+        ("access key ID", Some(provided.access_key_id())),
+        ("secret access key", Some(provided.secret_access_key())),
+        ("session token", provided.session_token()),
+    ]
+    .into_iter()
+    .find(|(_, text)| text.is_some_and(|text| text.contains(|c: char| c.is_control() || c == ' ')));
+    match broken {
+        Some((which, _)) => Err(IdentityError::NoCredentials {
+            source: format!("the {which} has a line break, a space or a control character in it")
+                .into(),
+        }),
+        None => Ok(provided),
+    }
 }

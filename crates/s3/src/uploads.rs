@@ -107,6 +107,33 @@ impl S3Client {
         prefix: &str,
         headers: &[HeaderPair],
     ) -> Result<Vec<ListedUpload>> {
+        self.list_uploads_while(bucket, prefix, headers, |_| true)
+            .await
+    }
+
+    /// Lists the uploads under way of one key. Others whose keys begin with it come behind it, and are not
+    /// asked for.
+    ///
+    /// # Errors
+    ///
+    /// S3's.
+    pub async fn list_multipart_uploads_of(
+        &self,
+        bucket: &str,
+        key: &str,
+        headers: &[HeaderPair],
+    ) -> Result<Vec<ListedUpload>> {
+        self.list_uploads_while(bucket, key, headers, |listed| listed == key)
+            .await
+    }
+
+    async fn list_uploads_while(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        headers: &[HeaderPair],
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<ListedUpload>> {
         let operation = Operation::ListMultipartUploads;
         let mut uploads = Vec::new();
         let mut marker: Option<(String, Option<String>)> = None;
@@ -131,9 +158,13 @@ impl S3Client {
                 let (Some(key), Some(upload_id)) = (upload.key(), upload.upload_id()) else {
                     return Err(empty_answer(operation, "whole upload", page.request_id()));
                 };
+                let key = decoded(key, encoded);
+                if !wanted(&key) {
+                    return Ok(uploads);
+                }
                 let initiator = upload.initiator();
                 uploads.push(ListedUpload {
-                    key: decoded(key, encoded),
+                    key,
                     upload_id: upload_id.to_owned(),
                     initiated: upload.initiated().and_then(headers::offset_date_time),
                     initiator_id: initiator.and_then(|i| i.id()).map(str::to_owned),

@@ -10,13 +10,14 @@ pub mod uploads;
 mod whole;
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_channel::Sender;
 use s3haul_s3::retry::back_off;
 use s3haul_s3::{
-    Class, CopySource, ErrorKind, Head, HeadObject, Lane, OnDoubt, Operation, Requests,
-    RetryOptions, S3Client, S3Error, Tally, Throttle,
+    Class, CopySource, ErrorKind, Head, HeadObject, IdentityError, Lane, OnDoubt, Operation,
+    Requests, RetryOptions, S3Client, S3Error, Tally, Throttle,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -69,8 +70,8 @@ pub struct CopyOptions {
     pub destination_account: Option<String>,
     /// Which objects are copied in parts, and in which.
     pub plan: PlanOptions,
-    /// Longest time for one request with all its attempts, in seconds.
-    pub row_timeout_seconds: u64,
+    /// Longest time for one request with all its attempts, in milliseconds.
+    pub row_timeout_ms: u64,
 }
 
 impl Default for CopyOptions {
@@ -83,7 +84,7 @@ impl Default for CopyOptions {
             source_account: None,
             destination_account: None,
             plan: PlanOptions::default(),
-            row_timeout_seconds: 24 * 60 * 60,
+            row_timeout_ms: 24 * 60 * 60 * 1000,
         }
     }
 }
@@ -136,6 +137,8 @@ pub struct Copier {
     pub large_in_hand: AtomicU32,
     /// Uploads in hand.
     pub uploads: Uploads,
+    /// Why there are no credentials any more, once that is so.
+    pub lost: Arc<OnceLock<String>>,
 }
 
 /// A row's end in the middle of a function: `?` hands it up.
@@ -160,15 +163,36 @@ impl From<S3Error> for Stop {
 impl Copier {
     /// Copies an object whose size is at most the threshold, or not known.
     pub async fn copy_small(&self, task: &Task, tally: &mut Tally) -> Turn {
+        if let Some(ended) = self.unlisted(task) {
+            return Turn::Ended(ended);
+        }
         match self.whole(task, Lane::Small, tally).await {
+            // Without credentials every row would fail: it has not been run.
+            Ok(Turn::Ended(Ended::Failed(_))) | Err(Stop::Ended(Ended::Failed(_)))
+                if self.lost.get().is_some() =>
+            {
+                Turn::Stopped
+            }
             Ok(turn) => turn,
             Err(Stop::Ended(ended)) => Turn::Ended(ended),
             Err(Stop::Stopped) => Turn::Stopped,
         }
     }
 
+    /// A row that lists no ETag cannot be held to it.
+    fn unlisted(&self, task: &Task) -> Option<Ended> {
+        let fails = self.options.source_changed == SourceChanged::Fail;
+        (fails && task.row.facts.e_tag.is_none()).then(|| {
+            let message = "--source-changed fail was given, and the manifest lists no ETag here";
+            Ended::Failed(Failure::of("NoListedETag", message))
+        })
+    }
+
     /// Copies an object that is over the threshold, as the manifest or a request said.
     pub async fn copy_large(&self, task: &Task, tally: &mut Tally) -> Turn {
+        if let Some(ended) = self.unlisted(task) {
+            return Turn::Ended(ended);
+        }
         self.large_in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.large_in_hand);
         match self.multipart(task, tally).await {
@@ -256,6 +280,22 @@ impl Copier {
         tokio::time::sleep(pause).await;
     }
 
+    /// Credentials that are gone for good stop the job: no row could be run any more.
+    fn note_lost(&self, error: &S3Error) {
+        let source = error.source.as_ref();
+        let identity = source.and_then(|source| source.downcast_ref::<IdentityError>());
+        let why = match identity {
+            Some(identity) => {
+                let hint = identity.hint().unwrap_or_default();
+                format!("{identity}\n{hint}")
+            }
+            None if error.kind == ErrorKind::Credentials => error.message.clone(),
+            None => return,
+        };
+        let _ = self.lost.set(why);
+        self.drain.cancel();
+    }
+
     /// Sends a request until it is answered for good, or the row's time is up.
     async fn send<T, F, Fut>(
         &self,
@@ -270,18 +310,25 @@ impl Copier {
         F: FnMut() -> Fut,
         Fut: Future<Output = s3haul_s3::Result<T>>,
     {
-        let limit = Duration::from_secs(self.options.row_timeout_seconds);
+        let limit = Duration::from_millis(self.options.row_timeout_ms);
         let sent = self
             .requests
             .send(tally, lane, operation, bytes, on_doubt, request);
         match tokio::time::timeout(limit, sent).await {
+            Ok(Err(error)) => {
+                self.note_lost(&error);
+                Err(error)
+            }
             Ok(answer) => answer,
             Err(_) => Err(S3Error {
                 operation: operation.name(),
                 kind: ErrorKind::TimedOut,
                 code: None,
                 status: None,
-                message: format!("no answer for good within the row's {} s", limit.as_secs()),
+                message: format!(
+                    "no answer for good within the row's {} s",
+                    limit.as_secs_f64()
+                ),
                 condition: None,
                 request_id: None,
                 extended_request_id: None,

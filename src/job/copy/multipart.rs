@@ -27,6 +27,11 @@ use crate::job::report::{Event, time_text};
 
 /// How often a copy is begun again because its source or its upload changed under it.
 const MAX_STARTS: u32 = 3;
+/// How often an upload is aborted whose parts may still be landing.
+const MAX_ABORTS: u32 = 5;
+
+/// What UploadPartCopy leaves behind and HEAD does not tell of.
+const NOT_CARRIED: &str = "annotations are not carried by a multipart copy, if the source has any";
 
 /// Why an upload came to nothing, and whether to begin again.
 enum Lost {
@@ -61,6 +66,7 @@ impl Copier {
         let ended = match (ended, open) {
             // Kept for the next attempt.
             (Err(Stop::Stopped), _) => return Err(Stop::Stopped),
+            _ if self.lost.get().is_some() => return Err(Stop::Stopped),
             (ended, None) => ended,
             (Ok(ended) | Err(Stop::Ended(ended)), Some(upload)) => {
                 Ok(self.clean_up(ended, &upload, tally).await)
@@ -78,6 +84,10 @@ impl Copier {
         tally: &mut Tally,
     ) -> Result<Ended, Stop> {
         let mut notes = Vec::new();
+        if open.is_none() && !self.first_attempt {
+            // An attempt that died may have created one and not lived to record it.
+            self.abort_unrecorded(task, tally).await?;
+        }
         if open.is_none() {
             notes = match self.look_first(task, tally).await {
                 Err(Stop::Ended(ended)) => return self.found_first(task, ended, tally).await,
@@ -329,9 +339,6 @@ impl Copier {
             headers: &headers,
         };
         let part_bytes = self.part_plan(task, source, tally).await?.part_bytes;
-        if !self.first_attempt {
-            self.abort_unrecorded(task, tally).await?;
-        }
         let mut doubts = 0;
         let created = loop {
             let sent = {
@@ -516,7 +523,7 @@ impl Copier {
                 let settled = self.settle_refused(task, Lane::Large, &error, ambiguous, tally);
                 return Ok(settled.await?);
             }
-            if code != "NoSuchUpload" && !error.is_in_doubt() {
+            if code != "NoSuchUpload" && !error.is_in_doubt() && doubts == 0 {
                 return Err(lost(error));
             }
             let expected = Expected {
@@ -535,7 +542,7 @@ impl Copier {
                 return Ok(*ended);
             }
             doubts += 1;
-            if code == "NoSuchUpload" || doubts >= self.max_attempts {
+            if !error.is_in_doubt() || doubts >= self.max_attempts {
                 return Err(lost(error));
             }
             self.pause(doubts).await;
@@ -588,14 +595,32 @@ impl Copier {
             self.destination
                 .abort_multipart_upload(bucket, key, upload_id, headers)
         };
-        let operation = Operation::AbortMultipartUpload;
-        match self
-            .send(tally, lane, operation, None, OnDoubt::Resend, abort)
-            .await
-        {
-            Err(error) if error.report_code() != "NoSuchUpload" => Err(error.into()),
-            _ => Ok(()),
+        let list = || {
+            let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
+            self.destination.list_parts(bucket, key, upload_id, headers)
+        };
+        for round in 1..=MAX_ABORTS {
+            let operation = Operation::AbortMultipartUpload;
+            let aborted = self
+                .send(tally, lane, operation, None, OnDoubt::Resend, abort)
+                .await;
+            match aborted {
+                Err(error) if error.report_code() == "NoSuchUpload" => return Ok(()),
+                Err(error) => return Err(error.into()),
+                // A part that we gave up waiting for may land after the abort, and stay.
+                Ok(()) if !tally.in_doubt || round == MAX_ABORTS => return Ok(()),
+                Ok(()) => {}
+            }
+            let operation = Operation::ListParts;
+            let listed = self
+                .send(tally, lane, operation, None, OnDoubt::Resend, list)
+                .await;
+            if listed.is_err() {
+                return Ok(());
+            }
+            self.pause(round).await;
         }
+        Ok(())
     }
 
     /// Tags over 2 KB do not fit the header of Create; the object is tagged once it is there.
@@ -717,7 +742,7 @@ fn multipart_success(copying: &Copying<'_>, completed: Completed) -> Ended {
         source_last_modified: source.last_modified.map(time_text),
         source_changed: listed.is_some_and(|listed| listed != source.e_tag),
         in_doubt: false,
-        notes: Vec::new(),
+        notes: vec![NOT_CARRIED.to_owned()],
     }))
 }
 

@@ -24,12 +24,17 @@ const CARRIED: [&str; 6] = [
 const USER_METADATA: &str = "x-amz-meta-";
 /// Checksum algorithms, by the header in which HEAD shows a value, and whether a multipart upload
 /// can have them over the full object.
-const CHECKSUMS: [(&str, &str, bool); 5] = [
+const CHECKSUMS: [(&str, &str, bool); 10] = [
     ("x-amz-checksum-crc64nvme", "CRC64NVME", true),
     ("x-amz-checksum-crc32c", "CRC32C", true),
     ("x-amz-checksum-crc32", "CRC32", true),
     ("x-amz-checksum-sha256", "SHA256", false),
     ("x-amz-checksum-sha1", "SHA1", false),
+    ("x-amz-checksum-sha512", "SHA512", false),
+    ("x-amz-checksum-md5", "MD5", false),
+    ("x-amz-checksum-xxhash64", "XXHASH64", false),
+    ("x-amz-checksum-xxhash3", "XXHASH3", false),
+    ("x-amz-checksum-xxhash128", "XXHASH128", false),
 ];
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')

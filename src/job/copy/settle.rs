@@ -7,7 +7,7 @@ use s3haul_s3::{Head, Lane, OnDoubt, Operation, S3Error, Tally};
 
 use super::settings::{Sameness, compare, same_metadata};
 use super::whole::source_changed;
-use super::{Copier, Stop};
+use super::{Copier, Overwrite, Stop};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::Task;
 use crate::job::report::time_text;
@@ -104,6 +104,10 @@ impl Copier {
         if about_the_source(refusal, self.headers.listed_e_tag(&task.row).is_some()) {
             return Err(source_changed(refusal).into());
         }
+        if self.options.overwrite != Overwrite::Never {
+            // No condition of ours: a policy's, or a store's of its own.
+            return Err(Failure::from(refusal).into());
+        }
         if !ambiguous && self.first_attempt {
             return Ok(exists());
         }
@@ -155,11 +159,9 @@ impl Copier {
         let creating = self.uploads.creating(key);
         let alone = creating.write().await;
         let list = || {
-            self.destination.list_multipart_uploads(
-                &self.destination_bucket,
-                key,
-                self.headers.destination(),
-            )
+            let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
+            self.destination
+                .list_multipart_uploads_of(bucket, key, headers)
         };
         let operation = Operation::ListMultipartUploads;
         let mut uploads = self
@@ -199,7 +201,7 @@ fn about_the_source(refusal: &S3Error, source_condition_sent: bool) -> bool {
 fn exists() -> Ended {
     Ended::Skipped {
         code: "DestinationExists",
-        message: "the destination had an object of this key before the job".to_owned(),
+        message: "the destination has an object of this key: it was left alone".to_owned(),
     }
 }
 

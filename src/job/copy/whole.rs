@@ -49,18 +49,21 @@ impl Copier {
                 Err(error) => error,
             };
             if error.report_code() == "PreconditionFailed" {
+                // An answer that was none may hide a copy of ours.
+                let ambiguous = doubts > 0 || tally.attempts > 1;
                 let settled = self
-                    .settle_refused(task, lane, &error, doubts > 0, tally)
+                    .settle_refused(task, lane, &error, ambiguous, tally)
                     .await?;
                 return Ok(Turn::Ended(settled));
             }
-            if error.is_in_doubt() {
+            if error.is_in_doubt() || tally.in_doubt {
                 doubts += 1;
                 let settled = self.settle_write(task, lane, None, tally).await?;
                 if let Settled::Landed(ended) = settled {
                     return Ok(Turn::Ended(*ended));
                 }
-                if never && doubts < self.max_attempts && !self.drain.is_cancelled() {
+                let again = never && error.is_in_doubt() && doubts < self.max_attempts;
+                if again && !self.drain.is_cancelled() {
                     self.pause(doubts).await;
                     continue;
                 }
@@ -79,7 +82,7 @@ impl Copier {
         lane: Lane,
         tally: &mut Tally,
     ) -> Result<Vec<String>, Stop> {
-        let there = match self.head_destination(task, lane, true, tally).await {
+        let there = match self.look(task, lane, tally).await {
             Ok(head) => head,
             Err(error) if error.status == Some(404) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::job::report::row::{COLUMNS, ReportRow};
 
+/// What the report shows of a bad row at most: a record of the journal has room for it.
+const SHOWN_BYTES: usize = 4 * MAX_KEY_BYTES;
+
 /// A UTF-8 byte order mark, which some spreadsheets write and no S3 manifest has.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -34,7 +37,8 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Parse {
-    Manifest(Box<RowParser>),
+    /// The manifest's rows, and what was known of it when the job began.
+    Manifest(Box<RowParser>, Box<(PathBuf, Survey)>),
     FailedRows,
 }
 
@@ -48,7 +52,12 @@ impl Source {
             versions: Some(survey.version_ids),
             ..parser
         };
-        Self::new(files.into(), start, Parse::Manifest(Box::new(parser)))
+        let surveyed = Box::new((path.to_owned(), survey.clone()));
+        Self::new(
+            files.into(),
+            start,
+            Parse::Manifest(Box::new(parser), surveyed),
+        )
     }
 
     /// The failed rows of an earlier pass, from `start`.
@@ -66,6 +75,17 @@ impl Source {
             ordinal: start.ordinal,
             record: ByteRecord::new(),
             parse,
+        }
+    }
+
+    /// Whether what was read is still the manifest that the job began with; always so of failed rows.
+    ///
+    /// # Errors
+    /// It cannot be read, or is another file.
+    pub fn check_unchanged(&self) -> Result<(), ManifestError> {
+        match &self.parse {
+            Parse::Manifest(_, surveyed) => check_unchanged(&surveyed.0, &surveyed.1),
+            Parse::FailedRows => Ok(()),
         }
     }
 
@@ -96,7 +116,7 @@ impl Source {
                 ..self.base
             };
             let parsed = match &mut self.parse {
-                Parse::Manifest(parser) => parser.parse(&self.record),
+                Parse::Manifest(parser, _) => parser.parse(&self.record),
                 Parse::FailedRows => parse_failed_row(&self.record),
             };
             let path = path.clone();
@@ -249,7 +269,9 @@ impl RowParser {
         match self.parse_strictly(record) {
             Err(problem) if self.options.keep_bad_rows => {
                 let key = self.field(record, Field::Key).or_else(|| record.get(0));
-                let raw = String::from_utf8_lossy(key.unwrap_or_default());
+                let key = key.unwrap_or_default();
+                let raw = String::from_utf8_lossy(key.get(..SHOWN_BYTES).unwrap_or(key));
+                let problem: String = problem.chars().take(SHOWN_BYTES).collect();
                 Ok(Some(Parsed {
                     spelling: key::encode(&raw),
                     key: raw.into_owned(),
@@ -487,12 +509,19 @@ pub fn check_unchanged(path: &Path, survey: &Survey) -> Result<(), ManifestError
 
 /// MD5 and size of a file.
 fn digest(path: &Path) -> io::Result<(String, u64)> {
-    let mut file = File::open(path)?;
+    digest_of(File::open(path)?)
+}
+
+/// MD5, hex, and size of what is read.
+///
+/// # Errors
+/// Reading fails.
+pub fn digest_of(mut from: impl Read) -> io::Result<(String, u64)> {
     let mut md5 = Md5::new();
     let mut bytes = 0;
     let mut buffer = vec![0; 256 << 10];
     loop {
-        match file.read(&mut buffer)? {
+        match from.read(&mut buffer)? {
             0 => break,
             n => {
                 md5.update(buffer.get(..n).unwrap_or_default());

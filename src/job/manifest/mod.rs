@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::csv::{Source, check_unchanged, survey};
+pub use self::csv::{Source, check_unchanged, digest_of, survey};
 use self::key::{EncodingDoubt, KeyEncoding};
 
 /// Where a row begins: a file of the source, by number, and a byte in it.
@@ -356,6 +356,16 @@ pub enum ManifestError {
         flag: &'static str,
         /// The column.
         field: Field,
+    },
+    /// It changed while it was read.
+    #[error(
+        "the manifest has changed since the job began: {found} rows were found where {expected} are expected"
+    )]
+    OtherRows {
+        /// Rows, or as many as make it clear.
+        found: u64,
+        /// Rows when the job began.
+        expected: u64,
     },
     /// It is not the manifest that the job began with.
     #[error("the manifest {} has changed since the job began (MD5 {found}, then {expected})", path.display())]

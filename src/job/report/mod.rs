@@ -126,6 +126,14 @@ impl Report {
         scope: ReportScope,
     ) -> Result<Self, ReportError> {
         let checkpoint = read_checkpoint(&folder.path())?;
+        if let Some(file) = checkpoint
+            .sealed
+            .iter()
+            .find(|file| !folder.has(&file.name))
+        {
+            let path = folder.path().join(&file.name);
+            return Err(StoreError::Gone { path }.into());
+        }
         let mut state = State::of(job_id, scope == ReportScope::All, checkpoint);
         let mut broken = None;
         let bytes = folder.read_journal(&state.journal(), |record| {
@@ -235,7 +243,37 @@ pub fn time_text(at: time::OffsetDateTime) -> String {
 /// # Errors
 /// It is not there or not of this version.
 pub fn read_checkpoint(job: &Path) -> Result<Checkpoint, ReportError> {
-    read_json(&job.join(CHECKPOINT))
+    let path = job.join(CHECKPOINT);
+    let checkpoint: Checkpoint = read_json(&path)?;
+    if checkpoint.format == passes::FORMAT {
+        return Ok(checkpoint);
+    }
+    let source = format!(
+        "its form is {}, and this version knows {}",
+        checkpoint.format,
+        passes::FORMAT
+    );
+    Err(ReportError::File {
+        path,
+        source: source.into(),
+    })
+}
+
+/// Reads where a job stands, without touching it: its checkpoint, and what the journal adds to it.
+///
+/// # Errors
+/// As [`read_checkpoint`]; the journal is damaged.
+pub fn read_state(job: &Path) -> Result<Checkpoint, ReportError> {
+    let mut state = State::of("", true, read_checkpoint(job)?);
+    let mut broken = None;
+    store::read_journal(&job.join(state.journal()), |record| {
+        broken = broken.take().or(state.take(&record).err());
+        Ok(())
+    })?;
+    match broken {
+        Some(broken) => Err(broken.into()),
+        None => Ok(state.checkpoint().clone()),
+    }
 }
 
 /// Reads `job.json` of a job's folder.

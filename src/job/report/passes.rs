@@ -16,7 +16,7 @@ use super::row::TaskStatus;
 use crate::job::manifest::Position;
 
 /// Version of the files in `work/`.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// Distinct error codes that are counted by name; S3 has far fewer.
 const COUNTED_CODES: usize = 200;
 

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::journal::{self, JournalError};
@@ -45,6 +46,18 @@ pub enum StoreError {
     #[error("another s3haul process is at work on {}", path.display())]
     Locked {
         /// The job's folder.
+        path: PathBuf,
+    },
+    /// The job's folder is not the one that this process has locked.
+    #[error("{} was removed or replaced while this process was at work on it", path.display())]
+    Replaced {
+        /// The job's folder.
+        path: PathBuf,
+    },
+    /// A file that a seal has written is gone.
+    #[error("{} is gone, and the report has no other copy of its rows", path.display())]
+    Gone {
+        /// The file.
         path: PathBuf,
     },
     /// The job's folder exists.
@@ -223,7 +236,9 @@ pub struct Folder {
     /// The job's folder, by name.
     job: String,
     /// Held until the process ends.
-    _lock: File,
+    lock: File,
+    /// The job's folder is still being made.
+    staged: bool,
     /// The journal that the last frames went to: one handle for all its appends and syncs.
     journal: Option<(String, File)>,
 }
@@ -245,10 +260,16 @@ impl Folder {
             fs::create_dir_all(&path).map_err(io_error("make the folder", &path))?;
         }
         let lock = lock(&folder)?;
+        // Another process may have made the job between the first look and the lock.
+        if exists.exists() {
+            let _ = fs::remove_dir_all(&folder);
+            return Err(StoreError::Exists { path: exists });
+        }
         Ok(Self {
             report: report.to_owned(),
             job: job.to_owned(),
-            _lock: lock,
+            lock,
+            staged: true,
             journal: None,
         })
     }
@@ -270,18 +291,18 @@ impl Folder {
         Ok(Self {
             report: report.to_owned(),
             job: job.to_owned(),
-            _lock: lock,
+            lock,
+            staged: false,
             journal: None,
         })
     }
 
     /// The job's folder; before [`Step::Create`] the one in which it is being made.
     pub fn path(&self) -> PathBuf {
-        let made = self.report.join(&self.job);
-        if made.exists() {
-            made
-        } else {
+        if self.staged {
             self.report.join(staging(&self.job))
+        } else {
+            self.report.join(&self.job)
         }
     }
 
@@ -294,13 +315,7 @@ impl Folder {
         path: &str,
         each: impl FnMut(journal::Record) -> Result<(), JournalError>,
     ) -> Result<u64, StoreError> {
-        let path = self.report.join(&self.job).join(path);
-        match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(io_error("open", &path)(error)),
-            Ok(file) => journal::read_frames(file, each)
-                .map_err(|source| StoreError::Journal { path, source }),
-        }
+        read_journal(&self.report.join(&self.job).join(path), each)
     }
 
     /// Applies steps, each durable before the next.
@@ -308,12 +323,34 @@ impl Folder {
     /// # Errors
     /// An operation fails; nothing behind it is done.
     pub fn apply(&mut self, steps: &[Step]) -> Result<(), StoreError> {
+        if !steps.is_empty() {
+            self.check_ours()?;
+        }
         for step in steps {
             for operation in operations(step, &self.job) {
                 self.perform(&operation)?;
             }
+            if matches!(step, Step::Create { .. }) {
+                self.staged = false;
+            }
         }
         Ok(())
+    }
+
+    /// A folder that was moved away, or replaced by another job's, is not written to.
+    fn check_ours(&self) -> Result<(), StoreError> {
+        let path = self.path().join(LOCK);
+        let ours = self.lock.metadata().map_err(io_error("look at", &path))?;
+        let there = fs::metadata(&path).map_err(io_error("find", &path))?;
+        if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
+            return Ok(());
+        }
+        Err(StoreError::Replaced { path: self.path() })
+    }
+
+    /// Whether a file of the job is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.path().join(name).is_file()
     }
 
     fn perform(&mut self, operation: &Operation) -> Result<(), StoreError> {
@@ -409,6 +446,21 @@ impl Folder {
             }
         }
         file.flush().map_err(io_error("write", &path))
+    }
+}
+
+/// Reads a journal, record by record; one that is not there is empty.
+pub(super) fn read_journal(
+    path: &Path,
+    each: impl FnMut(journal::Record) -> Result<(), JournalError>,
+) -> Result<u64, StoreError> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(io_error("open", path)(error)),
+        Ok(file) => journal::read_frames(file, each).map_err(|source| StoreError::Journal {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
