@@ -76,7 +76,9 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     }
     let listening = Listening::start();
     let folder = Folder::stage(&new.report, &name)?;
-    let prepared = listening.unless_stopped(prepare(&new, &folder)).await;
+    let prepared = listening
+        .unless_stopped(Box::pin(prepare(&new, &folder)))
+        .await;
     let (file, access) = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => {
@@ -325,7 +327,7 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
         crate::job::manifest::check_unchanged(&manifest, &file.survey)?;
     }
     let access = establish(&file.job, &file.survey, mfa_code.as_deref());
-    let access = listening.unless_stopped(access).await?;
+    let access = listening.unless_stopped(Box::pin(access)).await?;
     let report = Report::recover(folder, &file.job_id, file.job.run.report_scope)?;
     run(file, access, report, passes, listening, (show, output)).await
 }

@@ -441,8 +441,7 @@ struct Worker {
 
 impl Worker {
     async fn run(self) -> Stage {
-        // Boxed: most workers of a small job never hold a row.
-        let work = Box::pin(self.work());
+        let work = self.work();
         let _ = self.signals.abandon.run_until_cancelled(work).await;
         Stage::Worker
     }
@@ -455,9 +454,10 @@ impl Worker {
             let mut task = task;
             let started = Instant::now();
             let mut tally = task.tally;
+            // Boxed: there are twice as many workers as requests in flight, and most wait.
             let turn = match &self.large {
-                Some(_) => self.copier.copy_small(&task, &mut tally).await,
-                None => self.copier.copy_large(&task, &mut tally).await,
+                Some(_) => Box::pin(self.copier.copy_small(&task, &mut tally)).await,
+                None => Box::pin(self.copier.copy_large(&task, &mut tally)).await,
             };
             let gone = match (turn, &self.large) {
                 (Turn::Ended(ended), _) => {

@@ -9,6 +9,7 @@
 mod access;
 mod faults;
 mod given;
+mod guards;
 mod input;
 mod keys;
 mod objects;

@@ -38,7 +38,7 @@ fn start_resume(world: &World) -> Child {
 }
 
 /// Waits until the log has so many entries that fit.
-async fn logged(world: &World, at_least: usize, fits: impl Fn(&LogEntry) -> bool) {
+pub(crate) async fn logged(world: &World, at_least: usize, fits: impl Fn(&LogEntry) -> bool) {
     let log = world.sandbox.log();
     let enough =
         |entries: &[LogEntry]| entries.iter().filter(|entry| fits(entry)).count() >= at_least;
@@ -48,15 +48,15 @@ async fn logged(world: &World, at_least: usize, fits: impl Fn(&LogEntry) -> bool
         .expect("the requests come");
 }
 
-fn hung(entry: &LogEntry) -> bool {
+pub(crate) fn hung(entry: &LogEntry) -> bool {
     entry.fault.as_deref() == Some("hang")
 }
 
-async fn kill(mut child: Child) {
+pub(crate) async fn kill(mut child: Child) {
     child.kill().await.unwrap();
 }
 
-fn terminate(child: &Child) {
+pub(crate) fn terminate(child: &Child) {
     let id = i32::try_from(child.id().unwrap()).unwrap();
     let pid = rustix::process::Pid::from_raw(id).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -94,7 +94,7 @@ fn journal(world: &World) -> PathBuf {
 }
 
 /// Waits until so many outcomes are durable.
-async fn durable_at_least(world: &World, least: usize) {
+pub(crate) async fn durable_at_least(world: &World, least: usize) {
     for _ in 0..6_000 {
         if world.job().exists() && durable(world).len() >= least {
             return;

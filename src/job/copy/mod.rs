@@ -1,7 +1,7 @@
 //! One task: a row's object from the source to the destination.
 //!
 //! [`Copier::copy_small`] sends CopyObject, [`Copier::copy_large`] copies in parts; what is in doubt
-//! after either is settled in [`settle`].
+//! after either is settled in `settle`.
 
 mod multipart;
 pub mod settings;

@@ -1,5 +1,7 @@
 //! Rows of CSV: a manifest, or the failed rows of an earlier pass.
 
+mod watched;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -9,6 +11,8 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use md5::{Digest, Md5};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
 
+pub(super) use self::watched::Stamp;
+use self::watched::Watched;
 use super::key::{self, EncodingDoubt, EncodingProbe, KeyEncoding, Shown};
 use super::{
     BadRow, CsvOptions, Facts, Field, LISTED_BAD_ROWS, ManifestError, Place, Position, Row, Survey,
@@ -25,7 +29,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug)]
 pub struct Source {
     files: VecDeque<PathBuf>,
-    open: Option<(PathBuf, Reader<BufReader<File>>)>,
+    open: Option<(PathBuf, Reader<BufReader<Watched>>)>,
     /// Number of `open`, and the byte at which it was begun to be read.
     base: Place,
     /// Number of the next file, and the byte at which to begin it.
@@ -101,12 +105,14 @@ impl Source {
                 }
                 continue;
             };
-            let more = reader
-                .read_byte_record(&mut self.record)
-                .map_err(|source| ManifestError::Csv {
-                    path: path.clone(),
-                    source,
-                })?;
+            let more = match reader.read_byte_record(&mut self.record) {
+                Ok(more) => more,
+                Err(source) => {
+                    let path = path.clone();
+                    self.check_unchanged()?;
+                    return Err(ManifestError::Csv { path, source });
+                }
+            };
             if !more {
                 self.open = None;
                 continue;
@@ -136,10 +142,18 @@ impl Source {
         let Some(path) = self.files.pop_front() else {
             return Ok(false);
         };
-        let (reader, byte) = open(&path, self.next.byte).map_err(|source| ManifestError::Io {
+        let io = |source| ManifestError::Io {
             path: path.clone(),
             source,
-        })?;
+        };
+        let (file, byte) = open(&path, self.next.byte).map_err(io)?;
+        let file = match &self.parse {
+            Parse::Manifest(_, surveyed) => {
+                let (path, survey) = (**surveyed).clone();
+                Watched::new(file, path, survey).map_err(io)?
+            }
+            Parse::FailedRows => Watched::unwatched(file),
+        };
         self.base = Place {
             file: self.next.file,
             byte,
@@ -148,20 +162,20 @@ impl Source {
             file: self.next.file + 1,
             byte: 0,
         };
-        self.open = Some((path, csv_reader(reader)));
+        self.open = Some((path, csv_reader(file)));
         Ok(true)
     }
 }
 
-fn csv_reader(reader: BufReader<File>) -> Reader<BufReader<File>> {
+fn csv_reader<R: Read>(file: R) -> Reader<BufReader<R>> {
     ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .from_reader(reader)
+        .from_reader(BufReader::with_capacity(256 << 10, file))
 }
 
 /// Opens a file at a byte; at the beginning a byte order mark is passed over.
-fn open(path: &Path, byte: u64) -> io::Result<(BufReader<File>, u64)> {
+fn open(path: &Path, byte: u64) -> io::Result<(File, u64)> {
     let mut file = File::open(path)?;
     let mut byte = byte;
     if byte == 0 {
@@ -176,7 +190,7 @@ fn open(path: &Path, byte: u64) -> io::Result<(BufReader<File>, u64)> {
         };
     }
     file.seek(SeekFrom::Start(byte))?;
-    Ok((BufReader::with_capacity(256 << 10, file), byte))
+    Ok((file, byte))
 }
 
 fn bad_rows(path: &Path, row: BadRow) -> ManifestError {
@@ -455,6 +469,8 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
         path: path.to_owned(),
         source,
     };
+    let stamp = File::open(path).and_then(|file| Stamp::of(&file));
+    let stamp = Some(stamp.map_err(io)?);
     let (md5, file_bytes) = digest(path).map_err(io)?;
     let mut start = Vec::new();
     File::open(path)
@@ -466,8 +482,8 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
             what,
         });
     }
-    let (reader, byte) = open(path, 0).map_err(io)?;
-    let found = Surveyor::new(path, options, byte).read(csv_reader(reader))?;
+    let (file, byte) = open(path, 0).map_err(io)?;
+    let found = Surveyor::new(path, options, byte).read(csv_reader(file))?;
     let empty = || ManifestError::Empty {
         path: path.to_owned(),
         filtered: found.filtered,
@@ -484,6 +500,7 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
         md5,
         file_bytes,
         byte_order_mark: start.starts_with(BYTE_ORDER_MARK),
+        stamp,
     })
 }
 

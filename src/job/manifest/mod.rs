@@ -260,6 +260,9 @@ pub struct Survey {
     pub file_bytes: u64,
     /// It begins with a byte order mark, which is skipped.
     pub byte_order_mark: bool,
+    /// The file as it was found; none in a later attempt.
+    #[serde(skip)]
+    pub(crate) stamp: Option<csv::Stamp>,
 }
 
 /// A row that cannot be run.

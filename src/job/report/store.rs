@@ -1,6 +1,6 @@
 //! The folder that a report lies in: applies [`Step`]s as operations on files.
 //!
-//! A step becomes a list of [`Operation`]s, pure again, so that a test can stop between any two of
+//! A step becomes a list of operations, pure again, so that a test can stop between any two of
 //! them and drop what was not synced. A write or sync that failed is never tried again on that
 //! file: what the disk then holds is unknown until a later attempt reads it.
 

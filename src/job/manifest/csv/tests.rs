@@ -321,3 +321,53 @@ fn failed_rows_come_back_with_what_the_manifest_knew() {
         );
     }
 }
+
+/// Reads a manifest of more bytes than are read at once, of which something is done behind the first row.
+fn read_while(change: impl FnOnce(&mut std::fs::File)) -> Result<usize, ManifestError> {
+    let rows: Vec<_> = (0..60_000).map(|n| format!("b,key{n:05}\n")).collect();
+    let file = manifest(rows.concat());
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    file.as_file().set_modified(long_ago).unwrap();
+    let survey = survey(file.path(), &options()).unwrap();
+    let mut source = Source::manifest(file.path(), &survey, &options(), Position::default());
+    source.next_row().unwrap().unwrap();
+    let mut again = std::fs::File::options()
+        .write(true)
+        .open(file.path())
+        .unwrap();
+    change(&mut again);
+    let mut found = 1;
+    while let Some(row) = source.next_row()? {
+        assert_eq!(row.key, format!("key{found:05}"));
+        found += 1;
+    }
+    Ok(found)
+}
+
+#[test]
+fn a_row_that_was_written_after_the_survey_is_not_handed_out() {
+    use std::io::Write;
+    let edit = |file: &mut std::fs::File| {
+        file.seek(SeekFrom::Start(50_000 * 11)).unwrap();
+        file.write_all(b"b,other00").unwrap();
+    };
+    let append = |file: &mut std::fs::File| {
+        file.seek(SeekFrom::End(0)).unwrap();
+        file.write_all(b"b,other00\n").unwrap();
+    };
+    for changed in [read_while(edit), read_while(append)] {
+        assert!(
+            matches!(changed, Err(ManifestError::Changed { .. })),
+            "{changed:?}"
+        );
+    }
+}
+
+#[test]
+fn a_touch_is_no_change() {
+    let touch = |file: &mut std::fs::File| {
+        let now = std::time::SystemTime::now();
+        file.set_modified(now).unwrap();
+    };
+    assert_eq!(read_while(touch).unwrap(), 60_000);
+}
