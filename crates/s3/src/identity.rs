@@ -125,11 +125,6 @@ impl BaseIdentity {
         self.0.s3_endpoint_url.as_deref()
     }
 
-    /// Whether the credentials end, as those of a role or a session do: a role taken with a role's lives an hour.
-    pub fn is_temporary(&self) -> bool {
-        self.0.temporary
-    }
-
     pub(crate) fn sts(&self) -> &StsEndpoint {
         &self.0.sts
     }

@@ -30,11 +30,6 @@ pub const MAX_PARTS: u32 = 10_000;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 pub const MAX_OBJECT_BYTES: u64 = MAX_PARTS as u64 * MAX_PART_BYTES;
 
-/// A source of at most this many bytes takes no `x-amz-copy-source-range`.
-///
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>
-pub const MAX_BYTES_WITHOUT_RANGE: u64 = 5 * MIB;
-
 /// The longest key, in bytes of UTF-8.
 ///
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
@@ -51,16 +46,6 @@ pub const MAX_TAGS_HEADER_BYTES: usize = 2048;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>
 pub const MAX_TAGS: usize = 10;
 
-/// The user metadata of one object: names and values together, in bytes of UTF-8.
-///
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
-pub const MAX_USER_METADATA_BYTES: usize = 2048;
-
-/// The entries of one page of `ListParts`, `ListMultipartUploads`, `ListObjectsV2`.
-///
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
-pub const MAX_PAGE_ENTRIES: u32 = 1000;
-
 /// How long a role lives that was assumed with another role's credentials.
 ///
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining>
@@ -70,8 +55,3 @@ pub const MAX_ROLE_CHAINING: Duration = Duration::from_hours(1);
 ///
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html>
 pub const MAX_USER_SESSION: Duration = Duration::from_hours(36);
-
-/// Copies that one partitioned prefix takes a second, at least.
-///
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
-pub const WRITES_PER_SECOND_AND_PREFIX: u32 = 3_500;
