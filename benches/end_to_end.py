@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The program against the sandbox in its own process: copies a second, client CPU a copy, peak
-memory, at 16, 64 and 256 requests in flight and 0 and 30 ms latency; beside a bare hyper client that
-sends as many PUTs.
+memory, at 16, 64 and 256 requests in flight and 0 and 30 ms latency; beside the same S3 client sending
+the same CopyObject requests and nothing else, and a bare hyper client that sends as many PUTs.
 
 The server is on the same machine and shares its cores: the numbers measure clients only, and only
 the ratios within one run say much. `end_to_end.py [COPIES]`; 20,000 by default.
@@ -10,14 +10,14 @@ import json, os, pathlib, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/torture"))
-from common import Job, Sandbox, build, signature
+from common import ROLE, Job, Sandbox, build, signature
 
 COPIES = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
 
 
 def main():
     build()
-    bare = bare_client()
+    bare, sdk = client("bare_client"), client("sdk_client")
     print("| latency | in flight | client | requests/s | CPU us/request | peak MiB |\n|---|---|---|---|---|---|")
     for latency in (0, 30):
         for in_flight in (16, 64, 256):
@@ -28,6 +28,9 @@ def main():
                 more = ["--concurrency", str(in_flight), "--max-rps", "none", "--progress", "none"]
                 job = Job(sandbox, folder, "bench", keys, more)
                 row(latency, in_flight, "s3haul copy", *measure(job.command, job.environment))
+                command = [sdk, sandbox.endpoint, ROLE, "s3haul-demo", "example-source", "k/",
+                           "example-destination", str(COPIES), str(in_flight)]
+                row(latency, in_flight, "CopyObject alone", *measure(command, job.environment))
                 headers = signature(sandbox.endpoint, "PUT", "/example-destination/bare", "", sandbox.admin)
                 command = [bare, sandbox.endpoint.removeprefix("http://"), "/example-destination/bare",
                            str(COPIES), str(in_flight), *(f"{k}={v}" for k, v in headers.items())]
@@ -35,11 +38,11 @@ def main():
                 sandbox.stop()
 
 
-def bare_client():
-    command = ["cargo", "bench", "--locked", "--bench", "bare_client", "--no-run", "--message-format", "json"]
+def client(name):
+    command = ["cargo", "bench", "--locked", "--bench", name, "--no-run", "--message-format", "json"]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     return [a["executable"] for a in map(json.loads, lines)
-            if a.get("target", {}).get("name") == "bare_client" and a.get("executable")][-1]
+            if a.get("target", {}).get("name") == name and a.get("executable")][-1]
 
 
 def measure(command, environment):

@@ -5,7 +5,7 @@ use std::time::Duration;
 use s3haul_s3::{
     BaseIdentity, BaseOptions, BucketFacts, ClientOptions, Credentials, HeaderPair, HttpClient,
     IdentityError, MfaCode, OnDoubt, Operation, Requests, RetryOptions, RoleOptions, S3Client,
-    S3Error, Tally, Throttle, ThrottleOptions, find_region,
+    S3Error, Tally, Throttle, ThrottleOptions, find_region, partition_of,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -92,6 +92,20 @@ pub enum AccessError {
         /// No account was named: it is the role's.
         of_role: bool,
     },
+    /// Role and buckets are not all of one partition.
+    #[error(
+        "the source bucket's region {source_region} is of partition {}, {what} of {partition}: S3 \
+         copies nothing across partitions, and no identity is known to two",
+        partition_of(source_region)
+    )]
+    Partitions {
+        /// The source's region.
+        source_region: String,
+        /// What is of another partition.
+        what: String,
+        /// That partition.
+        partition: String,
+    },
     /// A bucket cannot be asked for.
     #[error("cannot reach the {side} bucket {bucket}")]
     Unreachable {
@@ -123,6 +137,12 @@ impl AccessError {
                     "what was given"
                 }
             )),
+            Self::Partitions { .. } => Some(
+                "such objects must be read with an identity of the one partition and written with \
+                 one of the other, which this version does not do; if the regions are wrong, see \
+                 --region and --source-region"
+                    .to_owned(),
+            ),
             Self::Unreachable { .. } => Some(
                 "check the network, --endpoint-url and --region; requests go to the \
                  destination's region"
@@ -131,9 +151,9 @@ impl AccessError {
         }
     }
 
-    /// Whether the cause is a refusal, not a wrong name or an unreachable service.
+    /// Whether access that is granted later would mend it; a wrong name it does not.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::NoSuchBucket { .. })
+        !matches!(self, Self::NoSuchBucket { .. } | Self::Partitions { .. })
     }
 }
 
@@ -166,6 +186,9 @@ pub async fn connect(
     max_connections: usize,
     retry: RetryOptions,
 ) -> Result<Access, AccessError> {
+    if let (Some(source), Some(destination)) = (&options.source_region, &options.region) {
+        one_partition(options, source, destination)?;
+    }
     let http = HttpClient::new(max_connections);
     let base = BaseIdentity::load(
         &http,
@@ -238,6 +261,7 @@ pub async fn connect(
         let region = source.region().await?;
         source.client = client(region.as_deref().unwrap_or(&guess), source_endpoint);
     }
+    one_partition(options, source.client.region(), destination.client.region())?;
     // Times of both sides are compared with the job's: the earlier clock is the safe one.
     let dates = [
         destination.check_owner().await?,
@@ -254,6 +278,33 @@ pub async fn connect(
         arn,
         credentials,
     })
+}
+
+/// Refuses a copy across partitions, before a request says it in words that nobody understands.
+fn one_partition(
+    options: &AccessOptions,
+    source_region: &str,
+    destination_region: &str,
+) -> Result<(), AccessError> {
+    let role = options.role.as_ref();
+    let of_role = role.and_then(|role| role.role_arn.split(':').nth(1));
+    let others = [
+        (
+            format!("the destination's {destination_region}"),
+            Some(partition_of(destination_region)),
+        ),
+        ("the role".to_owned(), of_role),
+    ];
+    for (what, partition) in others {
+        if let Some(partition) = partition.filter(|p| *p != partition_of(source_region)) {
+            return Err(AccessError::Partitions {
+                source_region: source_region.to_owned(),
+                what,
+                partition: partition.to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 async fn credentials(

@@ -41,6 +41,8 @@ use self::spec::{JobFile, SpeedOptions};
 use self::watch::Watch;
 pub use self::watch::{Cause, Progress};
 
+/// Rows that the reader hands on together: it is a thread, and waking it costs as much as a row.
+const ROWS_AT_ONCE: usize = 64;
 /// Rows that a job runs alone at first.
 pub const CANARY_ROWS: u64 = 10;
 /// Large objects in hand at a time.
@@ -255,7 +257,7 @@ async fn run_pass(
     let watch = Watch::new(shared, &report, signals);
     let speed = &shared.file.job.speed;
     let small_workers = 2 * max_concurrency(speed) as usize;
-    let (rows, to_plan) = bounded::<Row>(256);
+    let (rows, to_plan) = bounded::<Vec<Row>>(4);
     let (small, to_small) = bounded::<Task>(64);
     let (large, to_large) = bounded::<Task>(LARGE_QUEUE);
     let (events, to_report) = bounded::<Event>(1024);
@@ -298,11 +300,10 @@ async fn run_pass(
         };
         stages.spawn(worker.run());
     }
-    let runtime = tokio::runtime::Handle::current();
     let ended = watch.clone();
     stages.spawn_blocking(move || {
         let mut report = report;
-        let recorded = report::record(&mut report, &to_report, &runtime, |outcome, access| {
+        let recorded = report::record(&mut report, &to_report, |outcome, access| {
             ended.ended(outcome, access);
         });
         // Nobody may wait for a recorder that is gone.
@@ -357,20 +358,30 @@ fn read(
     mut source: Source,
     done: &report::done::Done,
     expected: u64,
-    rows: &Sender<Row>,
+    rows: &Sender<Vec<Row>>,
 ) -> Result<(), ManifestError> {
     if done.is_all_of(expected) {
         return Ok(());
     }
     let mut next = 0;
+    let mut batch = Vec::with_capacity(ROWS_AT_ONCE);
     while let Some(row) = source.next_row()? {
         next = row.ordinal + 1;
         if next > expected {
             break;
         }
-        if !done.contains(row.ordinal) && rows.send_blocking(row).is_err() {
-            return Ok(());
+        if !done.contains(row.ordinal) {
+            batch.push(row);
         }
+        if batch.len() == ROWS_AT_ONCE {
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(ROWS_AT_ONCE));
+            if rows.send_blocking(full).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    if rows.send_blocking(batch).is_err() {
+        return Ok(());
     }
     if next == expected {
         // Other rows of the same number are other rows.
@@ -393,39 +404,48 @@ struct Planner {
 impl Planner {
     async fn run(
         mut self,
-        rows: Receiver<Row>,
+        rows: Receiver<Vec<Row>>,
         small: Sender<Task>,
         large: Sender<Task>,
         events: Sender<Event>,
     ) -> Stage {
-        let job = &self.file.job;
         let mut sent = 0;
-        while let Some(Ok(row)) = self.drain.run_until_cancelled(rows.recv()).await {
-            let upload = self.uploads.remove(&row.ordinal);
-            let planned = plan(row, upload, &job.csv.rename, &job.copy.plan);
-            if !matches!(planned, Planned::Ended(..)) {
-                if sent == CANARY_ROWS && !self.watch.proof().await {
-                    break;
+        while let Some(Ok(batch)) = self.drain.run_until_cancelled(rows.recv()).await {
+            for row in batch {
+                if self.drain.is_cancelled() {
+                    return Stage::Worker;
                 }
-                sent += 1;
-            }
-            let gone = match planned {
-                Planned::Small(task) => small.send(task).await.is_err(),
-                Planned::Large(task) => large.send(task).await.is_err(),
-                Planned::Ended(row, ended) => {
-                    let cost = Cost {
-                        tally: Tally::default(),
-                        elapsed: Duration::ZERO,
-                    };
-                    let event = outcome_event(&self.file.survey.bucket, row, &ended, &cost);
-                    events.send(event).await.is_err()
+                let upload = self.uploads.remove(&row.ordinal);
+                let job = &self.file.job;
+                let planned = plan(row, upload, &job.csv.rename, &job.copy.plan);
+                if !matches!(planned, Planned::Ended(..)) {
+                    if sent == CANARY_ROWS && !self.watch.proof().await {
+                        return Stage::Worker;
+                    }
+                    sent += 1;
                 }
-            };
-            if gone {
-                break;
+                let gone = match planned {
+                    Planned::Small(task) => small.send(task).await.is_err(),
+                    Planned::Large(task) => large.send(task).await.is_err(),
+                    Planned::Ended(row, ended) => {
+                        events.send(self.unsent(row, &ended)).await.is_err()
+                    }
+                };
+                if gone {
+                    return Stage::Worker;
+                }
             }
         }
         Stage::Worker
+    }
+
+    /// The outcome of a row for which nothing is sent.
+    fn unsent(&self, row: Row, ended: &Ended) -> Event {
+        let cost = Cost {
+            tally: Tally::default(),
+            elapsed: Duration::ZERO,
+        };
+        outcome_event(&self.file.survey.bucket, row, ended, &cost)
     }
 }
 

@@ -601,6 +601,46 @@ async fn both_regions_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_copied_across_partitions() {
+    let world = World::new();
+    world.put("a", "a");
+    world.manifest_of(["a"]);
+    // As given: no request is needed to know it.
+    world.sandbox.log().clear();
+    let named = world.given().set("--region", "us-gov-west-1");
+    let named = named.set("--source-region", "us-east-1");
+    let words = [
+        "us-east-1 is of partition aws,",
+        "us-gov-west-1 of aws-us-gov",
+        "--source-region",
+    ];
+    named.refused(2, &words).await;
+    let role = "arn:aws-cn:iam::222222222222:role/s3haul-copy";
+    let role = world
+        .given()
+        .set("--role-arn", role)
+        .set("--region", "us-east-1");
+    let role = role.set("--source-region", "us-east-1");
+    role.refused(2, &["the role of aws-cn"]).await;
+    assert!(world.sandbox.log().entries().is_empty());
+    // As found.
+    world.store().remove_bucket(SOURCE);
+    let settings = BucketSettings {
+        policy: Some(source_policy()),
+        ..BucketSettings::default()
+    };
+    world
+        .store()
+        .create_bucket(SOURCE, SOURCE_ACCOUNT, "cn-north-1", settings)
+        .unwrap();
+    world
+        .given()
+        .refused(2, &["cn-north-1 is of partition aws-cn"])
+        .await;
+    assert_eq!(copies(&world), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_asks_for_mfa() {
     let world = world_with_role(|role| {
         let values = vec!["true".to_owned()];

@@ -71,7 +71,7 @@ pub use multipart::{
 };
 pub use object::{Copied, CopyObject, Head, HeadObject, Tag};
 pub use operation::{Operation, attempt_timeout};
-pub use region::find_region;
+pub use region::{find_region, partition_of};
 pub use requests::{OnDoubt, Requests, Tally, Totals};
 pub use retry::{Class, RetryOptions};
 pub use role::{MfaCode, RoleOptions, is_role_arn};

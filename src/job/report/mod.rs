@@ -13,7 +13,7 @@ pub mod store;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use async_channel::Receiver;
+use async_channel::{Receiver, TryRecvError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -23,6 +23,8 @@ use self::store::{Folder, StoreError};
 
 /// Longest time between a row's end and its outcome being durable.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long events may gather before the recorder looks again.
+const GATHER_INTERVAL: Duration = Duration::from_millis(5);
 /// Frames that are committed without waiting for the interval.
 const COMMIT_BYTES: usize = 1 << 20;
 /// Journal that is sealed.
@@ -294,7 +296,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReportErr
 }
 
 /// The stage that records: takes events until their senders are gone, and makes them durable at
-/// most a second later. Runs on a blocking thread of `runtime`.
+/// most a second later. Runs on a blocking thread.
 ///
 /// `ended` sees every outcome in the order of recording.
 ///
@@ -303,16 +305,15 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReportErr
 pub fn record(
     report: &mut Report,
     events: &Receiver<Event>,
-    runtime: &tokio::runtime::Handle,
     mut ended: impl FnMut(&OutcomeRecord, bool),
 ) -> Result<(), ReportError> {
     let mut frames = Vec::new();
     let mut waiting = Vec::new();
-    let mut deadline: Option<tokio::time::Instant> = None;
+    let mut deadline: Option<Instant> = None;
     loop {
         let event = match deadline {
             None => events.recv_blocking().map_err(|_| Pause::Closed),
-            Some(at) => next_before(events, runtime, at),
+            Some(at) => next_before(events, at),
         };
         match event {
             Ok(event) => {
@@ -333,7 +334,7 @@ pub fn record(
                 if let Record::Outcome(outcome) = &record {
                     ended(outcome, refused);
                 }
-                deadline.get_or_insert_with(|| tokio::time::Instant::now() + COMMIT_INTERVAL);
+                deadline.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
                 // An upload's parts wait for its frame; what came meanwhile goes along.
                 let urgent = !waiting.is_empty() && events.is_empty();
                 if !urgent && frames.len() < COMMIT_BYTES {
@@ -360,21 +361,18 @@ enum Pause {
     Closed,
 }
 
-fn next_before(
-    events: &Receiver<Event>,
-    runtime: &tokio::runtime::Handle,
-    at: tokio::time::Instant,
-) -> Result<Event, Pause> {
-    if tokio::time::Instant::now() >= at {
-        return Err(Pause::Due);
-    }
-    // Under load there is always one, and the runtime need not be asked.
-    if let Ok(event) = events.try_recv() {
-        return Ok(event);
-    }
-    match runtime.block_on(async { tokio::time::timeout_at(at, events.recv()).await }) {
-        Ok(Ok(event)) => Ok(event),
-        Ok(Err(_)) => Err(Pause::Closed),
-        Err(_) => Err(Pause::Due),
+fn next_before(events: &Receiver<Event>, at: Instant) -> Result<Event, Pause> {
+    loop {
+        let left = at.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Pause::Due);
+        }
+        match events.try_recv() {
+            Ok(event) => return Ok(event),
+            Err(TryRecvError::Closed) => return Err(Pause::Closed),
+            Err(TryRecvError::Empty) => {}
+        }
+        // Not woken for each event: at thousands a second that costs more than recording them.
+        std::thread::sleep(left.min(GATHER_INTERVAL));
     }
 }
