@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use s3haul::cli;
 
-/// Signing and headers are many small allocations: a quarter less CPU a request than glibc's malloc.
+/// Signing and headers are many small allocations: a quarter less CPU a request than with glibc's malloc.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,6 +1,6 @@
 """What the torture scripts share: a sandbox, a job, and what must hold of its report.
 
-Python's standard library alone. `PROFILE=debug` runs the debug binaries.
+Python's standard library alone. `PROFILE=debug` or `dist` runs those binaries instead of `release`.
 """
 import atexit, csv, hashlib, hmac, json, os, pathlib, signal, subprocess, sys, tempfile, time
 import urllib.parse, urllib.request, datetime, xml.etree.ElementTree as xml
@@ -15,8 +15,9 @@ POLICY = json.loads((ROOT / "sample-manifests/source-bucket-policy.json").read_t
 def build():
     if os.environ.get("BUILT"):
         return
-    command = ["cargo", "build", "--locked", "-p", "s3haul", "-p", "s3haul-sandbox", "--bins"]
-    subprocess.run(command + (["--release"] if PROFILE == "release" else []), cwd=ROOT, check=True)
+    command = ["cargo", "build", "--locked", "-p", "s3haul", "-p", "s3haul-sandbox", "--bins",
+               "--profile", "dev" if PROFILE == "debug" else PROFILE]
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 class Sandbox:
