@@ -508,6 +508,67 @@ async fn a_source_that_is_not_the_listed_one_fails_its_row() {
     assert!(sent(&world, Operation::CreateMultipartUpload, "large").is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_e_tag_that_is_old_is_a_hint() {
+    let world = world();
+    manifest_with_e_tags(&world, &["small", "large"]);
+    world.put("small", "changed since it was listed");
+    let properties = ObjectProperties::default();
+    world
+        .store()
+        .declare_object(SOURCE, "large", LARGE, 9, properties)
+        .unwrap();
+    let fields = &WITH_E_TAGS[..2];
+    world.copy(&[fields, &PART_SIZES].concat()).await.expect(0);
+    world.assert_copied("small");
+    world.assert_copied("large");
+    let copies = sent(&world, Operation::CopyObject, "small");
+    assert!(copies[0].header("x-amz-copy-source-if-match").is_none());
+    assert_eq!(
+        message(&world.rows_by_key()["large"], "source_changed"),
+        true
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_aborted_when_none_of_its_parts_is_in_flight() {
+    let world = world();
+    let refused = FaultKind::Error {
+        status: 403,
+        code: "AccessDenied".to_owned(),
+        message: String::new(),
+        retry_after: None,
+    };
+    let part = Operation::UploadPartCopy;
+    fault(&world, part, "large", refused, When::Nth(1));
+    // An abort that overtakes these leaves parts that cost money.
+    for nth in [2, 3] {
+        fault(
+            &world,
+            part,
+            "large",
+            FaultKind::Latency(700),
+            When::Nth(nth),
+        );
+    }
+    copy(&world, "always", &[]).await.expect(1);
+    assert_failed(&world.rows_by_key()["large"], "AccessDenied");
+    let parts = sent(&world, part, "large");
+    let answered = |status| {
+        parts
+            .iter()
+            .filter(|sent| sent.status == Some(status))
+            .count()
+    };
+    assert_eq!(
+        (parts.len(), answered(403), answered(200)),
+        (PARTS, 1, PARTS - 1)
+    );
+    let aborts = sent(&world, Operation::AbortMultipartUpload, "large");
+    assert_eq!((aborts.len(), aborts[0].in_flight), (1, 1));
+    world.assert_no_uploads();
+}
+
 /// Runs a job and puts another object into the source when the first part of `large` is copied, while the others
 /// are held back.
 async fn overwritten_meanwhile(world: &World, flags: &[&str], code: i32) {
