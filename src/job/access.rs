@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use s3haul_s3::{
-    BaseIdentity, BaseOptions, BucketFacts, ClientOptions, Credentials, HeaderPair, HttpClient,
-    IdentityError, MfaCode, OnDoubt, Operation, Requests, RetryOptions, RoleOptions, S3Client,
-    S3Error, Tally, Throttle, ThrottleOptions, find_region, partition_of,
+    BaseIdentity, BaseOptions, BucketFacts, Class, ClientOptions, Credentials, HeaderPair,
+    HttpClient, IdentityError, MfaCode, OnDoubt, Operation, Requests, RetryOptions, RoleOptions,
+    S3Client, S3Error, Tally, Throttle, ThrottleOptions, find_region, partition_of,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -143,6 +143,9 @@ impl AccessError {
                  --region and --source-region"
                     .to_owned(),
             ),
+            Self::Unreachable { source, .. } if source.class() == Class::Throttled => {
+                Some("S3 throttles these requests: begin again later".to_owned())
+            }
             Self::Unreachable { .. } => Some(
                 "check the network, --endpoint-url and --region; requests go to the \
                  destination's region"
@@ -338,6 +341,9 @@ fn account_of(role_arn: &str) -> Option<String> {
     role_arn.split(':').nth(4).map(str::to_owned)
 }
 
+/// How often a look at a bucket is begun again because of throttling.
+const THROTTLED_ROUNDS: u32 = 4;
+
 struct Side<'a> {
     requests: Requests,
     side: &'static str,
@@ -395,9 +401,20 @@ impl Side<'_> {
         Fut: Future<Output = s3haul_s3::Result<BucketFacts>>,
     {
         let (mut tally, operation) = (Tally::default(), Operation::HeadBucket);
-        self.requests
-            .send_uncounted(&mut tally, operation, None, OnDoubt::Resend, request)
-            .await
+        let mut request = request;
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let sent = self
+                .requests
+                .send_uncounted(&mut tally, operation, None, OnDoubt::Resend, &mut request)
+                .await;
+            match sent {
+                // Many shards begin at once: who is throttled waits longer than who gets no answer.
+                Err(error) if error.class() == Class::Throttled && rounds < THROTTLED_ROUNDS => {}
+                answer => return answer,
+            }
+        }
     }
 
     fn unless_refused(&self, error: S3Error) -> Result<(), AccessError> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use s3haul::job::report::row::TaskStatus;
-use s3haul_sandbox::{BucketSettings, Fault, FaultKind, LogEntry, Operation, SandboxOptions};
+use s3haul_sandbox::{BucketSettings, Fault, FaultKind, LogEntry, Operation, SandboxOptions, When};
 
 use crate::objects::{IN_PARTS, LARGE, PARTS, sized_manifest};
 use crate::support::{World, count};
@@ -26,6 +26,31 @@ fn mixed(world: &World, small: usize, large: usize) -> Vec<String> {
     }
     sized_manifest(world, &keys);
     keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_throttled_waits() {
+    let world = World::new();
+    world.put("a", "a");
+    world.manifest_of(["a"]);
+    let slow_down = |when| {
+        let kind = FaultKind::Error {
+            status: 503,
+            code: "SlowDown".to_owned(),
+            message: String::new(),
+            retry_after: None,
+        };
+        Fault::on(Operation::HeadBucket, kind).when(when)
+    };
+    let fault = world.sandbox.faults().add(slow_down(When::First(5)));
+    world.copy(&[]).await.expect(0);
+    assert_eq!(fault.hits(), 5);
+    let world = World::new();
+    world.put("a", "a");
+    world.manifest_of(["a"]);
+    world.sandbox.faults().add(slow_down(When::Every));
+    let given = world.given();
+    given.refused(3, &["503: ServiceUnavailable", "begin again later"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,7 +127,7 @@ impl Credentials {
         let session = sts::assume_role(&client, &role)
             .await
             .map_err(|error| role_refused(&role, error))?;
-        let slot = Slot::new(session.credentials, Some(role.duration));
+        let slot = Slot::new(session.credentials, Some(session.life));
         let credentials = Self::with(slot, Origin::Role { client, role, base });
         if let Some(caller) = session.caller {
             // The cell is new, hence empty.
@@ -325,7 +325,8 @@ impl Credentials {
                         .await
                         .map_err(|error| role_refused(role, error));
                 }
-                Ok((assumed?.credentials, Some(role.duration)))
+                let session = assumed?;
+                Ok((session.credentials, Some(session.life)))
             }
             #[cfg(test)]
             Origin::Given(given) => {

@@ -242,15 +242,15 @@ impl Requests {
     /// What an answer means; none is a result.
     fn class<T>(&self, answer: &Result<T>, generation: u64) -> Option<Class> {
         let error = answer.as_ref().err()?;
-        // HEAD answers have no body, so that an expired token looks like any other bad request. It is taken
-        // for one only if our credentials may be the cause: every HEAD may be bad for reasons of its own.
-        let bodiless = error.kind == ErrorKind::Answered
-            && error.status == Some(400)
-            && error
-                .code
-                .as_deref()
-                .is_none_or(|code| code == "BadRequest");
-        if bodiless && self.credentials.may_have_expired(generation) {
+        // HEAD answers have no body, so that an expired token looks like any other bad request; and stores
+        // like S3 forget the key of a session that has ended. Both are taken for an expired token only if our
+        // credentials may be the cause: every HEAD may be bad for reasons of its own.
+        let unclear = error.kind == ErrorKind::Answered
+            && match (error.status, error.code.as_deref()) {
+                (Some(400), code) => code.is_none_or(|code| code == "BadRequest"),
+                (_, code) => code == Some("InvalidAccessKeyId"),
+            };
+        if unclear && self.credentials.may_have_expired(generation) {
             return Some(Class::ExpiredToken);
         }
         Some(error.class())
@@ -625,6 +625,29 @@ mod tests {
         // The new ones do not end.
         let sent = send(&requests, &mut tally, read, OnDoubt::Resend, vec![bad()]).await;
         assert_eq!(sent.unwrap_err().report_code(), "BadRequest");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_nobody_knows_may_be_of_a_session_that_has_ended() {
+        let ended = aws_credential_types::Credentials::new(
+            "A",
+            "secret",
+            None,
+            Some(std::time::SystemTime::now()),
+            "test",
+        );
+        let credentials = Credentials::given(ended, vec![Ok(keys("B"))]);
+        let requests = requests(credentials.clone());
+        let mut tally = Tally::default();
+        let unknown = || Err(Box::new(answered(403, Some("InvalidAccessKeyId"))));
+        let write = Operation::CopyObject;
+        let answers = vec![unknown(), Ok(1)];
+        let sent = send(&requests, &mut tally, write, OnDoubt::Resend, answers).await;
+        assert_eq!((sent.unwrap(), credentials.generation()), (1, 1));
+        // The new ones do not end: now it is an answer.
+        let answers = vec![unknown()];
+        let sent = send(&requests, &mut tally, write, OnDoubt::Resend, answers).await;
+        assert_eq!(sent.unwrap_err().report_code(), "InvalidAccessKeyId");
     }
 
     #[tokio::test]

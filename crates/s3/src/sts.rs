@@ -8,8 +8,11 @@ use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::config::{BehaviorVersion, IdentityCache, Region};
 
+use time::OffsetDateTime;
+
 use crate::client::{CONNECT_TIMEOUT, HttpClient};
 use crate::error::{Result, S3Error};
+use crate::headers::{self, CaptureHeaders};
 use crate::identity::Caller;
 use crate::object::empty_answer;
 use crate::operation::{Operation, attempt_timeout};
@@ -31,6 +34,8 @@ pub(crate) struct StsEndpoint {
 pub(crate) struct Session {
     pub(crate) credentials: Credentials,
     pub(crate) caller: Option<Caller>,
+    /// How long they live: what was asked, or less if STS says so.
+    pub(crate) life: Duration,
 }
 
 impl StsEndpoint {
@@ -66,19 +71,25 @@ pub(crate) async fn assume_role(
     role: &RoleOptions,
 ) -> Result<Session> {
     let operation = Operation::AssumeRole;
+    let captured = CaptureHeaders::default();
     let output = client
         .assume_role()
         .role_arn(&role.role_arn)
         .role_session_name(&role.session_name)
         .set_external_id(role.external_id.clone())
         .duration_seconds(seconds(role.duration))
+        .customize()
+        .interceptor(captured.clone())
         .send()
         .await
         .map_err(|error| S3Error::from_sdk(operation, error))?;
     let Some(credentials) = output.credentials() else {
         return Err(empty_answer(operation, "Credentials", None));
     };
+    let date = headers::find(&captured.take(), "date").and_then(headers::http_date);
+    let ends = headers::offset_date_time(credentials.expiration());
     Ok(Session {
+        life: life(date, ends, role.duration),
         credentials: taken(credentials, "AssumeRole"),
         caller: output.assumed_role_user().map(|user| Caller {
             account: account_of_arn(user.arn()),
@@ -109,6 +120,7 @@ pub(crate) async fn session_token(
     Ok(Session {
         credentials: taken(credentials, "GetSessionToken"),
         caller: None,
+        life: MAX_USER_SESSION,
     })
 }
 
@@ -128,6 +140,13 @@ pub(crate) async fn caller(client: &aws_sdk_sts::Client) -> Result<Caller> {
         }),
         _ => Err(empty_answer(operation, "Account", None)),
     }
+}
+
+/// Both times are the server's, so that our clock does not matter.
+fn life(date: Option<OffsetDateTime>, ends: Option<OffsetDateTime>, asked: Duration) -> Duration {
+    let told = ends.zip(date).map(|(ends, date)| ends - date);
+    told.and_then(|told| Duration::try_from(told).ok())
+        .map_or(asked, |told| told.min(asked))
 }
 
 fn taken(credentials: &aws_sdk_sts::types::Credentials, provider: &'static str) -> Credentials {
@@ -195,6 +214,7 @@ mod tests {
         let session = assume_role(&client(&server), &role()).await.unwrap();
         assert_eq!(session.credentials.access_key_id(), "ASIA");
         assert!(session.credentials.expiry().is_some());
+        assert_eq!(session.life, role().duration);
         let caller = session.caller.unwrap();
         assert_eq!(caller.account, "111122223333");
         assert_eq!(caller.user_id, "AROA:s");
@@ -207,6 +227,14 @@ mod tests {
         ] {
             assert!(request.contains(part), "{part}: {request}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_session_may_be_shorter_than_asked() {
+        let date: &[_] = &[("date", "Mon, 31 Dec 2029 23:59:50 GMT")];
+        let server = TestServer::start(vec![Answer::Whole(200, date, ASSUMED)]).await;
+        let session = assume_role(&client(&server), &role()).await.unwrap();
+        assert_eq!(session.life, Duration::from_secs(10));
     }
 
     #[tokio::test]

@@ -188,6 +188,7 @@ impl Copier {
         let tags = self
             .source_tags(task, pinned_version(task, source), tally)
             .await?;
+        check_tags(source, &tags)?;
         let (upload, mut parts) = match self.take_up(task, source, open, tally).await? {
             Taken::Upload(upload, parts) => (upload, parts),
             Taken::Ended(ended) => return Ok(self.tagged(task, ended, &tags, tally).await?),
@@ -377,6 +378,22 @@ impl Copier {
             ordinal: task.row.ordinal,
         };
         self.events.send(event).await.map_err(|_| Stop::Stopped)
+    }
+}
+
+/// HEAD tells how many tags there are to those who may read them.
+fn check_tags(source: &Head, tags: &[Tag]) -> Result<(), Stop> {
+    let count = source.header("x-amz-tagging-count");
+    match count.and_then(|count| count.parse().ok()) {
+        Some(count) if tags.len() < count => {
+            let message = format!(
+                "the source has {count} tags by its HEAD and {} by GetObjectTagging: its tags would \
+                 be lost",
+                tags.len()
+            );
+            Err(Failure::of("TagsNotCopied", message).into())
+        }
+        _ => Ok(()),
     }
 }
 

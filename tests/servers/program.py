@@ -1,0 +1,111 @@
+"""The real program: what it is given, what it answers, and its report, read by Python alone."""
+import collections, csv, hashlib, json, os, pathlib, subprocess
+from urllib.parse import quote, unquote_plus
+
+from server import accounts
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROFILE = os.environ.get("PROFILE", "debug")
+LIMIT_SECONDS = 120
+
+Row = collections.namedtuple("Row", "bucket key version_id status http_status error_code message")
+Run = collections.namedtuple("Run", "code summary stderr")
+
+
+def binary():
+    """Where s3haul is: S3HAUL_BIN, else what Cargo builds, at once unless BUILT is set."""
+    if given := os.environ.get("S3HAUL_BIN"):
+        return pathlib.Path(given).resolve()
+    if not os.environ.get("BUILT"):
+        release = ["--release"] if PROFILE == "release" else []
+        subprocess.run(["cargo", "build", "--locked", "-p", "s3haul", "--bin", "s3haul", *release],
+                       cwd=ROOT, check=True)
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / PROFILE / "s3haul"
+
+
+class Copy:
+    """A job of s3haul: its manifest, its command line, its report."""
+
+    def __init__(self, world, name, rows, *flags, fields="Bucket,Key", role=accounts.ROLE, external_id=None,
+                 endpoint=None, keys=None, prefix=""):
+        self.folder = world.folder / name
+        self.folder.mkdir()
+        self.manifest = self.folder / "manifest.csv"
+        self.manifest.write_text("".join(line(world.source, row) for row in rows), newline="")
+        self.report = self.folder / "report"
+        self.job = self.report / f"job-{name}"
+        keys = keys or world.server.operator
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "S3HAUL_"))},
+            "AWS_ACCESS_KEY_ID": keys.id, "AWS_SECRET_ACCESS_KEY": keys.secret,
+            "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(self.folder / "none"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "none")}
+        self.program = world.binary
+        self.command = [
+            "copy", "--manifest", self.manifest, "--manifest-fields", fields, "--to", f"s3://{world.destination}/{prefix}",
+            "--role-arn", accounts.role_arn(role), *(["--external-id", external_id] if external_id else []),
+            "--endpoint-url", endpoint or world.server.endpoint, "--region", accounts.REGION,
+            "--source-region", accounts.REGION, "--report", self.report, "--job-id", name, *flags]
+
+    def start(self, command=None):
+        """Starts it, with what it says in files beside the report."""
+        words = [str(word) for word in (self.program, *(command or self.command), "--output", "json")]
+        with open(self.folder / "commands.txt", "a") as file:
+            file.write(" ".join(words) + "\n")
+        with open(self.folder / "stdout.json", "wb") as stdout, open(self.folder / "stderr.txt", "ab") as stderr:
+            return subprocess.Popen(words, env=self.environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+
+    def ended(self, process):
+        try:
+            process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"s3haul hangs: {self.folder}")
+        said = (self.folder / "stdout.json").read_text()
+        return Run(process.returncode, json.loads(said) if said.strip() else {}, (self.folder / "stderr.txt").read_text())
+
+    def run(self):
+        return self.ended(self.start())
+
+    def resume(self, *flags):
+        return self.ended(self.start(["resume", self.job, *flags]))
+
+    def rows(self):
+        """The rows that manifest.json names, after it has been checked that its files are whole and all there are."""
+        manifest = self.job / "manifest.json"
+        content = manifest.read_bytes()
+        expect(manifest.with_name("manifest.json.md5").read_text(), md5(content) + "\n")
+        rows, names = [], set()
+        for file in json.loads(content)["Results"]:
+            path = self.report / file["Key"]
+            names.add(path.name)
+            expect(md5(path.read_bytes()), file["MD5Checksum"])
+            with open(path, newline="", encoding="utf-8") as lines:
+                for bucket, key, version_id, status, http_status, code, message in csv.reader(lines, strict=True):
+                    expect(status, file["TaskExecutionStatus"])
+                    rows.append(Row(bucket, unquote_plus(key), version_id, status, http_status, code, json.loads(message)))
+        expect({path.name for path in (self.job / "results").iterdir()}, names)
+        return rows
+
+    def rows_by_key(self):
+        """The rows by key, none of them twice."""
+        rows = self.rows()
+        by_key = {row.key: row for row in rows}
+        expect(len(by_key), len(rows))
+        return by_key
+
+
+def line(bucket, row):
+    """A line of the manifest: the key, URL-encoded, and what else the row has."""
+    key, *more = [row] if isinstance(row, str) else row
+    return ",".join([bucket, quote(key), *(str(value) for value in more)]) + "\n"
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+def expect(found, expected, what=""):
+    if found != expected:
+        raise AssertionError(f"{found!r}, not {expected!r}" + (f": {what}" if what else ""))

@@ -1,0 +1,136 @@
+"""haproxy before a SeaweedFS: one port for each thing that goes wrong between client and server."""
+import collections, os, pathlib, shutil, socket, subprocess, sys
+
+from process import Process, free_ports
+from server.seaweedfs import SeaweedFS
+
+SLOW_DOWN = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+THROTTLED = f"status 503 content-type application/xml string '{SLOW_DOWN}'"
+EXPIRED_TOKEN = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+EXPIRED = f"status 400 content-type application/xml string '{EXPIRED_TOKEN}'"
+
+# What each port does to requests that concern an object (`of_object`): those before the job, of STS and of
+# buckets, are few, and each is tried three times at most.
+FAULTS = {
+    # Twenty requests in a quarter of a second are answered, the rest is told to slow down.
+    "rate": f"""
+        stick-table type ip size 1k expire 10s store http_req_rate(250ms)
+        http-request return {THROTTLED} if of_object {{ src,table_http_req_rate(rate) gt 20 }}
+        http-request track-sc0 src if of_object""",
+    "share": f"""
+        http-request return {THROTTLED} if of_object {{ rand(100) lt 30 }}""",
+    # Closed without an answer before the server has seen the request.
+    "reset": """
+        http-request reject if of_object { rand(100) lt 15 }""",
+    # Closed without an answer after the server has carried the request out; all but CreateMultipartUpload.
+    "lost": """
+        http-request set-var(txn.lost) rand(100) if of_object !create
+        tcp-response content reject if { var(txn.lost) -m int lt 15 }""",
+    # The same, the first time that an upload of a key is created.
+    "lost-create": """
+        stick-table type string len 256 size 10k expire 10m store http_req_cnt
+        http-request track-sc0 path if create
+        http-request set-var(txn.lost) int(1) if create { sc_http_req_cnt(0) eq 1 }
+        tcp-response content reject if { var(txn.lost) -m int eq 1 }""",
+    # The client is never told that its connection is gone.
+    "silent": """
+        http-request silent-drop if of_object { rand(100) lt 10 }""",
+    # Answered after 1.2 s.
+    "slow": """
+        http-request lua.wait if of_object !create { rand(100) lt 10 }""",
+    # Each session is good for 100 requests, then it has expired, in S3's own words.
+    "expired": f"""
+        stick-table type string len 40 size 1k expire 10m store http_req_cnt
+        http-request track-sc0 req.hdr(x-amz-security-token),sha1,hex if of_object
+        http-request return {EXPIRED} if of_object {{ sc_http_req_cnt(0) gt 100 }}""",
+    # Connections are closed as soon as they are idle.
+    "idle": """
+        timeout http-keep-alive 1ms""",
+}
+WAIT = "core.register_action('wait', {'http-req'}, function(txn) core.msleep(1200) end)\n"
+
+
+class Haproxy:
+    name, version = "haproxy", "2.6"
+    process = None
+
+    def __init__(self):
+        self.store = SeaweedFS()
+        for member in ("source_admin", "destination_admin", "operator", "role_principal"):
+            setattr(self, member, getattr(self.store, member))
+
+    def start(self, folder):
+        program = installed()
+        folder = pathlib.Path(folder)
+        self.store.start(folder / "seaweedfs")
+        self.endpoint = self.store.endpoint
+        self.ports = dict(zip(FAULTS, free_ports(len(FAULTS))))
+        (folder / "wait.lua").write_text(WAIT)
+        (folder / "haproxy.cfg").write_text(configuration(folder, self.ports, self.endpoint))
+        self.process = Process([program, "-db", "-f", folder / "haproxy.cfg"], folder / "haproxy.log")
+        self.process.wait_for(lambda: all(listens(port) for port in self.ports.values()))
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+        self.store.stop()
+
+    def through(self, fault):
+        """The endpoint behind which this goes wrong."""
+        return f"http://127.0.0.1:{self.ports[fault]}"
+
+    def seen(self, fault):
+        """What haproxy's log says of each request of a port. `ended` begins with P where haproxy itself cut it off."""
+        lines = (line.split() for line in self.process.log.read_text().splitlines())
+        return [Seen(*line[1:]) for line in lines if line[:1] == [f"seen:{fault}"]]
+
+
+Seen = collections.namedtuple("Seen", "client_port status ended active_ms method path")
+
+
+def configuration(folder, ports, endpoint):
+    server = endpoint.removeprefix("http://")
+    text = f"""
+global
+    maxconn 4096
+    log stdout format raw local0
+    lua-load {folder}/wait.lua
+defaults
+    mode http
+    log global
+    log-format "seen:%ft %cp %ST %ts %Ta %HM %HP"
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+"""
+    for fault, rules in FAULTS.items():
+        text += f"""
+listen {fault}
+    bind 127.0.0.1:{ports[fault]}
+    acl of_object path_reg ^/[^/]+/.
+    acl create query -m str uploads{rules}
+    server store {server}
+"""
+    return text
+
+
+def installed():
+    """The program, installed if need be and if that is ours to do."""
+    path = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if path:
+        return path
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise RuntimeError("haproxy is not installed: apt-get install haproxy")
+    print("installing haproxy", file=sys.stderr)
+    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "check": True}
+    subprocess.run(["apt-get", "update", "-qq"], **quiet)
+    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "haproxy"], **quiet)
+    return installed()
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
