@@ -50,7 +50,9 @@ async fn a_start_that_is_throttled_waits() {
     world.manifest_of(["a"]);
     world.sandbox.faults().add(slow_down(When::Every));
     let given = world.given();
-    given.refused(3, &["503: ServiceUnavailable", "begin again later"]).await;
+    given
+        .refused(3, &["503: ServiceUnavailable", "begin again later"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
