@@ -15,13 +15,13 @@ use super::values::bucket_kind;
 use super::{Output, print_result};
 use crate::job::access::{Access, connect};
 use crate::job::manifest::key::Shown;
-use crate::job::manifest::{Survey, survey};
+use crate::job::manifest::{Survey, check_unchanged, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::store::Folder;
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::spec::{JobFile, JobSpec};
 use crate::job::summary::Summary;
-use crate::job::{self, Cause, Job, Passes, Progress, StopSignals, max_concurrency};
+use crate::job::{self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency};
 
 /// Where a manifest from stdin is kept in the job's folder.
 pub(super) const SPOOL: &str = "work/manifest.csv";
@@ -89,22 +89,27 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let json = serde_json::to_vec_pretty(&file).map_err(|e| Failed::new(e, Exit::Usage))?;
     let (rows, filtered) = (file.survey.rows, file.survey.filtered);
     let scope = file.job.run.report_scope;
-    let report = Report::create(folder, &new.job_id, scope, rows, filtered, json)?;
+    let id = new.job_id.clone();
+    let report = blocking(move || Report::create(folder, &id, scope, rows, filtered, json)).await?;
     let words = (new.show, new.output);
     run(file, access, report, Passes::InHand, listening, words).await
 }
 
 /// All that can be found wrong before the first request that copies.
 async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Failed> {
-    let manifest = if new.job.csv.keep_bad_rows {
-        let spool = folder.path().join(SPOOL);
-        spool_stdin(&spool)?;
-        spool
-    } else {
-        new.job.manifest.clone()
-    };
-    let survey = survey(&manifest, &new.job.csv)?;
-    check(&survey, &new.job)?;
+    let (job, spool) = (new.job.clone(), folder.path().join(SPOOL));
+    // A manifest may be long, and stdin wait for ever: signals are listened to meanwhile.
+    let survey = blocking(move || {
+        let mut manifest = &job.manifest;
+        if job.csv.keep_bad_rows {
+            spool_stdin(&spool)?;
+            manifest = &spool;
+        }
+        let survey = survey(manifest, &job.csv)?;
+        check(&survey, &job)?;
+        Ok::<_, Failed>(survey)
+    })
+    .await?;
     let access = establish(&new.job, &survey, new.mfa_code.as_deref()).await?;
     let file = JobFile {
         software: concat!("s3haul ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -242,14 +247,15 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
         .hinted("give this job another --job-id, or none".to_owned()));
     }
     if file.job.csv.keep_bad_rows {
-        check_stdin(&file.survey)?;
+        let survey = file.survey.clone();
+        blocking(move || check_stdin(&survey)).await?;
     }
     let checkpoint = read_checkpoint(&path)?;
     let manifest = &file.job.manifest;
     // A job that has ended needs its manifest no more, but one that has other rows now is another job,
     // of which nothing is copied: exit code 0 would say that it was. [`go_on`] looks at the others.
     if checkpoint.state == JobState::Complete && !file.job.csv.keep_bad_rows && manifest.exists() {
-        crate::job::manifest::check_unchanged(manifest, &file.survey)?;
+        unchanged(manifest.clone(), &file).await?;
     }
     if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
         return Ok(code);
@@ -324,12 +330,19 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     let at = read_checkpoint(&path)?;
     // A later pass reads the report alone.
     if at.pass == 0 && !at.done.is_all_of(at.rows) {
-        crate::job::manifest::check_unchanged(&manifest, &file.survey)?;
+        listening.unless_stopped(unchanged(manifest, &file)).await?;
     }
     let access = establish(&file.job, &file.survey, mfa_code.as_deref());
     let access = listening.unless_stopped(Box::pin(access)).await?;
-    let report = Report::recover(folder, &file.job_id, file.job.run.report_scope)?;
+    let (id, scope) = (file.job_id.clone(), file.job.run.report_scope);
+    let report = blocking(move || Report::recover(folder, &id, scope)).await?;
     run(file, access, report, passes, listening, (show, output)).await
+}
+
+/// Whether a manifest is still the one that the job began with.
+async fn unchanged(manifest: PathBuf, file: &JobFile) -> Result<(), Failed> {
+    let survey = file.survey.clone();
+    Ok(blocking(move || check_unchanged(&manifest, &survey)).await?)
 }
 
 /// Opens and locks a job's folder.

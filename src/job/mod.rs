@@ -116,6 +116,14 @@ pub fn max_concurrency(speed: &SpeedOptions) -> u32 {
     speed.concurrency.unwrap_or(MAX_CONCURRENCY)
 }
 
+/// Does what blocks beside the thread of the requests, of signals and of renewals.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
 /// Runs a job to its end or until it is told to stop, and leaves its report sealed.
 ///
 /// # Errors
@@ -133,20 +141,44 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
     let shared = Shared::of(&job);
     loop {
         let (report, cause) = run_pass(job.report, &shared, signals).await?;
-        job.report = report;
-        if let Some(cause) = cause {
-            job.report.seal(cause.state())?;
-            return Ok((job.report, Some(cause)));
-        }
-        job.report.seal(JobState::Running)?;
-        if job.passes == Passes::AndFailed && job.report.checkpoint().counts.failed > 0 {
-            job.passes = Passes::InHand;
-            job.report.next_pass()?;
-        } else {
-            job.report.finish()?;
-            return Ok((job.report, None));
+        let (mut report, passes) = (report, job.passes);
+        let (report, next) = blocking(move || {
+            let next = close_pass(&mut report, passes, cause)?;
+            Ok::<_, JobError>((report, next))
+        })
+        .await?;
+        match next {
+            Next::Pass => (job.report, job.passes) = (report, Passes::InHand),
+            Next::End(cause) => return Ok((report, cause)),
         }
     }
+}
+
+/// What comes after a pass.
+enum Next {
+    /// A pass over what failed.
+    Pass,
+    /// The end of the attempt, with the cause where it was stopped.
+    End(Option<Cause>),
+}
+
+/// Seals what a pass has recorded, and finishes the report unless there is more to do.
+fn close_pass(
+    report: &mut Report,
+    passes: Passes,
+    cause: Option<Cause>,
+) -> Result<Next, ReportError> {
+    if let Some(cause) = cause {
+        report.seal(cause.state())?;
+        return Ok(Next::End(Some(cause)));
+    }
+    report.seal(JobState::Running)?;
+    if passes == Passes::AndFailed && report.checkpoint().counts.failed > 0 {
+        report.next_pass()?;
+        return Ok(Next::Pass);
+    }
+    report.finish()?;
+    Ok(Next::End(None))
 }
 
 /// Drops what is in flight when the drain has taken too long.

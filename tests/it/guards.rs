@@ -541,6 +541,25 @@ async fn a_signal_before_the_first_row_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_stdin_is_awaited_ends_the_program() {
+    let world = World::new();
+    let given = world.given().set("--manifest", "-");
+    let mut command = given.command();
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let waiting = child.stdin.take();
+    let staged = world.path("report");
+    while std::fs::read_dir(&staged).map_or(0, Iterator::count) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    terminate(&child);
+    let run = Run::end_of(child).await;
+    run.expect(4);
+    assert_says(&run, &["stopped by a signal"]);
+    assert_eq!(std::fs::read_dir(&staged).map_or(0, Iterator::count), 0);
+    drop(waiting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_whose_sealed_rows_are_gone_is_not_resumed() {
     let world = World::new();
     for key in ["a", "b"] {
