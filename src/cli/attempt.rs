@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s3haul_s3::{MfaCode, RetryOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::exit::{Exit, Failed, print_cause};
@@ -193,7 +193,10 @@ pub(super) async fn establish(
         .as_ref()
         .and_then(|role| role.mfa_serial.as_deref());
     let code = match (needed, mfa_code) {
-        (Some(serial), None) => Some(ask_mfa_code(serial)?),
+        (Some(serial), None) => {
+            let serial = serial.to_owned();
+            Some(blocking(move || ask_mfa_code(&serial)).await?)
+        }
         (_, code) => code.map(str::to_owned),
     };
     let connections = max_concurrency(&job.speed) as usize;
@@ -439,7 +442,11 @@ impl Listening {
     fn start() -> Self {
         let signals = StopSignals::default();
         let mut services = JoinSet::new();
-        services.spawn(stop_on_signals(signals.clone()));
+        // Asked for here: from now on no signal ends the process by itself.
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+        if let [Ok(interrupt), Ok(terminate)] = kinds.map(signal) {
+            services.spawn(stop_on_signals(interrupt, terminate, signals.clone()));
+        }
         Self { signals, services }
     }
 
@@ -457,13 +464,7 @@ impl Listening {
 }
 
 /// The first SIGINT or SIGTERM drains the job, a second ends the process at once.
-async fn stop_on_signals(signals: StopSignals) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return;
-    };
+async fn stop_on_signals(mut interrupt: Signal, mut terminate: Signal, signals: StopSignals) {
     for first in [true, false] {
         tokio::select! {
             _ = interrupt.recv() => {}

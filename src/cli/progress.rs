@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::job::Progress;
 use crate::job::summary::Size;
+use crate::job::{Progress, blocking};
 
 /// Time between two lines of the plain form.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -58,9 +58,14 @@ async fn bar(progress: Arc<Progress>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     loop {
         ticks.tick().await;
-        bar.0.set_length(progress.rows.load(Ordering::Relaxed));
-        bar.0.set_position(progress.done.load(Ordering::Relaxed));
-        bar.0.set_message(details(&progress));
+        let (bar, progress) = (bar.0.clone(), Arc::clone(&progress));
+        // A terminal that is held (Ctrl-S) holds this thread, not the job's.
+        blocking(move || {
+            bar.set_length(progress.rows.load(Ordering::Relaxed));
+            bar.set_position(progress.done.load(Ordering::Relaxed));
+            bar.set_message(details(&progress));
+        })
+        .await;
     }
 }
 
@@ -73,11 +78,11 @@ async fn plain(progress: Arc<Progress>) {
         let done = progress.done.load(Ordering::Relaxed);
         let rows = progress.rows.load(Ordering::Relaxed);
         let seconds = started.elapsed().as_secs();
-        let details = details(&progress);
-        let _ = writeln!(
-            std::io::stderr(),
-            "{seconds} s: {done}/{rows} rows{details}"
-        );
+        let line = format!("{seconds} s: {done}/{rows} rows{}", details(&progress));
+        blocking(move || {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        })
+        .await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use s3haul_s3::retry::back_off;
 use s3haul_s3::{
     BaseIdentity, BaseOptions, BucketFacts, Class, ClientOptions, Credentials, HeaderPair,
     HttpClient, IdentityError, MfaCode, OnDoubt, Operation, Requests, RetryOptions, RoleOptions,
@@ -94,17 +95,13 @@ pub enum AccessError {
     },
     /// Role and buckets are not all of one partition.
     #[error(
-        "the source bucket's region {source_region} is of partition {}, {what} of {partition}: S3 \
-         copies nothing across partitions, and no identity is known to two",
-        partition_of(source_region)
+        "{first}, {second}: S3 copies nothing across partitions, and no identity is known to two"
     )]
     Partitions {
-        /// The source's region.
-        source_region: String,
-        /// What is of another partition.
-        what: String,
-        /// That partition.
-        partition: String,
+        /// What is of one.
+        first: String,
+        /// What is of another.
+        second: String,
     },
     /// A bucket cannot be asked for.
     #[error("cannot reach the {side} bucket {bucket}")]
@@ -189,9 +186,11 @@ pub async fn connect(
     max_connections: usize,
     retry: RetryOptions,
 ) -> Result<Access, AccessError> {
-    if let (Some(source), Some(destination)) = (&options.source_region, &options.region) {
-        one_partition(options, source, destination)?;
-    }
+    one_partition(
+        options,
+        options.source_region.as_deref(),
+        options.region.as_deref(),
+    )?;
     let http = HttpClient::new(max_connections);
     let base = BaseIdentity::load(
         &http,
@@ -264,7 +263,11 @@ pub async fn connect(
         let region = source.region().await?;
         source.client = client(region.as_deref().unwrap_or(&guess), source_endpoint);
     }
-    one_partition(options, source.client.region(), destination.client.region())?;
+    one_partition(
+        options,
+        Some(source.client.region()),
+        Some(destination.client.region()),
+    )?;
     // Times of both sides are compared with the job's: the earlier clock is the safe one.
     let dates = [
         destination.check_owner().await?,
@@ -284,30 +287,36 @@ pub async fn connect(
 }
 
 /// Refuses a copy across partitions, before a request says it in words that nobody understands.
+///
+/// What a store behind an endpoint of its own calls its regions says nothing of the role.
 fn one_partition(
     options: &AccessOptions,
-    source_region: &str,
-    destination_region: &str,
+    source_region: Option<&str>,
+    destination_region: Option<&str>,
 ) -> Result<(), AccessError> {
-    let role = options.role.as_ref();
-    let of_role = role.and_then(|role| role.role_arn.split(':').nth(1));
-    let others = [
-        (
-            format!("the destination's {destination_region}"),
-            Some(partition_of(destination_region)),
-        ),
-        ("the role".to_owned(), of_role),
+    let of_region = |what: &str, region: Option<&str>| {
+        region.map(|region| (format!("{what} region {region}"), partition_of(region)))
+    };
+    let of_role = options.role.as_ref().and_then(|role| {
+        let partition = role.role_arn.split(':').nth(1)?;
+        Some((format!("the role {}", role.role_arn), partition))
+    });
+    let found = [
+        of_region("the source's", source_region),
+        of_region("the destination's", destination_region),
+        of_role.filter(|_| options.endpoint_url.is_none()),
     ];
-    for (what, partition) in others {
-        if let Some(partition) = partition.filter(|p| *p != partition_of(source_region)) {
-            return Err(AccessError::Partitions {
-                source_region: source_region.to_owned(),
-                what,
-                partition: partition.to_owned(),
-            });
-        }
+    let mut found = found.into_iter().flatten();
+    let Some((first, partition)) = found.next() else {
+        return Ok(());
+    };
+    match found.find(|(_, other)| *other != partition) {
+        Some((second, other)) => Err(AccessError::Partitions {
+            first: format!("{first} is of partition {partition}"),
+            second: format!("{second} of {other}"),
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn credentials(
@@ -411,7 +420,18 @@ impl Side<'_> {
                 .await;
             match sent {
                 // Many shards begin at once: who is throttled waits longer than who gets no answer.
-                Err(error) if error.class() == Class::Throttled && rounds < THROTTLED_ROUNDS => {}
+                Err(error) if error.class() == Class::Throttled && rounds < THROTTLED_ROUNDS => {
+                    let retry = RetryOptions::default();
+                    let (failures, jitter) = (2 + rounds, fastrand::f64());
+                    let wait = back_off(
+                        &retry,
+                        Class::Throttled,
+                        failures,
+                        error.retry_after,
+                        jitter,
+                    );
+                    tokio::time::sleep(wait).await;
+                }
                 answer => return answer,
             }
         }

@@ -140,8 +140,8 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
     ));
     let shared = Shared::of(&job);
     loop {
-        let (report, cause) = run_pass(job.report, &shared, signals).await?;
-        let (mut report, passes) = (report, job.passes);
+        let (mut report, cause) = run_pass(job.report, &shared, signals).await?;
+        let passes = job.passes;
         let (report, next) = blocking(move || {
             let next = close_pass(&mut report, passes, cause)?;
             Ok::<_, JobError>((report, next))
@@ -374,7 +374,7 @@ async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobEr
     match (failed, report) {
         (None, Some(report)) => Ok(report),
         (Some(error), Some(mut report)) => {
-            report.seal(JobState::Interrupted)?;
+            blocking(move || report.seal(JobState::Interrupted)).await?;
             Err(error)
         }
         (Some(error), None) => Err(error),
@@ -405,14 +405,19 @@ fn read(
         if !done.contains(row.ordinal) {
             batch.push(row);
         }
-        if batch.len() == ROWS_AT_ONCE {
+        // No row waits for others while there is nothing to do.
+        if batch.len() == ROWS_AT_ONCE || rows.is_empty() && !batch.is_empty() {
             let full = std::mem::replace(&mut batch, Vec::with_capacity(ROWS_AT_ONCE));
             if rows.send_blocking(full).is_err() {
                 return Ok(());
             }
         }
+        if rows.is_closed() && !batch.is_empty() {
+            return Ok(());
+        }
     }
-    if rows.send_blocking(batch).is_err() {
+    // Behind a stop it is not needed, but the digest below is: all rows may have been done.
+    if !batch.is_empty() && rows.send_blocking(batch).is_err() {
         return Ok(());
     }
     if next == expected {
@@ -608,4 +613,37 @@ pub async fn abort_uploads(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::manifest::{CsvOptions, Filters, Position, Rename, survey};
+
+    #[test]
+    fn no_row_waits_for_others_to_be_found() {
+        let options = CsvOptions {
+            fields: None,
+            key_encoding: None,
+            filters: Filters::default(),
+            keep_bad_rows: false,
+            rename: Rename::default(),
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "b,k\n".repeat(1000)).unwrap();
+        let survey = survey(file.path(), &options).unwrap();
+        let source = Source::manifest(file.path(), &survey, &options, Position::default());
+        let (rows, to_plan) = bounded::<Vec<Row>>(4);
+        let done = report::done::Done::default();
+        let reader = std::thread::spawn(move || read(source, &done, 1000, &rows));
+        let first = to_plan.recv_blocking().unwrap();
+        assert_eq!(first.len(), 1);
+        let mut ordinals: Vec<_> = first.iter().map(|row| row.ordinal).collect();
+        while let Ok(batch) = to_plan.recv_blocking() {
+            assert!(batch.len() <= ROWS_AT_ONCE);
+            ordinals.extend(batch.iter().map(|row| row.ordinal));
+        }
+        assert!(ordinals.into_iter().eq(0..1000));
+        reader.join().unwrap().unwrap();
+    }
 }

@@ -615,13 +615,15 @@ async fn nothing_is_copied_across_partitions() {
         "--source-region",
     ];
     named.refused(2, &words).await;
-    let role = "arn:aws-cn:iam::222222222222:role/s3haul-copy";
     let role = world
         .given()
-        .set("--role-arn", role)
-        .set("--region", "us-east-1");
-    let role = role.set("--source-region", "us-east-1");
-    role.refused(2, &["the role of aws-cn"]).await;
+        .set("--role-arn", "arn:aws-cn:iam::222222222222:role/r");
+    let role = role.set("--region", "us-east-1").without("--endpoint-url");
+    let words = [
+        "the destination's region us-east-1 is of partition aws,",
+        "role/r of aws-cn",
+    ];
+    role.refused(2, &words).await;
     assert!(world.sandbox.log().entries().is_empty());
     // As found.
     world.store().remove_bucket(SOURCE);

@@ -526,7 +526,7 @@ async fn a_listed_e_tag_that_is_old_is_a_hint() {
     assert!(copies[0].header("x-amz-copy-source-if-match").is_none());
     assert_eq!(
         message(&world.rows_by_key()["large"], "source_changed"),
-        true
+        json!(true)
     );
 }
 

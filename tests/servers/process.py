@@ -1,5 +1,5 @@
 """Processes that the runner starts, and how it waits for what they do."""
-import pathlib, socket, subprocess, time
+import pathlib, socket, subprocess, time, urllib.request
 
 
 def free_ports(count):
@@ -19,6 +19,13 @@ def until(condition, what, seconds=60):
             raise TimeoutError(f"waited {seconds} s in vain: {what}")
         time.sleep(0.05)
     return value
+
+
+def answers(url):
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
 
 
 class Process:

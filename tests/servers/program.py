@@ -43,7 +43,8 @@ class Copy:
         self.program = world.binary
         self.command = [
             "copy", "--manifest", self.manifest, "--manifest-fields", fields, "--to", f"s3://{world.destination}/{prefix}",
-            "--role-arn", accounts.role_arn(role), *(["--external-id", external_id] if external_id else []),
+            *(["--role-arn", accounts.role_arn(role)] if role else ["--no-role"]),
+            *(["--external-id", external_id] if external_id else []),
             "--endpoint-url", endpoint or world.server.endpoint, "--region", accounts.REGION,
             "--source-region", accounts.REGION, "--report", self.report, "--job-id", name, *flags]
 

@@ -23,13 +23,21 @@ class World:
 
     def let_role_read(self):
         """The source's bucket policy, as sample-manifests/ has it, for the way this server names the role."""
-        def allow(actions, resource):
-            return {"Effect": "Allow", "Principal": {"AWS": self.server.role_principal}, "Action": actions,
-                    "Resource": resource}
-        bucket = f"arn:aws:s3:::{self.source}"
-        statements = [allow(READ, f"{bucket}/*"), allow("s3:ListBucket", bucket)]
-        self.source_s3.put_bucket_policy(
-            Bucket=self.source, Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+        allow(self.source_s3, self.source, self.server.role_principal, READ, ["s3:ListBucket"])
+
+    def let_copy_in_parts(self):
+        """The same where objects go in parts. Gives who may copy them, for `copy`: see Ceph.operator_principal."""
+        operator = getattr(self.server, "operator_principal", None)
+        if not operator:
+            self.let_role_read()
+            return {}
+        allow(self.source_s3, self.source, operator, READ, ["s3:ListBucket"])
+        allow(self.destination_s3, self.destination, operator, ["s3:*"], ["s3:*"])
+        # For the source of a part the object's ACL alone is looked at.
+        for version in self.source_s3.list_object_versions(Bucket=self.source).get("Versions", []):
+            self.source_s3.put_object_acl(Bucket=self.source, Key=version["Key"], VersionId=version["VersionId"],
+                                          GrantRead=f"id={self.server.operator_id}")
+        return {"role": None}
 
     def put(self, key, body=None, **properties):
         """Makes an object of the source."""
@@ -82,6 +90,15 @@ class World:
 
     def no_uploads(self):
         expect([upload["Key"] for upload in self.uploads()], [], "uploads left")
+
+
+def allow(s3, bucket, principal, of_objects, of_bucket):
+    """Makes the bucket's policy: these actions for one principal."""
+    def statement(actions, resource):
+        return {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": actions, "Resource": resource}
+    arn = f"arn:aws:s3:::{bucket}"
+    statements = [statement(of_objects, f"{arn}/*"), statement(of_bucket, arn)]
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}))
 
 
 def in_parallel(function, items):

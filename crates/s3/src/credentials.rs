@@ -319,7 +319,12 @@ impl Credentials {
                 let mut assumed = sts::assume_role(client, role)
                     .await
                     .map_err(|error| role_refused(role, error));
-                if let (Err(IdentityError::ExpiredBase { .. }), Some(base)) = (&assumed, base) {
+                // Stores like S3 forget the key of a base session that has ended.
+                let ended = matches!(
+                    &assumed,
+                    Err(IdentityError::ExpiredBase { .. } | IdentityError::BaseRefused { .. })
+                );
+                if let (true, Some(base)) = (ended, base) {
                     base.renewed().await?;
                     assumed = sts::assume_role(client, role)
                         .await
@@ -374,7 +379,7 @@ async fn mfa_session(
     };
     let client = base.sts().client(base.clone());
     match sts::session_token(&client, &mfa_serial, code.reveal()).await {
-        Ok(session) => Ok(session.credentials),
+        Ok(credentials) => Ok(credentials),
         Err(error) => Err(IdentityError::from_sts(error, |error| {
             IdentityError::MfaRefused { mfa_serial, error }
         })),
@@ -389,7 +394,7 @@ fn role_refused(role: &RoleOptions, error: crate::S3Error) -> IdentityError {
     })
 }
 
-/// How long credentials live that say when they end. A role's are known better, by how long was asked for.
+/// How long credentials live that say when they end, by our clock. A role's are known better: STS tells its time.
 fn life(credentials: &SdkCredentials) -> Option<Duration> {
     let end = credentials.expiry()?;
     Some(end.duration_since(SystemTime::now()).unwrap_or_default())

@@ -104,7 +104,7 @@ pub(crate) async fn session_token(
     client: &aws_sdk_sts::Client,
     mfa_serial: &str,
     mfa_code: &str,
-) -> Result<Session> {
+) -> Result<Credentials> {
     let operation = Operation::GetSessionToken;
     let output = client
         .get_session_token()
@@ -117,11 +117,7 @@ pub(crate) async fn session_token(
     let Some(credentials) = output.credentials() else {
         return Err(empty_answer(operation, "Credentials", None));
     };
-    Ok(Session {
-        credentials: taken(credentials, "GetSessionToken"),
-        caller: None,
-        life: MAX_USER_SESSION,
-    })
+    Ok(taken(credentials, "GetSessionToken"))
 }
 
 /// Asks who the client's credentials are.

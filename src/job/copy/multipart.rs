@@ -423,3 +423,38 @@ fn pinned_version<'a>(task: &'a Task, source: &'a Head) -> Option<&'a str> {
         .as_deref()
         .or(source.version_id.as_deref())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_that_are_counted_are_there() {
+        let tag = Tag {
+            key: "a".into(),
+            value: String::new(),
+        };
+        let source = |count: Option<&str>| Head {
+            bytes: 1,
+            e_tag: "e".into(),
+            version_id: None,
+            last_modified: None,
+            headers: count
+                .map(|count| ("x-amz-tagging-count".into(), count.to_owned()))
+                .into_iter()
+                .collect(),
+            date: None,
+        };
+        for (count, tags, fits) in [
+            (None, 0, true),
+            (None, 1, true),
+            (Some("1"), 1, true),
+            (Some("1"), 2, true),
+            (Some("2"), 1, false),
+            (Some("1"), 0, false),
+        ] {
+            let tags = vec![tag.clone(); tags];
+            assert_eq!(check_tags(&source(count), &tags).is_ok(), fits, "{count:?}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ def refused(world, check, what, rows, **how):
     return copy, run
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def role(world, check):
     keys = world.small(3)
     world.let_role_read()
@@ -32,7 +32,7 @@ def role(world, check):
 
 
 # moto looks at no bucket policy.
-@job("seaweedfs")
+@job("seaweedfs", "ceph")
 def source(world, check):
     """Without the bucket policy the first rows tell; with it, a resume finishes."""
     keys = world.small(40)
@@ -48,7 +48,7 @@ def source(world, check):
         expect(len(world.listed()), len(keys), "objects at the destination")
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def buckets(world, check):
     """Buckets that are not there are told before a row is copied."""
     keys = world.small(2)

@@ -6,15 +6,15 @@ from registry import job
 OLD = b"was there before"
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def overwrite_never(world, check):
     world.put_all({"new": None, "there": None, "parts-new": bytes(6 * 2**20), "parts-there": bytes(6 * 2**20)})
     there = ["there", "parts-there"]
     for key in there:
         world.destination_s3.put_object(Bucket=world.destination, Key=key, Body=OLD)
-    world.let_role_read()
+    who = world.let_copy_in_parts()
     sizes = [(key, len(body)) for key, body in world.content.items()]
-    copy = world.copy("never", sizes, "--overwrite", "never", *IN_PARTS, fields="Bucket,Key,Size")
+    copy = world.copy("never", sizes, "--overwrite", "never", *IN_PARTS, fields="Bucket,Key,Size", **who)
     run = copy.run()
     report = copy.rows_by_key()
     with check("ends with code 0 and two skipped rows"):
@@ -31,7 +31,7 @@ def overwrite_never(world, check):
         world.no_uploads()
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def overwrite_if_different(world, check):
     world.put_all({"same": b"same", "other": b"new!"})
     for key, body in (("same", b"same"), ("other", b"old!")):
@@ -45,7 +45,7 @@ def overwrite_if_different(world, check):
         world.are_copied(world.content)
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def source_changed(world, check):
     """`--source-changed fail` makes the manifest's ETag a condition."""
     e_tags = {"listed": world.put("listed")["ETag"].strip('"'), "changed": "0" * 32}

@@ -16,15 +16,16 @@ def demo_rows():
         return [(key, int(size)) for _, key, size in csv.reader(file)]
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def demo(world, check):
     # Odd keys are looked at one by one in keys.py, and half of the photos will do.
     rows = [(key, size) for n, (key, size) in enumerate(demo_rows())
             if not key.startswith(("odd/", "/")) and not (key.startswith("photos/") and n % 2)]
     rows = [(key, LARGE_BYTES if key == LARGE else size) for key, size in rows]
     world.put_all({key: noise(size, key) for key, size in rows if key != MISSING})
-    world.let_role_read()
-    copy = world.copy("demo", rows, "--multipart-threshold", "5MiB", "--part-size", "5MiB", fields="Bucket,Key,Size")
+    who = world.let_copy_in_parts()
+    copy = world.copy("demo", rows, "--multipart-threshold", "5MiB", "--part-size", "5MiB",
+                      fields="Bucket,Key,Size", **who)
     run = copy.run()
     with check("ends with code 1 and a summary of one failed row"):
         expect((run.code, run.summary["state"]), (1, "complete"), run.stderr)

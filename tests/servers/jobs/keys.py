@@ -33,7 +33,7 @@ def odd_keys():
     return KEYS | {f"demo's {key[:40]}": unquote_plus(key) for key in demo}
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def keys(world, check):
     refused = {}
     for name, key in odd_keys().items():

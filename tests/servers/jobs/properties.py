@@ -1,8 +1,11 @@
 """What an object carries besides its bytes."""
 import datetime
 
+from botocore.exceptions import ClientError
+
 from program import expect
 from registry import job
+from world import noise
 
 EXPIRES = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
 CONTENT = {
@@ -66,6 +69,40 @@ def acl(world, check):
         with check(f"{key}: the destination's account owns the copy"):
             answer = world.destination_s3.get_object_acl(Bucket=world.destination, Key=key)
             expect(answer["Owner"]["ID"], bucket_owner)
+
+
+# Elsewhere the owner of the bucket owns the copies too.
+@job("ceph")
+def acl_of_two_owners(world, check):
+    """Objects of the operator in a bucket of another owner: each of the two has full control, by a grant of its own."""
+    bucket_owner = world.destination_s3.get_bucket_acl(Bucket=world.destination)["Owner"]["ID"]
+    operator = world.server.operator_id
+    world.put("small")
+    world.let_role_read()
+    runs = {"small": world.copy("small", ["small"]).run(),
+            "none/small": world.copy("small-none", ["small"], "--acl", "none", prefix="none/").run()}
+    world.put("parts", noise(6 * 2**20))
+    rows, how = [("parts", 6 * 2**20)], {"fields": "Bucket,Key,Size", **world.let_copy_in_parts()}
+    in_parts = ("--multipart-threshold", "5MiB", "--part-size", "5MiB")
+    runs |= {"parts": world.copy("parts", rows, *in_parts, **how).run(),
+             "none/parts": world.copy("parts-none", rows, *in_parts, "--acl", "none", prefix="none/", **how).run()}
+    with check("every row succeeds"):
+        expect({key: run.code for key, run in runs.items()}, dict.fromkeys(runs, 0), [run.stderr for run in runs.values()])
+        expect(world.listed(), sorted(runs))
+    for key in ("small", "parts"):
+        with check(f"{key}: who copied owns it, and both have full control"):
+            answer = world.destination_s3.get_object_acl(Bucket=world.destination, Key=key)
+            expect(answer["Owner"]["ID"], operator)
+            grants = sorted((grant["Grantee"]["ID"], grant["Permission"]) for grant in answer["Grants"])
+            expect(grants, sorted((owner, "FULL_CONTROL") for owner in (bucket_owner, operator)))
+            world.is_copied(key)
+        with check(f"{key}: without the ACL the bucket's owner may not read it"):
+            try:
+                world.body(f"none/{key}")
+            except ClientError as error:
+                expect(error.response["Error"]["Code"], "AccessDenied")
+            else:
+                raise AssertionError("it was read")
 
 
 @job("moto")

@@ -5,7 +5,7 @@ from registry import job
 from world import noise, sha256
 
 
-@job("seaweedfs", "moto")
+@job("seaweedfs", "moto", "ceph")
 def versions(world, check):
     for s3, bucket in ((world.source_s3, world.source), (world.destination_s3, world.destination)):
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -14,9 +14,9 @@ def versions(world, check):
     listed = dict(world.content)
     world.put("small", b"new")
     world.put("parts", noise(6 * 2**20, "new"))
-    world.let_role_read()
+    who = world.let_copy_in_parts()
     rows = [("small", old_small, len(listed["small"])), ("parts", old_parts, len(listed["parts"]))]
-    copy = world.copy("versions", rows, *IN_PARTS, fields="Bucket,Key,VersionId,Size")
+    copy = world.copy("versions", rows, *IN_PARTS, fields="Bucket,Key,VersionId,Size", **who)
     run = copy.run()
     report = copy.rows_by_key()
     for key, version in (("small", old_small), ("parts", old_parts)):
@@ -27,7 +27,7 @@ def versions(world, check):
             message = report[key].message
             expect((report[key].version_id, message.get("source_version_id"), message.get("version_id")),
                    (version, version, world.head(key)["VersionId"]))
-    copy = world.copy("absent", [("small", old_parts)], fields="Bucket,Key,VersionId")
+    copy = world.copy("absent", [("small", old_parts)], fields="Bucket,Key,VersionId", **who)
     run = copy.run()
     with check("a version that is not there fails its row"):
         expect((run.code, run.summary["errors"]), (1, {"NoSuchVersion": 1}), run.stderr)

@@ -1,7 +1,8 @@
 """haproxy before a SeaweedFS: one port for each thing that goes wrong between client and server."""
-import collections, os, pathlib, shutil, socket, subprocess, sys
+import collections, pathlib, socket
 
 from process import Process, free_ports
+from server.debian import installed
 from server.seaweedfs import SeaweedFS
 
 SLOW_DOWN = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -60,7 +61,7 @@ class Haproxy:
             setattr(self, member, getattr(self.store, member))
 
     def start(self, folder):
-        program = installed()
+        program = installed("haproxy", "haproxy")
         folder = pathlib.Path(folder)
         self.store.start(folder / "seaweedfs")
         self.endpoint = self.store.endpoint
@@ -112,20 +113,6 @@ listen {fault}
     server store {server}
 """
     return text
-
-
-def installed():
-    """The program, installed if need be and if that is ours to do."""
-    path = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if path:
-        return path
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise RuntimeError("haproxy is not installed: apt-get install haproxy")
-    print("installing haproxy", file=sys.stderr)
-    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "check": True}
-    subprocess.run(["apt-get", "update", "-qq"], **quiet)
-    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "haproxy"], **quiet)
-    return installed()
 
 
 def listens(port):

@@ -1,8 +1,8 @@
 """SeaweedFS: AssumeRole, bucket policies, sessions that expire."""
-import json, pathlib, sys, urllib.request
+import json, pathlib, sys
 from importlib import metadata
 
-from process import Process, free_ports
+from process import Process, answers, free_ports
 from server import accounts
 from server.accounts import DESTINATION_ACCOUNT, SOURCE_ACCOUNT, Keys
 
@@ -43,13 +43,6 @@ class SeaweedFS:
     def stop(self):
         if self.process:
             self.process.stop()
-
-
-def answers(url):
-    try:
-        return urllib.request.urlopen(url, timeout=5).status == 200
-    except OSError:
-        return False
 
 
 def identities():
