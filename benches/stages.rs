@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use s3haul::job::manifest::{
-    CsvOptions, Facts, Filters, Place, Position, Rename, Row, Source, survey,
+    Facts, Filters, ManifestFormat, ManifestOptions, Place, Position, Rename, Row, Source, survey,
 };
 use s3haul::job::outcome::{By, Cost, Ended, Evidence, Success, record};
 use s3haul::job::plan::{PlanOptions, plan};
@@ -32,6 +32,7 @@ fn row(ordinal: u64) -> Row {
             ..Facts::default()
         },
         problem: None,
+        delete_marker: false,
     }
 }
 
@@ -40,7 +41,9 @@ fn manifest(c: &mut Criterion) {
     for ordinal in 0..ROWS {
         writeln!(file, "example-source,{}", row(ordinal).spelling).expect("room for a manifest");
     }
-    let options = CsvOptions {
+    let options = ManifestOptions {
+        format: ManifestFormat::Csv,
+        versions: None,
         fields: None,
         key_encoding: None,
         filters: Filters::default(),

@@ -14,6 +14,7 @@ use super::progress::{self, ProgressMode};
 use super::values::bucket_kind;
 use super::{Output, print_result};
 use crate::job::access::{Access, connect};
+use crate::job::copy::SourceChanged;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{Survey, check_unchanged, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
@@ -101,11 +102,11 @@ async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Fai
     // A manifest may be long, and stdin wait for ever: signals are listened to meanwhile.
     let survey = blocking(move || {
         let mut manifest = &job.manifest;
-        if job.csv.keep_bad_rows {
+        if job.read.keep_bad_rows {
             spool_stdin(&spool)?;
             manifest = &spool;
         }
-        let survey = survey(manifest, &job.csv)?;
+        let survey = survey(manifest, &job.read)?;
         check(&survey, &job)?;
         Ok::<_, Failed>(survey)
     })
@@ -128,7 +129,12 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
             Shown(&survey.bucket)
         ))
     })?;
-    if survey.byte_order_mark {
+    if job.copy.source_changed == SourceChanged::Fail && !survey.has_e_tags() {
+        return Err(Failed::usage(
+            "--source-changed fail needs the column ETag: name the columns with --manifest-fields",
+        ));
+    }
+    if survey.csv().is_some_and(|form| form.byte_order_mark) {
         tracing::warn!("the manifest begins with a byte order mark, which was skipped");
     }
     if survey.version_ids {
@@ -137,7 +143,7 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
              key any may end up as the current one"
         );
     }
-    let rename = &job.csv.rename;
+    let rename = &job.read.rename;
     // What is removed and put back leaves every key as it is.
     let unrenamed = rename.prefix == rename.strip_prefix.as_deref().unwrap_or_default();
     if survey.bucket == job.destination_bucket && unrenamed {
@@ -249,7 +255,7 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
         ))
         .hinted("give this job another --job-id, or none".to_owned()));
     }
-    if file.job.csv.keep_bad_rows {
+    if file.job.read.keep_bad_rows {
         let survey = file.survey.clone();
         blocking(move || check_stdin(&survey)).await?;
     }
@@ -257,7 +263,7 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
     let manifest = &file.job.manifest;
     // A job that has ended needs its manifest no more, but one that has other rows now is another job,
     // of which nothing is copied: exit code 0 would say that it was. [`go_on`] looks at the others.
-    if checkpoint.state == JobState::Complete && !file.job.csv.keep_bad_rows && manifest.exists() {
+    if checkpoint.state == JobState::Complete && !file.job.read.keep_bad_rows && manifest.exists() {
         unchanged(manifest.clone(), &file).await?;
     }
     if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
@@ -273,7 +279,7 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
         mfa_code: new.mfa_code,
         passes: Passes::InHand,
     };
-    go_on(job, new.show, new.output).await
+    Box::pin(go_on(job, new.show, new.output)).await
 }
 
 /// Prints the summary of a job that has ended; `None` for one that can go on.
@@ -363,7 +369,7 @@ pub(super) fn open(path: &Path) -> Result<Folder, Failed> {
 }
 
 fn manifest_of(file: &JobFile, report: &Path) -> PathBuf {
-    if file.job.csv.keep_bad_rows {
+    if file.job.read.keep_bad_rows {
         report.join(SPOOL)
     } else {
         file.job.manifest.clone()

@@ -13,7 +13,7 @@ use super::values::{self, Location};
 use crate::job::access::{AccessOptions, Owner, Role};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
 use crate::job::manifest::key::KeyEncoding;
-use crate::job::manifest::{CsvOptions, Field, Filters, Rename};
+use crate::job::manifest::{Field, Filters, ManifestFormat, ManifestOptions, Rename, Versions};
 use crate::job::plan::{PartSize, PlanOptions};
 use crate::job::report::ReportScope;
 use crate::job::spec::{JobSpec, RunOptions};
@@ -57,9 +57,9 @@ struct ManifestArgs {
     /// How keys are spelt
     #[arg(long, env = "S3HAUL_KEY_ENCODING", value_enum, default_value_t = KeyEncodingFlag::Auto)]
     key_encoding: KeyEncodingFlag,
-    /// Which versions: those that the manifest lists, in no order
-    #[arg(long, env = "S3HAUL_VERSIONS", value_enum, default_value_t = VersionsFlag::Listed)]
-    versions: VersionsFlag,
+    /// Which versions; an inventory of all versions needs it
+    #[arg(long, env = "S3HAUL_VERSIONS", value_enum)]
+    versions: Option<VersionsFlag>,
     /// Only keys that begin with this (repeatable; a JSON array in S3HAUL_INCLUDE_PREFIX)
     #[arg(long, value_name = "PREFIX")]
     include_prefix: Vec<String>,
@@ -90,13 +90,20 @@ fn fields(text: &str) -> Result<Fields, String> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FormatFlag {
+    /// An inventory if it is JSON, else CSV.
     Auto,
+    /// Rows of bucket, key, version.
     Csv,
+    /// The manifest.json of an S3 Inventory.
+    Inventory,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum VersionsFlag {
+    /// Every version that the manifest lists, in no order.
     Listed,
+    /// Of an inventory of all versions: objects as they stand when they are copied.
+    Latest,
 }
 
 #[derive(Debug, Args)]
@@ -321,11 +328,19 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
     } = &args.manifest;
     // Both have one value that is not the default's name for what the program does anyway.
     debug_assert!(args.evidence.verify == VerifyFlag::Response);
-    debug_assert!(args.manifest.versions == VersionsFlag::Listed);
     let manifest = local_manifest(manifest)?;
     let stream = manifest.as_os_str() == "-";
     let filters = filters(&args.manifest)?;
-    let csv = CsvOptions {
+    let read = ManifestOptions {
+        format: match args.manifest.manifest_format {
+            FormatFlag::Auto => ManifestFormat::Auto,
+            FormatFlag::Csv => ManifestFormat::Csv,
+            FormatFlag::Inventory => ManifestFormat::Inventory,
+        },
+        versions: args.manifest.versions.map(|versions| match versions {
+            VersionsFlag::Listed => Versions::Listed,
+            VersionsFlag::Latest => Versions::Latest,
+        }),
         fields: manifest_fields.clone().map(|fields| fields.0),
         key_encoding: match key_encoding {
             KeyEncodingFlag::Auto => None,
@@ -343,15 +358,6 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         SourceChangedFlag::Copy => SourceChanged::Copy,
         SourceChangedFlag::Fail => SourceChanged::Fail,
     };
-    let e_tags = csv
-        .fields
-        .as_ref()
-        .is_some_and(|fields| fields.contains(&Field::ETag));
-    if source_changed == SourceChanged::Fail && !e_tags {
-        return Err(Failed::usage(
-            "--source-changed fail needs the column ETag: name the columns with --manifest-fields",
-        ));
-    }
     if args.evidence.report.to_string_lossy().starts_with("s3://") {
         return Err(Failed::usage(
             "--report takes a local folder; reports in S3 are not supported",
@@ -386,7 +392,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
     };
     Ok(JobSpec {
         manifest,
-        csv,
+        read,
         destination_bucket: args.destination.to.bucket.clone(),
         access: access(args.access, args.again.profile, job_id)?,
         copy,

@@ -20,7 +20,9 @@ use super::attempt::new_job_id;
 use super::exit::{Exit, Failed};
 use super::{Output, print_result};
 use crate::job::manifest::key::KeyEncoding;
-use crate::job::manifest::{CsvOptions, Field, Filters, Position, Rename, Source, survey};
+use crate::job::manifest::{
+    Field, Filters, ManifestFormat, ManifestOptions, Position, Rename, Source, survey,
+};
 
 const MANIFEST: &str = include_str!("../../sample-manifests/demo.csv");
 const SOURCE_POLICY: &str = include_str!("../../sample-manifests/source-bucket-policy.json");
@@ -160,14 +162,16 @@ async fn copy(arguments: &[String]) -> Result<(Option<i32>, serde_json::Value), 
 /// Makes both buckets, and what the manifest lists but for one object.
 fn fill(sandbox: &Sandbox, manifest: &Path) -> Result<(), Failed> {
     let filled = |error: StoreError| Failed::new(std::io::Error::other(error), Exit::Stopped);
-    let csv = CsvOptions {
+    let read = ManifestOptions {
+        format: ManifestFormat::Csv,
+        versions: None,
         fields: Some(vec![Field::Bucket, Field::Key, Field::Size]),
         key_encoding: Some(KeyEncoding::Url),
         filters: Filters::default(),
         keep_bad_rows: false,
         rename: Rename::default(),
     };
-    let survey = survey(manifest, &csv)?;
+    let survey = survey(manifest, &read)?;
     let policy = Some(SOURCE_POLICY.to_owned());
     let settings = BucketSettings {
         policy,
@@ -181,7 +185,7 @@ fn fill(sandbox: &Sandbox, manifest: &Path) -> Result<(), Failed> {
     store
         .create_bucket(DESTINATION, DESTINATION_ACCOUNT, "us-east-1", settings)
         .map_err(filled)?;
-    let mut source = Source::manifest(manifest, &survey, &csv, Position::default());
+    let mut source = Source::manifest(manifest, &survey, &read, Position::default());
     while let Some(row) = source.next_row()? {
         if row.key == MISSING {
             continue;

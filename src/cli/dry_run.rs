@@ -62,8 +62,8 @@ impl fmt::Display for Estimate {
             .map_or("not counted".to_owned(), |n| n.to_string());
         writeln!(
             f,
-            "  {} archived, {duplicates} duplicates, {} bad rows",
-            self.archived, self.bad_rows
+            "  {} archived, {} delete markers, {duplicates} duplicates, {} bad rows",
+            self.archived, self.delete_markers, self.bad_rows
         )?;
         write!(
             f,
@@ -75,21 +75,22 @@ impl fmt::Display for Estimate {
 
 /// Counts, and prints what was counted.
 pub(super) fn run(job: &JobSpec, output: Output) -> Result<u8, Failed> {
-    if job.csv.keep_bad_rows {
+    if job.read.keep_bad_rows {
         return Err(Failed::usage(
             "--dry-run reads a manifest twice: give it a file, not -",
         ));
     }
-    let survey = survey(&job.manifest, &job.csv)?;
+    let survey = survey(&job.manifest, &job.read)?;
     attempt::check(&survey, job)?;
     let mut estimate = Estimate {
         rows: survey.rows,
         filtered: survey.filtered,
         bad_rows: survey.bad_rows,
+        delete_markers: survey.delete_markers,
         duplicates: (survey.rows <= COUNTED_ROWS).then_some(0),
         ..Estimate::default()
     };
-    let mut source = Source::manifest(&job.manifest, &survey, &job.csv, Position::default());
+    let mut source = Source::manifest(&job.manifest, &survey, &job.read, Position::default());
     let (hasher, mut seen) = (RandomState::new(), HashSet::new());
     let (mut reads, mut writes) = (0_u64, 0_u64);
     while let Some(row) = source.next_row()? {
@@ -101,7 +102,7 @@ pub(super) fn run(job: &JobSpec, output: Output) -> Result<u8, Failed> {
         estimate.unknown_sizes += u64::from(row.facts.size.is_none());
         let class = row.facts.storage_class.as_deref();
         estimate.archived += u64::from(matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")));
-        match plan(row, None, &job.csv.rename, &job.copy.plan) {
+        match plan(row, None, &job.read.rename, &job.copy.plan) {
             Planned::Small(_) => writes += 1,
             Planned::Large(task) => {
                 let bytes = task.row.facts.size.unwrap_or_default().max(1);

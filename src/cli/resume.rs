@@ -58,7 +58,7 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
         mfa_code,
         passes: Passes::AndFailed,
     };
-    attempt::go_on(job, args.run.progress, output).await
+    Box::pin(attempt::go_on(job, args.run.progress, output)).await
 }
 
 /// The job's folder: the one given, or the one job in it.

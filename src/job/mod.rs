@@ -264,7 +264,7 @@ impl Shared {
             Source::manifest(
                 &self.manifest,
                 &self.file.survey,
-                &self.file.job.csv,
+                &self.file.job.read,
                 at.position,
             )
         } else {
@@ -454,7 +454,7 @@ impl Planner {
                 }
                 let upload = self.uploads.remove(&row.ordinal);
                 let job = &self.file.job;
-                let planned = plan(row, upload, &job.csv.rename, &job.copy.plan);
+                let planned = plan(row, upload, &job.read.rename, &job.copy.plan);
                 if !matches!(planned, Planned::Ended(..)) {
                     if sent == CANARY_ROWS && !self.watch.proof().await {
                         return Stage::Worker;
@@ -575,7 +575,7 @@ pub async fn abort_uploads(
         .collect();
     if file.own_session() && access.arn.is_some() {
         let mut tally = Tally::default();
-        let prefix = &file.job.csv.rename.prefix;
+        let prefix = &file.job.read.rename.prefix;
         let list = || {
             access
                 .destination
@@ -618,11 +618,15 @@ pub async fn abort_uploads(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::manifest::{CsvOptions, Filters, Position, Rename, survey};
+    use crate::job::manifest::{
+        Filters, ManifestFormat, ManifestOptions, Position, Rename, survey,
+    };
 
     #[test]
     fn no_row_waits_for_others_to_be_found() {
-        let options = CsvOptions {
+        let options = ManifestOptions {
+            format: ManifestFormat::Csv,
+            versions: None,
             fields: None,
             key_encoding: None,
             filters: Filters::default(),

@@ -79,6 +79,14 @@ pub fn plan(
         let failure = Failure::of("InvalidManifestRow", problem.clone());
         return Planned::Ended(row, Ended::Failed(failure));
     }
+    if row.delete_marker {
+        let message = "a delete marker has no content: nothing is copied".to_owned();
+        let skipped = Ended::Skipped {
+            code: "DeleteMarker",
+            message,
+        };
+        return Planned::Ended(row, skipped);
+    }
     let Some(destination_key) = rename.destination_key(&row.key) else {
         let prefix = rename.strip_prefix.as_deref().unwrap_or_default();
         let failure = Failure::of(
@@ -189,6 +197,7 @@ mod tests {
                 ..Facts::default()
             },
             problem: None,
+            delete_marker: false,
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::AccessOptions;
 use super::copy::CopyOptions;
-use super::manifest::{CsvOptions, Survey};
+use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::ReportScope;
 
 /// How fast a job may go.
@@ -41,7 +41,7 @@ pub struct JobSpec {
     /// The manifest: a path, or `-` for a stream that was spooled into the report.
     pub manifest: PathBuf,
     /// How it is read.
-    pub csv: CsvOptions,
+    pub read: ManifestOptions,
     /// Destination bucket.
     pub destination_bucket: String,
     /// Who copies.
@@ -88,20 +88,25 @@ impl JobSpec {
         let role = |o: &AccessOptions| o.role.as_ref().map(|role| role.role_arn.clone());
         [
             ("--manifest", self.manifest != other.manifest),
-            ("--manifest-fields", self.csv.fields != other.csv.fields),
+            ("--manifest-fields", self.read.fields != other.read.fields),
             (
                 "--key-encoding",
-                self.csv.key_encoding != other.csv.key_encoding,
+                self.read.key_encoding != other.read.key_encoding,
             ),
-            ("the row filters", self.csv.filters != other.csv.filters),
+            (
+                "--versions",
+                self.read.versions.unwrap_or(Versions::Listed)
+                    != other.read.versions.unwrap_or(Versions::Listed),
+            ),
+            ("the row filters", self.read.filters != other.read.filters),
             (
                 "--to",
                 self.destination_bucket != other.destination_bucket
-                    || self.csv.rename.prefix != other.csv.rename.prefix,
+                    || self.read.rename.prefix != other.read.rename.prefix,
             ),
             (
                 "--strip-prefix",
-                self.csv.rename.strip_prefix != other.csv.rename.strip_prefix,
+                self.read.rename.strip_prefix != other.read.rename.strip_prefix,
             ),
             ("--overwrite", c.overwrite != d.overwrite),
             ("--source-changed", c.source_changed != d.source_changed),

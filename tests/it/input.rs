@@ -27,7 +27,10 @@ async fn manifests_that_cannot_be_read() {
             &[FILE, "is gzip-compressed", "hint: decompress it first"],
         ),
         (b"PAR1", &[FILE, "is a Parquet file, not CSV"]),
-        (b"{\"sourceBucket\":\"b\"}", &[FILE, "is JSON, not CSV"]),
+        (
+            b"{\"sourceBucket\":\"b\"}",
+            &[FILE, "is no manifest.json of S3 Inventory"],
+        ),
         (
             b"Bucket,Key\nsource,a\n",
             &[

@@ -11,6 +11,7 @@ mod faults;
 mod given;
 mod guards;
 mod input;
+mod inventory;
 mod keys;
 mod objects;
 mod promises;

@@ -298,36 +298,37 @@ async fn every_flag_has_a_variable() {
 }
 
 /// Flags with a value that `job.json` shows: the flag, where it is shown, a value, another.
-const SHOWN: [(&str, &str, &str, &str); 36] = [
+const SHOWN: [(&str, &str, &str, &str); 37] = [
     ("--manifest", "/job/manifest", "a.csv", "b.csv"),
     (
         "--manifest-fields",
-        "/job/csv/fields",
+        "/job/read/fields",
         "Bucket,Key,Size,ETag,LastModifiedDate",
         "Bucket,Key,Size,LastModifiedDate,Ignore",
     ),
-    ("--key-encoding", "/job/csv/key_encoding", "url", "raw"),
-    ("--min-size", "/job/csv/filters/min_size", "1", "2"),
-    ("--max-size", "/job/csv/filters/max_size", "100", "1KiB"),
+    ("--manifest-format", "/job/read/format", "csv", "auto"),
+    ("--key-encoding", "/job/read/key_encoding", "url", "raw"),
+    ("--min-size", "/job/read/filters/min_size", "1", "2"),
+    ("--max-size", "/job/read/filters/max_size", "100", "1KiB"),
     (
         "--modified-after",
-        "/job/csv/filters/modified_after",
+        "/job/read/filters/modified_after",
         "2020-01-01",
         "2021-01-01",
     ),
     (
         "--modified-before",
-        "/job/csv/filters/modified_before",
+        "/job/read/filters/modified_before",
         "2030-01-01",
         "2031-01-01",
     ),
     (
         "--to",
-        "/job/csv/rename/prefix",
+        "/job/read/rename/prefix",
         "s3://destination/p/",
         "s3://elsewhere/q",
     ),
-    ("--strip-prefix", "/job/csv/rename/strip_prefix", "a/", "a"),
+    ("--strip-prefix", "/job/read/rename/strip_prefix", "a/", "a"),
     (
         "--overwrite",
         "/job/copy/overwrite",
@@ -448,8 +449,7 @@ const SHOWN: [(&str, &str, &str, &str); 36] = [
 ];
 
 /// Flags that `job.json` does not show: a good value, and one that is refused.
-const NOT_SHOWN: [(&str, &str, &str); 8] = [
-    ("--manifest-format", "csv", "xml"),
+const NOT_SHOWN: [(&str, &str, &str); 7] = [
     ("--versions", "listed", "some"),
     ("--verify", "response", "hope"),
     ("--progress", "none", "loud"),
@@ -572,6 +572,7 @@ fn variables<'w>(world: &World, mut given: Given<'w>, first: bool) -> Given<'w> 
     given
         .variable("S3HAUL_INCLUDE_PREFIX", lists.0)
         .variable("S3HAUL_EXCLUDE_PREFIX", lists.1)
+        .variable("S3HAUL_VERSIONS", "listed")
         .variable("S3HAUL_MFA_CODE", MFA_CODE)
         .variable("S3HAUL_FORCE_PATH_STYLE", first.to_string())
         .variable("S3HAUL_REQUESTER_PAYS", first.to_string())
@@ -588,6 +589,7 @@ fn flags<'w>(world: &World, mut given: Given<'w>) -> Given<'w> {
         .repeat("--include-prefix", "a")
         .repeat("--include-prefix", "b/")
         .set("--exclude-prefix", "c")
+        .set("--versions", "listed")
         .set("--mfa-code", MFA_CODE)
         .flag("--force-path-style")
         .flag("--requester-pays")
@@ -616,10 +618,10 @@ async fn flags_beat_variables() {
             "{flag}: {one:?} {other:?}"
         );
     }
-    let filters = &by_variables["job"]["csv"]["filters"];
+    let filters = &by_variables["job"]["read"]["filters"];
     assert_eq!(filters["include_prefixes"], serde_json::json!(["a", "b/"]));
     assert_eq!(
-        others["job"]["csv"]["filters"]["exclude_prefixes"],
+        others["job"]["read"]["filters"]["exclude_prefixes"],
         serde_json::json!(["d", "e"])
     );
     assert_eq!(by_variables["job"]["access"]["force_path_style"], true);

@@ -1,7 +1,6 @@
 //! Rows of CSV: a manifest, or the failed rows of an earlier pass.
 
 mod survey;
-mod watched;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,11 +10,13 @@ use std::path::{Path, PathBuf};
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
 
-pub use self::survey::{check_unchanged, digest_of, survey};
-pub(super) use self::watched::Stamp;
-use self::watched::Watched;
+pub(super) use self::survey::survey;
 use super::key::{self, KeyEncoding, Shown};
-use super::{BadRow, CsvOptions, Facts, Field, ManifestError, Place, Position, Row, Survey};
+use super::watched::{Watched, check_unchanged};
+use super::{
+    BadRow, CsvForm, Facts, Field, ManifestError, ManifestOptions, Parsed, Place, Position, Row,
+    Survey,
+};
 use crate::job::report::row::{COLUMNS, ReportRow};
 
 /// What the report shows of a bad row at most: a record of the journal has room for it.
@@ -26,7 +27,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The rows of a pass, in order.
 #[derive(Debug)]
-pub struct Source {
+pub struct Rows {
     files: VecDeque<PathBuf>,
     open: Option<(PathBuf, Reader<BufReader<Watched>>)>,
     /// Number of `open`, and the byte at which it was begun to be read.
@@ -45,11 +46,17 @@ enum Parse {
     FailedRows,
 }
 
-impl Source {
+impl Rows {
     /// The selected rows of a surveyed manifest, from `start`.
-    pub fn manifest(path: &Path, survey: &Survey, options: &CsvOptions, start: Position) -> Self {
+    pub fn of(
+        path: &Path,
+        survey: &Survey,
+        form: &CsvForm,
+        options: &ManifestOptions,
+        start: Position,
+    ) -> Self {
         let files = [path.to_owned()];
-        let parser = RowParser::new(survey.fields.clone(), survey.key_encoding, options);
+        let parser = RowParser::new(form.fields.clone(), form.key_encoding, options);
         let parser = RowParser {
             bucket: Some(survey.bucket.clone()),
             versions: Some(survey.version_ids),
@@ -64,7 +71,7 @@ impl Source {
     }
 
     /// The failed rows of an earlier pass, from `start`.
-    pub fn failed_rows(files: Vec<PathBuf>, start: Position) -> Self {
+    pub fn failed(files: Vec<PathBuf>, start: Position) -> Self {
         Self::new(files.into(), start, Parse::FailedRows)
     }
 
@@ -87,7 +94,7 @@ impl Source {
     /// It cannot be read, or is another file.
     pub fn check_unchanged(&self) -> Result<(), ManifestError> {
         match &self.parse {
-            Parse::Manifest(_, surveyed) => check_unchanged(&surveyed.0, &surveyed.1),
+            Parse::Manifest(_, surveyed) => check_unchanged(&surveyed.0, &surveyed.1.md5),
             Parse::FailedRows => Ok(()),
         }
     }
@@ -148,8 +155,8 @@ impl Source {
         let (file, byte) = open(&path, self.next.byte).map_err(io)?;
         let file = match &self.parse {
             Parse::Manifest(_, surveyed) => {
-                let (path, survey) = (**surveyed).clone();
-                Watched::new(file, path, survey).map_err(io)?
+                let (path, survey) = &**surveyed;
+                Watched::new(file, path, &survey.md5, survey.stamp).map_err(io)?
             }
             Parse::FailedRows => Watched::unwatched(file),
         };
@@ -220,39 +227,8 @@ fn bad_row(path: &Path, start: u64, at: Option<&csv::Position>, problem: String)
     }
     BadRow {
         line,
-        byte,
+        byte: Some(byte),
         problem,
-    }
-}
-
-/// A row before it has a place in its pass.
-#[derive(Debug)]
-struct Parsed {
-    key: String,
-    spelling: String,
-    version_id: Option<String>,
-    facts: Facts,
-    problem: Option<String>,
-}
-
-impl Parsed {
-    fn into_row(self, ordinal: u64, after: Place) -> Row {
-        let Self {
-            key,
-            spelling,
-            version_id,
-            facts,
-            problem,
-        } = self;
-        Row {
-            ordinal,
-            after,
-            key,
-            spelling,
-            version_id,
-            facts,
-            problem,
-        }
     }
 }
 
@@ -261,13 +237,13 @@ impl Parsed {
 struct RowParser {
     fields: Vec<Field>,
     key_encoding: KeyEncoding,
-    options: CsvOptions,
+    options: ManifestOptions,
     bucket: Option<String>,
     versions: Option<bool>,
 }
 
 impl RowParser {
-    fn new(fields: Vec<Field>, key_encoding: KeyEncoding, options: &CsvOptions) -> Self {
+    fn new(fields: Vec<Field>, key_encoding: KeyEncoding, options: &ManifestOptions) -> Self {
         Self {
             fields,
             key_encoding,
@@ -291,6 +267,7 @@ impl RowParser {
                     version_id: None,
                     facts: Facts::default(),
                     problem: Some(problem),
+                    delete_marker: false,
                 }))
             }
             parsed => parsed,
@@ -313,7 +290,7 @@ impl RowParser {
         if !self.options.filters.select(&key, &facts) {
             return Ok(None);
         }
-        self.check_length(&key)?;
+        self.options.rename.check_length(&key)?;
         let spelling = match (self.key_encoding, std::str::from_utf8(spelt)) {
             (KeyEncoding::Url, Ok(spelt)) => spelt.to_owned(),
             _ => key::encode(&key),
@@ -324,6 +301,7 @@ impl RowParser {
             version_id,
             facts,
             problem: None,
+            delete_marker: false,
         }))
     }
 
@@ -400,25 +378,6 @@ impl RowParser {
             storage_class: self.text(record, Field::StorageClass)?.map(str::to_owned),
         })
     }
-
-    /// A key that lacks the prefix to strip fails its own row later.
-    fn check_length(&self, key: &str) -> Result<(), String> {
-        let renamed = self.options.rename.destination_key(key);
-        let (what, bytes) = match &renamed {
-            Some(renamed) if renamed.is_empty() => {
-                return Err("its key is empty once --strip-prefix is removed".to_owned());
-            }
-            _ if key.len() > MAX_KEY_BYTES => ("its key", key.len()),
-            Some(renamed) => ("its destination key", renamed.len()),
-            None => return Ok(()),
-        };
-        if bytes > MAX_KEY_BYTES {
-            return Err(format!(
-                "{what} has {bytes} bytes, S3 takes {MAX_KEY_BYTES}"
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// A line of a failed-rows file: the report's columns and the manifest's facts.
@@ -452,6 +411,7 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
                 storage_class: fact(3),
             },
             problem,
+            delete_marker: false,
         })
     };
     read()

@@ -4,21 +4,28 @@
 //! row; [`Source`] then hands the rows to the job, from any [`Position`] that a report has recorded.
 
 mod csv;
+mod inventory;
 pub mod key;
+mod parquet;
+mod watched;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
+use md5::{Digest, Md5};
+use s3haul_s3::quotas::MAX_KEY_BYTES;
 use serde::{Deserialize, Serialize};
 
-pub use self::csv::{Source, check_unchanged, digest_of, survey};
 use self::key::{EncodingDoubt, KeyEncoding};
+use self::watched::Stamp;
 
 /// Where a row begins: a file of the source, by number, and a byte in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Number of the file, from 0.
     pub file: u32,
-    /// Byte in the file.
+    /// Byte in the file, once it is decompressed; of a Parquet file the number of the row.
     pub byte: u64,
 }
 
@@ -78,6 +85,148 @@ pub struct Row {
     pub facts: Facts,
     /// Why the row cannot be run; only rows of a manifest that came from a stream are kept so.
     pub problem: Option<String>,
+    /// It is a delete marker, which nothing can copy.
+    pub delete_marker: bool,
+}
+
+/// A row before it has a place in its pass.
+#[derive(Debug)]
+struct Parsed {
+    key: String,
+    spelling: String,
+    version_id: Option<String>,
+    facts: Facts,
+    problem: Option<String>,
+    delete_marker: bool,
+}
+
+impl Parsed {
+    fn into_row(self, ordinal: u64, after: Place) -> Row {
+        let Self {
+            key,
+            spelling,
+            version_id,
+            facts,
+            problem,
+            delete_marker,
+        } = self;
+        Row {
+            ordinal,
+            after,
+            key,
+            spelling,
+            version_id,
+            facts,
+            problem,
+            delete_marker,
+        }
+    }
+}
+
+/// The rows of a pass, in order.
+#[derive(Debug)]
+pub enum Source {
+    /// Of a CSV manifest, or failed rows of an earlier pass.
+    Csv(Box<csv::Rows>),
+    /// Of an inventory.
+    Inventory(Box<inventory::Rows>),
+}
+
+impl Source {
+    /// The selected rows of a surveyed manifest, from `start`.
+    pub fn manifest(
+        path: &Path,
+        survey: &Survey,
+        options: &ManifestOptions,
+        start: Position,
+    ) -> Self {
+        match &survey.form {
+            Form::Csv(form) => {
+                Self::Csv(Box::new(csv::Rows::of(path, survey, form, options, start)))
+            }
+            Form::Inventory(_) => {
+                Self::Inventory(Box::new(inventory::Rows::new(path, survey, options, start)))
+            }
+        }
+    }
+
+    /// The failed rows of an earlier pass, from `start`.
+    pub fn failed_rows(files: Vec<PathBuf>, start: Position) -> Self {
+        Self::Csv(Box::new(csv::Rows::failed(files, start)))
+    }
+
+    /// The next selected row; `None` at the end.
+    ///
+    /// # Errors
+    /// Reading fails, or a row is bad that the survey found good: the file has changed.
+    pub fn next_row(&mut self) -> Result<Option<Row>, ManifestError> {
+        match self {
+            Self::Csv(rows) => rows.next_row(),
+            Self::Inventory(rows) => rows.next_row(),
+        }
+    }
+
+    /// Whether what was read is still the manifest that the job began with; always so of failed rows.
+    ///
+    /// # Errors
+    /// It cannot be read, or is another file.
+    pub fn check_unchanged(&self) -> Result<(), ManifestError> {
+        match self {
+            Self::Csv(rows) => rows.check_unchanged(),
+            Self::Inventory(rows) => rows.check_unchanged(),
+        }
+    }
+}
+
+/// Reads a whole manifest: finds every bad row, counts the rows and takes the digest.
+///
+/// # Errors
+/// It cannot be read, is no manifest, or has bad rows that are not to be kept.
+pub fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, ManifestError> {
+    let mut start = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(8).read_to_end(&mut start))
+        .map_err(io_error(path))?;
+    let json = start.trim_ascii_start().starts_with(b"{");
+    match options.format {
+        ManifestFormat::Inventory => inventory::survey(path, options),
+        // A stream has no data files beside it.
+        ManifestFormat::Auto if json && !options.keep_bad_rows => inventory::survey(path, options),
+        ManifestFormat::Auto | ManifestFormat::Csv => csv::survey(path, options, &start),
+    }
+}
+
+/// Reads a manifest once more and compares it with what the job began with.
+///
+/// # Errors
+/// It cannot be read, or is another file.
+pub fn check_unchanged(path: &Path, survey: &Survey) -> Result<(), ManifestError> {
+    watched::check_unchanged(path, &survey.md5)
+}
+
+/// MD5, hex, and size of what is read.
+///
+/// # Errors
+/// Reading fails.
+pub fn digest_of(mut from: impl Read) -> io::Result<(String, u64)> {
+    let mut md5 = Md5::new();
+    let mut bytes = 0;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => break,
+            n => {
+                md5.update(buffer.get(..n).unwrap_or_default());
+                bytes += n as u64;
+            }
+        }
+    }
+    Ok((crate::job::report::passes::hex(&md5.finalize()), bytes))
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
+    let path = path.to_owned();
+    move |source| ManifestError::Io { path, source }
 }
 
 /// A column of a CSV manifest: S3 Batch Operations' names, and those of S3 Inventory that a copy
@@ -201,9 +350,38 @@ pub fn parse_time(text: &str) -> Option<time::OffsetDateTime> {
     time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
 }
 
-/// How a CSV manifest is read. What `auto` means is settled by [`survey`].
+/// What a manifest is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ManifestFormat {
+    /// An inventory if it is JSON, else CSV.
+    #[default]
+    Auto,
+    /// Rows of bucket, key, version.
+    Csv,
+    /// The `manifest.json` of an S3 Inventory.
+    Inventory,
+}
+
+/// Which rows of a manifest that lists versions are selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Versions {
+    /// Every version that it lists, in no order.
+    Listed,
+    /// Keys whose latest version was no delete marker, as they stand when they are copied.
+    Latest,
+}
+
+/// How a manifest is read. What `auto` means is settled by [`survey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CsvOptions {
+pub struct ManifestOptions {
+    /// What it is.
+    #[serde(default)]
+    pub format: ManifestFormat,
+    /// Which versions; an inventory that lists versions needs an answer.
+    #[serde(default)]
+    pub versions: Option<Versions>,
     /// Columns; by their number, two or three, where none are named.
     pub fields: Option<Vec<Field>>,
     /// How keys are spelt; found out where it is not named.
@@ -227,6 +405,27 @@ pub struct Rename {
 }
 
 impl Rename {
+    /// Checks that a key is none that S3 refuses, before and after.
+    ///
+    /// A key that lacks the prefix to strip fails its own row later.
+    fn check_length(&self, key: &str) -> Result<(), String> {
+        let renamed = self.destination_key(key);
+        let (what, bytes) = match &renamed {
+            Some(renamed) if renamed.is_empty() => {
+                return Err("its key is empty once --strip-prefix is removed".to_owned());
+            }
+            _ if key.len() > MAX_KEY_BYTES => ("its key", key.len()),
+            Some(renamed) => ("its destination key", renamed.len()),
+            None => return Ok(()),
+        };
+        if bytes > MAX_KEY_BYTES {
+            return Err(format!(
+                "{what} has {bytes} bytes, S3 takes {MAX_KEY_BYTES}"
+            ));
+        }
+        Ok(())
+    }
+
     /// The destination key; `None` where the source key lacks the prefix to strip.
     pub fn destination_key(&self, key: &str) -> Option<String> {
         let rest = match &self.strip_prefix {
@@ -250,28 +449,79 @@ pub struct Survey {
     pub bucket: String,
     /// Its rows name versions.
     pub version_ids: bool,
-    /// Columns.
-    pub fields: Vec<Field>,
-    /// How keys are spelt.
-    pub key_encoding: KeyEncoding,
+    /// Delete markers among the selected rows: they are skipped.
+    #[serde(default)]
+    pub delete_markers: u64,
+    /// What the manifest is.
+    pub form: Form,
     /// MD5 of the manifest, hex: what S3 would show as its ETag.
     pub md5: String,
     /// Size of the manifest.
     pub file_bytes: u64,
-    /// It begins with a byte order mark, which is skipped.
-    pub byte_order_mark: bool,
     /// The file as it was found; none in a later attempt.
     #[serde(skip)]
-    pub(crate) stamp: Option<csv::Stamp>,
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// What a manifest is, once it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// CSV.
+    Csv(CsvForm),
+    /// An S3 Inventory.
+    Inventory(InventoryForm),
+}
+
+/// The form of a CSV manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CsvForm {
+    /// Columns.
+    pub fields: Vec<Field>,
+    /// How keys are spelt.
+    pub key_encoding: KeyEncoding,
+    /// It begins with a byte order mark, which is skipped.
+    pub byte_order_mark: bool,
+}
+
+/// The form of an inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryForm {
+    /// The form of its data files: `CSV` or `Parquet`.
+    pub file_format: String,
+    /// How many they are.
+    pub files: u64,
+    /// When S3 began to write it, where it says so.
+    pub created: Option<String>,
+    /// It has the column ETag.
+    pub e_tags: bool,
+}
+
+impl Survey {
+    /// Whether the manifest lists ETags.
+    pub fn has_e_tags(&self) -> bool {
+        match &self.form {
+            Form::Csv(form) => form.fields.contains(&Field::ETag),
+            Form::Inventory(form) => form.e_tags,
+        }
+    }
+
+    /// The columns, the encoding of keys and the byte order mark of a CSV manifest.
+    pub fn csv(&self) -> Option<&CsvForm> {
+        match &self.form {
+            Form::Csv(form) => Some(form),
+            Form::Inventory(_) => None,
+        }
+    }
 }
 
 /// A row that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
-    /// Line on which it begins, from 1.
+    /// Line on which it begins, from 1; of a Parquet file the row.
     pub line: u64,
-    /// Byte at which it begins.
-    pub byte: u64,
+    /// Byte at which it begins; a Parquet file has none.
+    pub byte: Option<u64>,
     /// What is wrong with it.
     pub problem: String,
 }
@@ -314,6 +564,12 @@ pub enum ManifestError {
         /// What it looks like.
         what: &'static str,
     },
+    /// CSV does not say which version is the latest.
+    #[error("--versions latest needs an inventory: the CSV manifest {} lists versions in no order and does not say which is the latest", path.display())]
+    NoLatest {
+        /// The manifest.
+        path: PathBuf,
+    },
     /// The first row names columns.
     #[error("the manifest {} begins with a header row ({row}): a manifest has none", path.display())]
     Header {
@@ -349,6 +605,22 @@ pub enum ManifestError {
         total: u64,
         /// The first [`LISTED_BAD_ROWS`].
         rows: Vec<BadRow>,
+    },
+    /// It is no inventory that can be read.
+    #[error("the inventory {} {what}", path.display())]
+    Inventory {
+        /// Its `manifest.json`.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A data file of an inventory cannot be read.
+    #[error("cannot read the inventory's data file {}", path.display())]
+    DataFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A filter needs what the manifest does not say.
     #[error("{flag} needs the column {}, which the manifest {} does not have: name its columns with --manifest-fields", field.name(), path.display())]
@@ -387,11 +659,10 @@ fn list_bad_rows(path: &std::path::Path, total: u64, rows: &[BadRow]) -> String 
     let plural = if total == 1 { "row" } else { "rows" };
     let mut list = format!("the manifest {} has {total} bad {plural}", path.display());
     for row in rows {
-        let _ = write!(
-            list,
-            "\n  line {} (byte {}): {}",
-            row.line, row.byte, row.problem
-        );
+        let _ = match row.byte {
+            Some(byte) => write!(list, "\n  line {} (byte {byte}): {}", row.line, row.problem),
+            None => write!(list, "\n  row {}: {}", row.line, row.problem),
+        };
     }
     let more = total.saturating_sub(rows.len() as u64);
     if more > 0 {

@@ -5,35 +5,40 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use csv::{ByteRecord, Reader};
-use md5::{Digest, Md5};
 
-use super::{BYTE_ORDER_MARK, RowParser, Stamp, bad_row, bad_rows, csv_reader, open};
+use super::{BYTE_ORDER_MARK, RowParser, bad_row, bad_rows, csv_reader, open};
 use crate::job::manifest::key::{EncodingDoubt, EncodingProbe, KeyEncoding, Shown};
-use crate::job::manifest::{BadRow, CsvOptions, Field, LISTED_BAD_ROWS, ManifestError, Survey};
+use crate::job::manifest::watched::Stamp;
+use crate::job::manifest::{
+    BadRow, CsvForm, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestOptions, Survey,
+    Versions, digest_of, io_error,
+};
 
-/// Reads a whole manifest: finds every bad row, counts the rows and takes the digest.
+/// Reads a whole manifest that begins with `start`: finds every bad row, counts the rows and takes the
+/// digest.
 ///
 /// # Errors
 /// It cannot be read, is no CSV manifest, or has bad rows that are not to be kept.
-pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError> {
-    let io = |source| ManifestError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let stamp = File::open(path).and_then(|file| Stamp::of(&file));
-    let stamp = Some(stamp.map_err(io)?);
-    let (md5, file_bytes) = digest(path).map_err(io)?;
-    let mut start = Vec::new();
-    File::open(path)
-        .and_then(|f| f.take(8).read_to_end(&mut start))
-        .map_err(io)?;
-    if let Some(what) = other_format(&start) {
+pub(crate) fn survey(
+    path: &Path,
+    options: &ManifestOptions,
+    start: &[u8],
+) -> Result<Survey, ManifestError> {
+    let file = File::open(path).map_err(io_error(path))?;
+    let stamp = Some(Stamp::of(&file).map_err(io_error(path))?);
+    let (md5, file_bytes) = digest_of(file).map_err(io_error(path))?;
+    if let Some(what) = other_format(start) {
         return Err(ManifestError::NotCsv {
             path: path.to_owned(),
             what,
         });
     }
-    let (file, byte) = open(path, 0).map_err(io)?;
+    if options.versions == Some(Versions::Latest) {
+        return Err(ManifestError::NoLatest {
+            path: path.to_owned(),
+        });
+    }
+    let (file, byte) = open(path, 0).map_err(io_error(path))?;
     let found = Surveyor::new(path, options, byte).read(csv_reader(file))?;
     let empty = || ManifestError::Empty {
         path: path.to_owned(),
@@ -46,58 +51,16 @@ pub fn survey(path: &Path, options: &CsvOptions) -> Result<Survey, ManifestError
         bad_rows: found.bad_rows,
         bucket: parser.bucket.ok_or_else(empty)?,
         version_ids: parser.versions.unwrap_or(false),
-        fields: parser.fields,
-        key_encoding: parser.key_encoding,
+        delete_markers: 0,
+        form: Form::Csv(CsvForm {
+            fields: parser.fields,
+            key_encoding: parser.key_encoding,
+            byte_order_mark: start.starts_with(BYTE_ORDER_MARK),
+        }),
         md5,
         file_bytes,
-        byte_order_mark: start.starts_with(BYTE_ORDER_MARK),
         stamp,
     })
-}
-
-/// Reads a manifest once more and compares it with what the job began with.
-///
-/// # Errors
-/// It cannot be read, or is another file.
-pub fn check_unchanged(path: &Path, survey: &Survey) -> Result<(), ManifestError> {
-    let (found, _) = digest(path).map_err(|source| ManifestError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    if found == survey.md5 {
-        return Ok(());
-    }
-    let expected = survey.md5.clone();
-    Err(ManifestError::Changed {
-        path: path.to_owned(),
-        found,
-        expected,
-    })
-}
-
-/// MD5 and size of a file.
-fn digest(path: &Path) -> io::Result<(String, u64)> {
-    digest_of(File::open(path)?)
-}
-
-/// MD5, hex, and size of what is read.
-///
-/// # Errors
-/// Reading fails.
-pub fn digest_of(mut from: impl Read) -> io::Result<(String, u64)> {
-    let mut md5 = Md5::new();
-    let mut bytes = 0;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => break,
-            n => {
-                md5.update(buffer.get(..n).unwrap_or_default());
-                bytes += n as u64;
-            }
-        }
-    }
-    Ok((crate::job::report::passes::hex(&md5.finalize()), bytes))
 }
 
 fn other_format(start: &[u8]) -> Option<&'static str> {
@@ -138,7 +101,7 @@ fn ends_in_quotes(path: &Path, byte: u64) -> io::Result<bool> {
 
 struct Surveyor<'a> {
     path: &'a Path,
-    options: &'a CsvOptions,
+    options: &'a ManifestOptions,
     parser: Option<RowParser>,
     probe: Option<EncodingProbe>,
     /// The byte at which the reader begins.
@@ -152,7 +115,7 @@ struct Surveyor<'a> {
 }
 
 impl<'a> Surveyor<'a> {
-    fn new(path: &'a Path, options: &'a CsvOptions, start: u64) -> Self {
+    fn new(path: &'a Path, options: &'a ManifestOptions, start: u64) -> Self {
         let probe = options.key_encoding.is_none().then(EncodingProbe::default);
         Self {
             path,

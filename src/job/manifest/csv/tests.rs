@@ -1,8 +1,10 @@
 use super::*;
-use crate::job::manifest::{Filters, Rename};
+use crate::job::manifest::{Filters, ManifestFormat, Rename, Source, survey};
 
-fn options() -> CsvOptions {
-    CsvOptions {
+fn options() -> ManifestOptions {
+    ManifestOptions {
+        format: ManifestFormat::Csv,
+        versions: None,
         fields: None,
         key_encoding: None,
         filters: Filters::default(),
@@ -17,13 +19,13 @@ fn manifest(bytes: impl AsRef<[u8]>) -> tempfile::NamedTempFile {
     file
 }
 
-fn error(bytes: impl AsRef<[u8]>, options: &CsvOptions) -> String {
+fn error(bytes: impl AsRef<[u8]>, options: &ManifestOptions) -> String {
     let file = manifest(bytes);
     let message = survey(file.path(), options).unwrap_err().to_string();
     message.replace(&file.path().display().to_string(), "M")
 }
 
-fn rows(bytes: impl AsRef<[u8]>, options: &CsvOptions, start: Position) -> Vec<Row> {
+fn rows(bytes: impl AsRef<[u8]>, options: &ManifestOptions, start: Position) -> Vec<Row> {
     let file = manifest(bytes);
     let survey = survey(file.path(), options).unwrap();
     read(Source::manifest(file.path(), &survey, options, start))
@@ -45,7 +47,7 @@ fn rows_and_their_spellings() {
         .map(|r| (r.key.as_str(), r.spelling.as_str()))
         .collect();
     assert_eq!(keys, [("a b", "a%20b"), ("c,d", "c%2Cd"), ("e", "e")]);
-    let raw = CsvOptions {
+    let raw = ManifestOptions {
         key_encoding: Some(KeyEncoding::Raw),
         ..options()
     };
@@ -63,7 +65,7 @@ fn reading_goes_on_at_every_row() {
         "b,k0\nb,x1\nb,\"k2\"\nb,k3\n",
         "\u{feff}b,k0\r\nb,x1\r\nb,k2\r\nb,k3",
     ] {
-        let options = CsvOptions {
+        let options = ManifestOptions {
             filters: Filters {
                 exclude_prefixes: vec!["x".into()],
                 ..Filters::default()
@@ -87,7 +89,9 @@ fn reading_goes_on_at_every_row() {
 
 #[test]
 fn the_survey_counts() {
-    let options = CsvOptions {
+    let options = ManifestOptions {
+        format: ManifestFormat::Csv,
+        versions: None,
         fields: Some(vec![Field::Bucket, Field::Key, Field::Size, Field::Ignore]),
         filters: Filters {
             min_size: Some(5),
@@ -109,15 +113,17 @@ fn the_survey_counts() {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn bad_manifests_say_where_and_what() {
     let auto = options();
-    let three = CsvOptions {
+    let three = ManifestOptions {
+        format: ManifestFormat::Csv,
+        versions: None,
         fields: Some(vec![Field::Bucket, Field::Key, Field::VersionId]),
         ..options()
     };
-    let url = CsvOptions {
+    let url = ManifestOptions {
         key_encoding: Some(KeyEncoding::Url),
         ..options()
     };
-    let prefixed = CsvOptions {
+    let prefixed = ManifestOptions {
         rename: Rename {
             prefix: "p".repeat(20),
             strip_prefix: None,
@@ -125,7 +131,7 @@ fn bad_manifests_say_where_and_what() {
         ..options()
     };
     let long = format!("b,{}\n", "k".repeat(1010));
-    let cases: Vec<(Vec<u8>, &CsvOptions, &str)> = vec![
+    let cases: Vec<(Vec<u8>, &ManifestOptions, &str)> = vec![
         (b"".to_vec(), &three, "has no rows"),
         (b"\n\n".to_vec(), &three, "has no rows"),
         (b"b\n".to_vec(), &url, "1 columns"),
@@ -218,7 +224,7 @@ fn bad_manifests_say_where_and_what() {
 
 #[test]
 fn a_quote_that_is_never_closed_is_refused() {
-    let raw = CsvOptions {
+    let raw = ManifestOptions {
         key_encoding: Some(KeyEncoding::Raw),
         ..options()
     };
@@ -267,7 +273,7 @@ fn every_bad_row_is_counted_and_the_first_are_listed() {
 
 #[test]
 fn a_filter_without_its_column_is_refused() {
-    let options = CsvOptions {
+    let options = ManifestOptions {
         filters: Filters {
             min_size: Some(1),
             ..Filters::default()
@@ -279,7 +285,7 @@ fn a_filter_without_its_column_is_refused() {
 
 #[test]
 fn bad_rows_of_a_stream_are_kept_as_rows() {
-    let options = CsvOptions {
+    let options = ManifestOptions {
         keep_bad_rows: true,
         ..options()
     };
