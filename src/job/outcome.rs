@@ -169,21 +169,21 @@ impl From<&S3Error> for Failure {
 fn hint(error: &S3Error) -> Option<&'static str> {
     Some(match (error.report_code(), error.operation) {
         ("AccessDenied" | "Forbidden", "CopyObject" | "UploadPartCopy") => {
-            "the role needs s3:GetObject and s3:GetObjectTagging (with a version: s3:GetObjectVersion, \
+            "who copies (the role, if there is one) needs s3:GetObject and s3:GetObjectTagging (with a version: s3:GetObjectVersion, \
              s3:GetObjectVersionTagging) on the source, allowed by its own policy and by the source \
              bucket's, and s3:PutObject, s3:PutObjectTagging and s3:PutObjectAcl on the destination; \
              without s3:ListBucket on the source a missing object answers 403 too"
         }
         ("AccessDenied" | "Forbidden", "HeadObject") => {
-            "the role needs s3:GetObject on this object, and s3:ListBucket on its bucket: without it \
+            "who copies (the role, if there is one) needs s3:GetObject on this object, and s3:ListBucket on its bucket: without it \
              a missing object answers 403 too"
         }
         ("AccessDenied" | "Forbidden", "GetObjectTagging") => {
-            "the role needs s3:GetObjectTagging (with a version: s3:GetObjectVersionTagging) on the \
+            "who copies (the role, if there is one) needs s3:GetObjectTagging (with a version: s3:GetObjectVersionTagging) on the \
              source, allowed by its own policy and by the source bucket's"
         }
         ("AccessDenied" | "Forbidden", "CreateMultipartUpload" | "CompleteMultipartUpload") => {
-            "the role needs s3:PutObject, s3:PutObjectTagging for tagged objects and s3:PutObjectAcl \
+            "who copies (the role, if there is one) needs s3:PutObject, s3:PutObjectTagging for tagged objects and s3:PutObjectAcl \
              (unless --acl none) on the destination"
         }
         ("AccessControlListNotSupported", _) => {

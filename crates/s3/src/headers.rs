@@ -35,6 +35,10 @@ impl AddHeaders {
         pairs: &[HeaderPair],
     ) -> std::result::Result<Self, Box<S3Error>> {
         let mut headers = Headers::new();
+        if matches!(operation, Operation::CopyObject | Operation::UploadPartCopy) {
+            // A PUT without a body says so (RFC 9110 8.6), which the SDK leaves out and some stores insist on.
+            headers.insert("content-length", "0");
+        }
         for (name, value) in pairs {
             if let Err(source) = headers.try_insert(name.to_string(), value.clone()) {
                 let mut error = S3Error::new(

@@ -365,6 +365,8 @@ async fn the_requests_of_an_upload() {
         "{}",
         log[1]
     );
+    // Some stores refuse a PUT that does not say that it has no body.
+    assert!(log[1].contains("content-length: 0\r\n"), "{}", log[1]);
     assert!(
         log[2].contains("x-amz-mp-object-size: 10\r\n"),
         "{}",
