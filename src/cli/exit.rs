@@ -3,12 +3,15 @@
 use std::error::Error;
 use std::io::Write;
 
+use s3haul_s3::Class;
+
 use crate::job::access::AccessError;
 use crate::job::manifest::ManifestError;
 use crate::job::manifest::key::Shown;
 use crate::job::report::ReportError;
 use crate::job::report::store::StoreError;
 use crate::job::{Cause, JobError};
+use crate::listing::ListingError;
 
 /// What the program exits with, besides 0 and the code of failed rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +110,32 @@ impl From<AccessError> for Failed {
         };
         let hint = error.hint();
         Self::new(error, exit).hinted(hint)
+    }
+}
+
+impl From<ListingError> for Failed {
+    fn from(error: ListingError) -> Self {
+        let ListingError::Page { source, .. } = &error else {
+            let hint = "with --concurrency 1 the bucket is listed page by page, in its own order";
+            let ordered = matches!(error, ListingError::Order { .. });
+            return Self::new(error, Exit::Stopped).hinted(ordered.then(|| hint.to_owned()));
+        };
+        let (exit, hint) = if source.is_access_refusal() || source.class() == Class::ExpiredToken {
+            let hint = "listing takes s3:ListBucket on the bucket, and s3:ListBucketVersions for \
+                        versions: in the identity's policy and, across accounts, in the bucket's";
+            (Exit::Access, hint)
+        } else if source.class() == Class::Permanent {
+            (
+                Exit::Usage,
+                "check the bucket's name, --source-region and --endpoint-url",
+            )
+        } else {
+            (
+                Exit::Stopped,
+                "no manifest was made: give the same command again",
+            )
+        };
+        Self::new(error, exit).hinted(hint.to_owned())
     }
 }
 

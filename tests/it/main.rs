@@ -12,6 +12,7 @@ mod given;
 mod guards;
 mod input;
 mod keys;
+mod listing;
 mod objects;
 mod promises;
 mod resume;

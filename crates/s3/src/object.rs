@@ -105,7 +105,9 @@ pub struct PutObject<'a> {
     pub key: &'a str,
     /// What is sent, read as it goes out.
     pub file: &'a Path,
-    /// All settings, as headers. The body is not signed: `content-md5` guards it.
+    /// The file's MD5. The body is not signed: S3 compares this with what it got.
+    pub content_md5: [u8; 16],
+    /// All settings, as headers.
     pub headers: &'a [HeaderPair],
 }
 
@@ -221,6 +223,7 @@ impl S3Client {
             .put_object()
             .bucket(request.bucket)
             .key(request.key)
+            .content_md5(aws_smithy_types::base64::encode(request.content_md5))
             .body(body)
             .customize()
             .interceptor(headers)

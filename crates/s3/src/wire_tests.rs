@@ -587,13 +587,13 @@ async fn a_file_is_sent_as_it_is() {
     ];
     let server = TestServer::start(answers).await;
     let client = server.client(&Credentials::fixed());
-    let headers: [HeaderPair; 1] = [("content-md5".into(), "AAAAAAAAAAAAAAAAAAAAAA==".into())];
     let put = async |file| {
         let request = PutObject {
             bucket: "b",
             key: "m/a b.csv",
             file,
-            headers: &headers,
+            content_md5: [0; 16],
+            headers: &[],
         };
         client.put_object(request).await
     };
@@ -602,7 +602,10 @@ async fn a_file_is_sent_as_it_is() {
     assert_eq!(error.kind, ErrorKind::EmptyAnswer);
     let sent = &server.requests()[0];
     assert!(sent.starts_with("PUT /b/m/a%20b.csv"), "{sent}");
-    assert!(sent.contains("content-md5: AAAA"), "{sent}");
+    assert!(
+        sent.contains("content-md5: AAAAAAAAAAAAAAAAAAAAAA==\r\n"),
+        "{sent}"
+    );
     assert!(sent.ends_with("\r\n\r\nbucket,a%20b\n"), "{sent}");
 
     // A hole takes no room.
