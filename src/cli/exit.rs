@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 
-use s3haul_s3::Class;
+use s3haul_s3::{Class, ErrorKind};
 
 use crate::job::access::AccessError;
 use crate::job::manifest::ManifestError;
@@ -120,22 +120,25 @@ impl From<ListingError> for Failed {
             let ordered = matches!(error, ListingError::Order { .. });
             return Self::new(error, Exit::Stopped).hinted(ordered.then(|| hint.to_owned()));
         };
-        let (exit, hint) = if source.is_access_refusal() || source.class() == Class::ExpiredToken {
-            let hint = "listing takes s3:ListBucket on the bucket, and s3:ListBucketVersions for \
-                        versions: in the identity's policy and, across accounts, in the bucket's";
-            (Exit::Access, hint)
-        } else if source.class() == Class::Permanent {
-            (
-                Exit::Usage,
-                "check the bucket's name, --source-region and --endpoint-url",
-            )
-        } else {
-            (
-                Exit::Stopped,
-                "no manifest was made: give the same command again",
-            )
+        let (exit, hint) = match source.class() {
+            Class::Permanent if source.is_access_refusal() => {
+                let hint = "listing takes s3:ListBucket on the bucket, and s3:ListBucketVersions \
+                            for versions: in the identity's policy and, across accounts, in the \
+                            bucket's";
+                (Exit::Access, Some(hint))
+            }
+            Class::Permanent if source.kind == ErrorKind::Answered => {
+                let hint = "check the bucket's name, --source-region and --endpoint-url";
+                (Exit::Usage, Some(hint))
+            }
+            Class::Permanent => (Exit::Usage, None),
+            Class::ExpiredToken => (Exit::Access, None),
+            Class::Throttled | Class::Transient | Class::ClockSkew => {
+                let hint = "no manifest was made: give the same command again";
+                (Exit::Stopped, Some(hint))
+            }
         };
-        Self::new(error, exit).hinted(hint.to_owned())
+        Self::new(error, exit).hinted(hint.map(str::to_owned))
     }
 }
 

@@ -526,3 +526,38 @@ async fn a_manifest_goes_to_s3() {
     run.expect(3);
     assert!(run.stderr.contains("s3:PutObject"), "{run:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_stdout_may_be_slow_or_go() {
+    let world = World::new();
+    let name = "a long name, so that a pipe is soon full ".repeat(5);
+    let put: Vec<_> = (0..3000).map(|n| format!("{n:04}{name}")).collect();
+    for key in &put {
+        world.put(key, "x");
+    }
+    world.configure(|settings| settings.page_entries = 50);
+    let flags = ["--attempt-timeout", "2s", "--max-attempts", "1"];
+    // Nothing is taken until no more is asked for, and then for longer than an attempt may take.
+    let child = world.create_command(&flags).spawn().unwrap();
+    let log = world.sandbox.log();
+    let (mut before, mut after) = (usize::MAX, 0);
+    while before != after {
+        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        (before, after) = (after, world.lists());
+    }
+    assert!((1..59).contains(&after), "{after}");
+    let run = Run::end_of(child).await;
+    run.expect(0);
+    assert_eq!(sorted(keys(&run.stdout)), put);
+    let lists = log.of(Operation::ListObjectsV2);
+    assert!(lists.iter().all(|entry| entry.status == Some(200)));
+
+    let mut child = world.create_command(&[]).spawn().unwrap();
+    drop(child.stdout.take());
+    let run = Run::end_of(child).await;
+    run.expect(4);
+    assert!(
+        run.stderr.contains("cannot write the manifest to stdout"),
+        "{run:?}"
+    );
+}
