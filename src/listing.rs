@@ -1,6 +1,6 @@
 //! What is in a bucket: a parallel listing, of current objects or of all versions.
 //!
-//! It starts flat, page after page, and splits the key space where pages say that there is more: see [`walk`].
+//! It starts flat, page after page, and splits the key space where pages say that there is more: see `walk.rs`.
 
 pub mod rows;
 mod walk;
