@@ -13,7 +13,10 @@
 //! [`job::manifest`] hands out rows, [`job::plan`] says which way each goes, [`job::copy`] copies one
 //! object, [`job::outcome`] is where copying and reporting meet, [`job::report`] records how each row
 //! ended. [`job`] wires them, and [`cli`] turns flags into a job and a job into an exit code.
+//! [`listing`] makes manifests: it lists a bucket in parallel.
 
 pub mod job;
+
+pub mod listing;
 
 pub mod cli;

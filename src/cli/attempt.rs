@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use s3haul_s3::{MfaCode, RetryOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,16 +12,18 @@ use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
 use super::values::bucket_kind;
 use super::{Output, print_result};
-use crate::job::access::{Access, connect};
+use crate::job::access::{Access, AccessOptions, connect};
 use crate::job::copy::SourceChanged;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{Survey, check_unchanged, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::store::Folder;
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
-use crate::job::spec::{JobFile, JobSpec};
+use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
 use crate::job::summary::Summary;
-use crate::job::{self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency};
+use crate::job::{
+    self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, retry_options,
+};
 
 /// Where a manifest from stdin is kept in the job's folder.
 pub(super) const SPOOL: &str = "work/manifest.csv";
@@ -193,27 +194,10 @@ pub(super) async fn establish(
     survey: &Survey,
     mfa_code: Option<&str>,
 ) -> Result<Access, Failed> {
-    let needed = job
-        .access
-        .role
-        .as_ref()
-        .and_then(|role| role.mfa_serial.as_deref());
-    let code = match (needed, mfa_code) {
-        (Some(serial), None) => {
-            let serial = serial.to_owned();
-            Some(blocking(move || ask_mfa_code(&serial)).await?)
-        }
-        (_, code) => code.map(str::to_owned),
-    };
     let connections = max_concurrency(&job.speed) as usize;
-    let code = code.as_deref().map(MfaCode::new);
+    let code = mfa_code_for(&job.access, mfa_code).await?;
     let bucket = &job.destination_bucket;
-    // Somebody waits: three attempts tell.
-    let retry = RetryOptions {
-        max_attempts: job.speed.max_attempts.min(3),
-        attempt_timeout: job.speed.attempt_timeout_ms.map(Duration::from_millis),
-        ..RetryOptions::default()
-    };
+    let retry = look(&job.speed);
     let access = connect(
         &job.access,
         code,
@@ -223,6 +207,31 @@ pub(super) async fn establish(
         retry,
     );
     Ok(access.await?)
+}
+
+/// Retries of the looks at buckets before a job. Somebody waits: three attempts tell.
+pub(super) fn look(speed: &SpeedOptions) -> RetryOptions {
+    RetryOptions {
+        max_attempts: speed.max_attempts.min(3),
+        ..retry_options(speed)
+    }
+}
+
+/// The MFA code that a role needs: as given, else asked for.
+pub(super) async fn mfa_code_for(
+    access: &AccessOptions,
+    given: Option<&str>,
+) -> Result<Option<MfaCode>, Failed> {
+    let role = access.role.as_ref();
+    let needed = role.and_then(|role| role.mfa_serial.as_deref());
+    let code = match (needed, given) {
+        (Some(serial), None) => {
+            let serial = serial.to_owned();
+            Some(blocking(move || ask_mfa_code(&serial)).await?)
+        }
+        (_, code) => code.map(str::to_owned),
+    };
+    Ok(code.as_deref().map(MfaCode::new))
 }
 
 fn ask_mfa_code(serial: &str) -> Result<String, Failed> {
@@ -439,13 +448,13 @@ async fn run(
 }
 
 /// Signals, listened to from before the first thing that takes time.
-struct Listening {
-    signals: StopSignals,
-    services: JoinSet<()>,
+pub(super) struct Listening {
+    pub(super) signals: StopSignals,
+    pub(super) services: JoinSet<()>,
 }
 
 impl Listening {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let signals = StopSignals::default();
         let mut services = JoinSet::new();
         // Asked for here: from now on no signal ends the process by itself.

@@ -3,12 +3,15 @@
 use std::error::Error;
 use std::io::Write;
 
+use s3haul_s3::{Class, ErrorKind};
+
 use crate::job::access::AccessError;
 use crate::job::manifest::ManifestError;
 use crate::job::manifest::key::Shown;
 use crate::job::report::ReportError;
 use crate::job::report::store::StoreError;
 use crate::job::{Cause, JobError};
+use crate::listing::ListingError;
 
 /// What the program exits with, besides 0 and the code of failed rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +110,35 @@ impl From<AccessError> for Failed {
         };
         let hint = error.hint();
         Self::new(error, exit).hinted(hint)
+    }
+}
+
+impl From<ListingError> for Failed {
+    fn from(error: ListingError) -> Self {
+        let ListingError::Page { source, .. } = &error else {
+            let hint = "with --concurrency 1 the bucket is listed page by page, in its own order";
+            let ordered = matches!(error, ListingError::Order { .. });
+            return Self::new(error, Exit::Stopped).hinted(ordered.then(|| hint.to_owned()));
+        };
+        let (exit, hint) = match source.class() {
+            Class::Permanent if source.is_access_refusal() => {
+                let hint = "listing takes s3:ListBucket on the bucket, and s3:ListBucketVersions \
+                            for versions: in the identity's policy and, across accounts, in the \
+                            bucket's";
+                (Exit::Access, Some(hint))
+            }
+            Class::Permanent if source.kind == ErrorKind::Answered => {
+                let hint = "check the bucket's name, --source-region and --endpoint-url";
+                (Exit::Usage, Some(hint))
+            }
+            Class::Permanent => (Exit::Usage, None),
+            Class::ExpiredToken => (Exit::Access, None),
+            Class::Throttled | Class::Transient | Class::ClockSkew => {
+                let hint = "no manifest was made: give the same command again";
+                (Exit::Stopped, Some(hint))
+            }
+        };
+        Self::new(error, exit).hinted(hint.map(str::to_owned))
     }
 }
 

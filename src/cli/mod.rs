@@ -1,6 +1,7 @@
 //! Flags, words and exit codes: the only code that knows clap. One file a command.
 
 mod abandon;
+mod access;
 mod attempt;
 mod copy;
 #[cfg(feature = "demo")]
@@ -9,6 +10,7 @@ mod dry_run;
 mod exit;
 mod flags;
 mod log;
+mod manifest;
 mod progress;
 mod report;
 mod resume;
@@ -47,6 +49,9 @@ enum Command {
     Resume(Box<resume::ResumeArgs>),
     /// Abort the multipart uploads that an interrupted job keeps, and mark the job abandoned
     Abandon(abandon::AbandonArgs),
+    /// Make manifests
+    #[command(subcommand)]
+    Manifest(manifest::ManifestCommand),
     /// Read completion reports
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -81,6 +86,7 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         Command::Copy(args) => Box::pin(copy::run(*args)).await,
         Command::Resume(args) => Box::pin(resume::run(*args)).await,
         Command::Abandon(args) => abandon::run(args).await,
+        Command::Manifest(command) => Box::pin(manifest::run(command)).await,
         Command::Report(command) => report::run(command),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,

@@ -37,6 +37,36 @@ pub(super) async fn show(mode: ProgressMode, progress: Arc<Progress>) {
     }
 }
 
+/// Shows a line that changes until it is dropped: on a terminal a spinner beside it, else nothing.
+pub(super) async fn show_line(mode: ProgressMode, line: impl Fn() -> String) {
+    let spinner = match mode {
+        ProgressMode::None => return std::future::pending().await,
+        ProgressMode::Auto if !std::io::stderr().is_terminal() => {
+            return std::future::pending().await;
+        }
+        ProgressMode::Auto | ProgressMode::Bar => true,
+        ProgressMode::Plain => false,
+    };
+    let started = Instant::now();
+    if spinner {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = Wiped(bar);
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            ticks.tick().await;
+            bar.0.set_message(line());
+            bar.0.tick();
+        }
+    }
+    let mut ticks = tokio::time::interval(PLAIN_INTERVAL);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let seconds = started.elapsed().as_secs();
+        let _ = writeln!(std::io::stderr(), "{seconds} s: {}", line());
+    }
+}
+
 /// Wipes the bar when the job ends, so that the summary stands alone.
 struct Wiped(ProgressBar);
 

@@ -191,29 +191,7 @@ pub async fn connect(
         options.source_region.as_deref(),
         options.region.as_deref(),
     )?;
-    let http = HttpClient::new(max_connections);
-    let base = BaseIdentity::load(
-        &http,
-        &BaseOptions {
-            profile: options.profile.clone(),
-            region: options.region.clone(),
-            sts_endpoint_url: options.sts_endpoint_url.clone(),
-            endpoint_url: options.endpoint_url.clone(),
-        },
-    )
-    .await?;
-    let credentials = credentials(&base, options, mfa_code).await?;
-    let client = |region: &str, endpoint_url: Option<&String>| {
-        let endpoint_url = endpoint_url.map(String::as_str).or(base.s3_endpoint_url());
-        let options = ClientOptions {
-            region: region.to_owned(),
-            endpoint_url: endpoint_url.map(str::to_owned),
-            force_path_style: options.force_path_style,
-            max_connections,
-        };
-        S3Client::new(&http, &options, &credentials)
-    };
-    let guess = base.region().unwrap_or("us-east-1").to_owned();
+    let connecting = Connecting::begin(options, mfa_code, max_connections, retry).await?;
     let destination_account = match &options.destination_account {
         Owner::Account(account) => Some(account.clone()),
         Owner::OfRole => options
@@ -222,47 +200,21 @@ pub async fn connect(
             .and_then(|role| account_of(&role.role_arn)),
         Owner::Any => None,
     };
-    let throttle = Throttle::new(&ThrottleOptions::default());
-    let requests = Requests::new(throttle, credentials.clone(), retry);
     let mut destination = Side {
-        requests: requests.clone(),
+        requests: connecting.requests.clone(),
         side: "destination",
         bucket: destination_bucket,
         account: destination_account.as_deref(),
         flag: "--destination-account",
         of_role: options.destination_account == Owner::OfRole,
-        client: client(
-            options.region.as_deref().unwrap_or(&guess),
-            options.endpoint_url.as_ref(),
-        ),
+        client: connecting.client(options.region.as_deref(), options.endpoint_url.as_ref()),
     };
-    let source_endpoint = options
-        .source_endpoint_url
-        .as_ref()
-        .or(options.endpoint_url.as_ref());
-    let mut source = Side {
-        requests,
-        side: "source",
-        bucket: source_bucket,
-        account: options.source_account.as_deref(),
-        flag: "--source-account",
-        of_role: false,
-        client: client(
-            options.source_region.as_deref().unwrap_or(&guess),
-            source_endpoint,
-        ),
-    };
+    let mut source = connecting.source(source_bucket);
     if options.region.is_none() {
         let region = destination.region().await?;
-        destination.client = client(
-            region.as_deref().unwrap_or(&guess),
-            options.endpoint_url.as_ref(),
-        );
+        destination.client = connecting.client(region.as_deref(), options.endpoint_url.as_ref());
     }
-    if options.source_region.is_none() {
-        let region = source.region().await?;
-        source.client = client(region.as_deref().unwrap_or(&guess), source_endpoint);
-    }
+    connecting.find_source(&mut source).await?;
     one_partition(
         options,
         Some(source.client.region()),
@@ -274,6 +226,7 @@ pub async fn connect(
         source.check_owner().await?,
     ];
     let date = dates.into_iter().flatten().min();
+    let credentials = connecting.credentials;
     let arn = credentials.caller().await.ok().map(|caller| caller.arn);
     let (destination, source) = (destination.client, source.client);
     Ok(Access {
@@ -284,6 +237,109 @@ pub async fn connect(
         arn,
         credentials,
     })
+}
+
+/// Connects to a bucket that is only read, the source, and looks at it. `retry` is for that look.
+///
+/// # Errors
+/// No identity, a refused role, a bucket that is absent or another account's.
+pub async fn connect_source(
+    options: &AccessOptions,
+    mfa_code: Option<MfaCode>,
+    bucket: &str,
+    max_connections: usize,
+    retry: RetryOptions,
+) -> Result<(Credentials, S3Client), AccessError> {
+    one_partition(options, options.source_region.as_deref(), None)?;
+    let connecting = Connecting::begin(options, mfa_code, max_connections, retry).await?;
+    let mut source = connecting.source(bucket);
+    connecting.find_source(&mut source).await?;
+    one_partition(options, Some(source.client.region()), None)?;
+    source.check_owner().await?;
+    Ok((connecting.credentials, source.client))
+}
+
+/// What the sides of a job have in common.
+struct Connecting<'a> {
+    options: &'a AccessOptions,
+    http: HttpClient,
+    max_connections: usize,
+    base: BaseIdentity,
+    credentials: Credentials,
+    requests: Requests,
+}
+
+impl<'a> Connecting<'a> {
+    async fn begin(
+        options: &'a AccessOptions,
+        mfa_code: Option<MfaCode>,
+        max_connections: usize,
+        retry: RetryOptions,
+    ) -> Result<Self, IdentityError> {
+        let http = HttpClient::new(max_connections);
+        let base = BaseIdentity::load(
+            &http,
+            &BaseOptions {
+                profile: options.profile.clone(),
+                region: options.region.clone(),
+                sts_endpoint_url: options.sts_endpoint_url.clone(),
+                endpoint_url: options.endpoint_url.clone(),
+            },
+        )
+        .await?;
+        let credentials = credentials(&base, options, mfa_code).await?;
+        let throttle = Throttle::new(&ThrottleOptions::default());
+        let requests = Requests::new(throttle, credentials.clone(), retry);
+        Ok(Self {
+            options,
+            http,
+            max_connections,
+            base,
+            credentials,
+            requests,
+        })
+    }
+
+    /// A client of a region, or of a likely one.
+    fn client(&self, region: Option<&str>, endpoint_url: Option<&String>) -> S3Client {
+        let endpoint_url = endpoint_url
+            .map(String::as_str)
+            .or(self.base.s3_endpoint_url());
+        let region = region.or(self.base.region()).unwrap_or("us-east-1");
+        let options = ClientOptions {
+            region: region.to_owned(),
+            endpoint_url: endpoint_url.map(str::to_owned),
+            force_path_style: self.options.force_path_style,
+            max_connections: self.max_connections,
+        };
+        S3Client::new(&self.http, &options, &self.credentials)
+    }
+
+    fn source_client(&self, region: Option<&str>) -> S3Client {
+        let options = self.options;
+        let endpoint_url = options.source_endpoint_url.as_ref();
+        self.client(region, endpoint_url.or(options.endpoint_url.as_ref()))
+    }
+
+    fn source(&self, bucket: &'a str) -> Side<'a> {
+        Side {
+            requests: self.requests.clone(),
+            side: "source",
+            bucket,
+            account: self.options.source_account.as_deref(),
+            flag: "--source-account",
+            of_role: false,
+            client: self.source_client(self.options.source_region.as_deref()),
+        }
+    }
+
+    async fn find_source(&self, source: &mut Side<'_>) -> Result<(), AccessError> {
+        if self.options.source_region.is_none() {
+            let region = source.region().await?;
+            source.client = self.source_client(region.as_deref());
+        }
+        Ok(())
+    }
 }
 
 /// Refuses a copy across partitions, before a request says it in words that nobody understands.

@@ -111,6 +111,15 @@ pub fn throttle_options(speed: &SpeedOptions) -> ThrottleOptions {
     }
 }
 
+/// How often a job's requests are sent.
+pub fn retry_options(speed: &SpeedOptions) -> RetryOptions {
+    RetryOptions {
+        max_attempts: speed.max_attempts,
+        attempt_timeout: speed.attempt_timeout_ms.map(Duration::from_millis),
+        ..RetryOptions::default()
+    }
+}
+
 /// Requests that a job may have in flight.
 pub fn max_concurrency(speed: &SpeedOptions) -> u32 {
     speed.concurrency.unwrap_or(MAX_CONCURRENCY)
@@ -202,11 +211,7 @@ impl Shared {
     fn of(job: &Job) -> Self {
         let speed = &job.file.job.speed;
         let throttle = Throttle::new(&throttle_options(speed));
-        let retry = RetryOptions {
-            max_attempts: speed.max_attempts,
-            attempt_timeout: speed.attempt_timeout_ms.map(Duration::from_millis),
-            ..RetryOptions::default()
-        };
+        let retry = retry_options(speed);
         let credentials = job.access.credentials.clone();
         Self {
             file: job.file.clone(),

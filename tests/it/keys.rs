@@ -7,7 +7,7 @@ use s3haul_sandbox::{BucketSettings, ObjectProperties, Operation, Versioning};
 use crate::support::{DESTINATION, SOURCE, World, count, message, source_policy};
 
 /// Keys that some tool has lost, each another than all others.
-fn odd_keys() -> Vec<String> {
+pub(crate) fn odd_keys() -> Vec<String> {
     let mut keys: Vec<String> = [
         "plain",
         "a+b",

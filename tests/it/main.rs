@@ -13,6 +13,7 @@ mod guards;
 mod input;
 mod inventory;
 mod keys;
+mod listing;
 mod objects;
 mod promises;
 mod resume;

@@ -160,10 +160,11 @@ fn flags_in(text: &str) -> BTreeSet<String> {
     flags
 }
 
-const COMMANDS: [&[&str]; 5] = [
+const COMMANDS: [&[&str]; 6] = [
     &["copy"],
     &["resume"],
     &["abandon"],
+    &["manifest", "create"],
     &["report", "show"],
     &["demo"],
 ];

@@ -57,6 +57,8 @@ async fn help() {
     assert_said("help", &run(&world, &["--help"]).await);
     assert_said("help_copy", &run(&world, &["help", "copy"]).await);
     assert_said("help_resume", &run(&world, &["help", "resume"]).await);
+    let create = ["help", "manifest", "create"];
+    assert_said("help_manifest_create", &run(&world, &create).await);
     assert_said("nothing", &run(&world, &[]).await);
     let version = run(&world, &["--version"]).await;
     assert_eq!(
@@ -280,6 +282,7 @@ async fn every_flag_has_a_variable() {
         &["copy"][..],
         &["resume"],
         &["abandon"],
+        &["manifest", "create"],
         &["report", "show"],
     ] {
         let help = run(&world, &[command, &["--help"]].concat()).await;

@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Answered,
     /// It was answered with 200, but without what makes it a result, such as the ETag.
     EmptyAnswer,
+    /// It was answered with 200, but with what has no meaning, such as a key that is not UTF-8.
+    Unreadable,
     /// It was not answered in time.
     TimedOut,
     /// It never reached a server: no address, connection refused, or no connection in time.
@@ -116,6 +118,7 @@ impl S3Error {
         match self.kind {
             ErrorKind::Answered => self.status.map_or("UnknownError", code_of_status),
             ErrorKind::EmptyAnswer => "EmptyAnswer",
+            ErrorKind::Unreadable => "UnreadableAnswer",
             ErrorKind::TimedOut => "RequestTimedOut",
             ErrorKind::NotSent => "ConnectionFailed",
             ErrorKind::AnswerLost => "AnswerLost",
@@ -135,7 +138,10 @@ impl S3Error {
     /// error inside a 200.
     pub fn is_in_doubt(&self) -> bool {
         match self.kind {
-            ErrorKind::TimedOut | ErrorKind::AnswerLost | ErrorKind::EmptyAnswer => true,
+            ErrorKind::TimedOut
+            | ErrorKind::AnswerLost
+            | ErrorKind::EmptyAnswer
+            | ErrorKind::Unreadable => true,
             ErrorKind::NotSent | ErrorKind::Credentials | ErrorKind::NotBuilt => false,
             ErrorKind::Answered => {
                 let class = self.class();
@@ -382,6 +388,7 @@ mod tests {
         }
         let table = [
             (ErrorKind::EmptyAnswer, "EmptyAnswer"),
+            (ErrorKind::Unreadable, "UnreadableAnswer"),
             (ErrorKind::TimedOut, "RequestTimedOut"),
             (ErrorKind::NotSent, "ConnectionFailed"),
             (ErrorKind::AnswerLost, "AnswerLost"),

@@ -10,7 +10,7 @@
 //! | [`credentials`] | the slot of credentials with a generation that all clients read, and its renewal |
 //! | [`client`] | one S3 client a region and endpoint, over one shared pool of connections |
 //! | [`resolver`] | DNS for that pool: cached, single flight, shuffled |
-//! | [`object`], [`multipart`], [`uploads`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
+//! | [`object`], [`listing`], [`multipart`], [`uploads`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
 //! | [`region`] | which region a bucket is in |
 //! | [`copy_source`] | the encoding of `x-amz-copy-source` |
 //! | [`checksum`] | the algorithms of S3, and a part's checksum |
@@ -35,6 +35,7 @@ pub mod headers;
 pub mod identity;
 pub mod identity_error;
 pub mod limit;
+pub mod listing;
 pub mod multipart;
 pub mod object;
 pub mod operation;
@@ -65,11 +66,12 @@ pub use headers::HeaderPair;
 pub use identity::{BaseIdentity, BaseOptions, Caller};
 pub use identity_error::IdentityError;
 pub use limit::Limit;
+pub use listing::{ListFrom, ListObjects, ListedObject, ListedPage};
 pub use multipart::{
     CompleteMultipartUpload, Completed, CopiedPart, CreateMultipartUpload, CreatedUpload,
     UploadPartCopy,
 };
-pub use object::{Copied, CopyObject, Head, HeadObject, Tag};
+pub use object::{Copied, CopyObject, Head, HeadObject, PutObject, Tag};
 pub use operation::{Operation, attempt_timeout};
 pub use region::{find_region, partition_of};
 pub use requests::{OnDoubt, Requests, Tally, Totals};

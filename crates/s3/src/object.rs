@@ -1,5 +1,8 @@
 //! Requests about one object.
 
+use std::path::Path;
+
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::Tagging;
 use time::OffsetDateTime;
 
@@ -8,6 +11,7 @@ use crate::copy_source::CopySource;
 use crate::error::{ErrorKind, Result, S3Error};
 use crate::headers::{self, AddHeaders, CaptureHeaders, HeaderPair};
 use crate::operation::Operation;
+use crate::quotas::MAX_PUT_BYTES;
 
 /// Copies an object of up to 5 GiB in one request.
 ///
@@ -88,6 +92,23 @@ impl Head {
             .and_then(|count| count.parse().ok())
             .unwrap_or(0)
     }
+}
+
+/// Sends a file of up to 5 GiB as an object.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
+#[derive(Debug, Clone, Copy)]
+pub struct PutObject<'a> {
+    /// The bucket.
+    pub bucket: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// What is sent, read as it goes out.
+    pub file: &'a Path,
+    /// The file's MD5. The body is not signed: S3 compares this with what it got.
+    pub content_md5: [u8; 16],
+    /// All settings, as headers.
+    pub headers: &'a [HeaderPair],
 }
 
 /// A tag of an object.
@@ -175,6 +196,42 @@ impl S3Client {
             version_id: output.version_id,
             headers,
         })
+    }
+
+    /// Sends a file as an object, and gives the object's ETag.
+    ///
+    /// # Errors
+    ///
+    /// S3's; `RequestNotBuilt` if the file cannot be opened or is over 5 GiB; `EmptyAnswer` if no ETag came.
+    pub async fn put_object(&self, request: PutObject<'_>) -> Result<String> {
+        let operation = Operation::PutObject;
+        let headers = AddHeaders::new(operation, request.headers).map_err(|error| *error)?;
+        let not_built = |message: &str| S3Error::new(operation, ErrorKind::NotBuilt, message);
+        let body = ByteStream::read_from().path(request.file).build().await;
+        let body = body.map_err(|cause| {
+            let mut error = not_built("the file cannot be read");
+            error.source = Some(Box::new(cause));
+            error
+        })?;
+        if body.size_hint().0 > MAX_PUT_BYTES {
+            return Err(not_built(
+                "the file is over 5 GiB, the most that one PutObject takes",
+            ));
+        }
+        let output = self
+            .sdk
+            .put_object()
+            .bucket(request.bucket)
+            .key(request.key)
+            .content_md5(aws_smithy_types::base64::encode(request.content_md5))
+            .body(body)
+            .customize()
+            .interceptor(headers)
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        let request_id = aws_sdk_s3::operation::RequestId::request_id(&output);
+        result_e_tag(output.e_tag()).ok_or_else(|| empty_answer(operation, "ETag", request_id))
     }
 
     /// Reads an object's tags.

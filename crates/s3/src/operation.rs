@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::quotas::MAX_COPY_BYTES;
+use crate::quotas::{MAX_COPY_BYTES, MAX_PUT_BYTES};
 
 /// A request that this crate can send, of S3 or of STS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +15,8 @@ pub enum Operation {
     GetObjectTagging,
     /// Replaces an object's tags.
     PutObjectTagging,
+    /// Sends an object.
+    PutObject,
     /// Starts a multipart upload.
     CreateMultipartUpload,
     /// Copies a range of an object into a part.
@@ -27,6 +29,10 @@ pub enum Operation {
     ListParts,
     /// Lists multipart uploads under way.
     ListMultipartUploads,
+    /// Lists current objects.
+    ListObjectsV2,
+    /// Lists all versions of all objects.
+    ListObjectVersions,
     /// Asks whether a bucket can be reached, and where it is.
     HeadBucket,
     /// STS: becomes a role.
@@ -45,12 +51,15 @@ impl Operation {
             Self::HeadObject => "HeadObject",
             Self::GetObjectTagging => "GetObjectTagging",
             Self::PutObjectTagging => "PutObjectTagging",
+            Self::PutObject => "PutObject",
             Self::CreateMultipartUpload => "CreateMultipartUpload",
             Self::UploadPartCopy => "UploadPartCopy",
             Self::CompleteMultipartUpload => "CompleteMultipartUpload",
             Self::AbortMultipartUpload => "AbortMultipartUpload",
             Self::ListParts => "ListParts",
             Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::ListObjectsV2 => "ListObjectsV2",
+            Self::ListObjectVersions => "ListObjectVersions",
             Self::HeadBucket => "HeadBucket",
             Self::AssumeRole => "AssumeRole",
             Self::GetSessionToken => "GetSessionToken",
@@ -64,6 +73,7 @@ impl Operation {
             self,
             Self::CopyObject
                 | Self::PutObjectTagging
+                | Self::PutObject
                 | Self::CreateMultipartUpload
                 | Self::UploadPartCopy
                 | Self::CompleteMultipartUpload
@@ -75,15 +85,21 @@ impl Operation {
 /// How long one attempt may take, from its permit to the last byte of its answer.
 ///
 /// `CopyObject` and `UploadPartCopy` take 60 s and 1 s more for every 20 MiB begun, as S3 may be silent
-/// while it copies; `bytes` is what they copy, 5 GiB if unknown. `CompleteMultipartUpload` takes
+/// while it copies; `bytes` is what they copy, 5 GiB if unknown. `PutObject` takes 60 s and 1 s more for every
+/// MiB begun, which a slow line sends in that time. `CompleteMultipartUpload` takes
 /// 15 minutes ("may take several minutes",
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>). Others take 30 s.
 pub fn attempt_timeout(operation: Operation, bytes: Option<u64>) -> Duration {
     const BYTES_PER_SECOND: u64 = 20 * 1024 * 1024;
+    const BYTES_SENT_PER_SECOND: u64 = 1024 * 1024;
     match operation {
         Operation::CopyObject | Operation::UploadPartCopy => {
             let bytes = bytes.unwrap_or(MAX_COPY_BYTES);
             Duration::from_secs(60 + bytes.div_ceil(BYTES_PER_SECOND))
+        }
+        Operation::PutObject => {
+            let bytes = bytes.unwrap_or(MAX_PUT_BYTES);
+            Duration::from_secs(60 + bytes.div_ceil(BYTES_SENT_PER_SECOND))
         }
         Operation::CompleteMultipartUpload => Duration::from_mins(15),
         _ => Duration::from_secs(30),
@@ -105,6 +121,9 @@ mod tests {
             (Operation::CopyObject, Some(MAX_COPY_BYTES), 316),
             (Operation::CopyObject, None, 316),
             (Operation::UploadPartCopy, Some(128 * MIB), 67),
+            (Operation::PutObject, Some(3 * MIB), 63),
+            (Operation::PutObject, None, 5180),
+            (Operation::ListObjectsV2, None, 30),
             (Operation::CompleteMultipartUpload, Some(128 * MIB), 900),
             (Operation::HeadObject, Some(MAX_COPY_BYTES), 30),
             (Operation::ListParts, None, 30),
@@ -122,7 +141,10 @@ mod tests {
     fn names_are_the_variants() {
         for operation in [
             Operation::CopyObject,
+            Operation::PutObject,
             Operation::ListMultipartUploads,
+            Operation::ListObjectsV2,
+            Operation::ListObjectVersions,
             Operation::GetCallerIdentity,
         ] {
             assert_eq!(operation.name(), format!("{operation:?}"));

@@ -10,6 +10,11 @@ const GIB: u64 = 1024 * MIB;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
 pub const MAX_COPY_BYTES: u64 = 5 * GIB;
 
+/// The largest object of one `PutObject`: 5 GiB.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+pub const MAX_PUT_BYTES: u64 = 5 * GIB;
+
 /// The smallest part but the last one: 5 MiB.
 ///
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>

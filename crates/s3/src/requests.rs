@@ -168,6 +168,11 @@ impl Requests {
         }
     }
 
+    /// The credentials that requests wait for.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// The throttle that requests pass.
     pub fn throttle(&self) -> &Throttle {
         &self.throttle

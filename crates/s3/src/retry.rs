@@ -89,7 +89,7 @@ pub fn classify(error: &S3Error) -> Class {
         | ErrorKind::NotSent
         | ErrorKind::AnswerLost => Class::Transient,
         ErrorKind::Credentials => Class::ExpiredToken,
-        ErrorKind::NotBuilt => Class::Permanent,
+        ErrorKind::NotBuilt | ErrorKind::Unreadable => Class::Permanent,
     }
 }
 
@@ -257,6 +257,7 @@ mod tests {
             (ErrorKind::NotSent, Class::Transient, false),
             (ErrorKind::Credentials, Class::ExpiredToken, false),
             (ErrorKind::NotBuilt, Class::Permanent, false),
+            (ErrorKind::Unreadable, Class::Permanent, true),
         ];
         for (kind, class, in_doubt) in table {
             let error = S3Error::new(Operation::CopyObject, kind, "");

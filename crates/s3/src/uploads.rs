@@ -2,13 +2,13 @@
 
 use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::types::EncodingType;
-use percent_encoding::percent_decode_str;
 use time::OffsetDateTime;
 
 use crate::checksum::{ChecksumAlgorithm, PartChecksum, checksum_of};
 use crate::client::S3Client;
 use crate::error::{Result, S3Error};
 use crate::headers::{self, AddHeaders, HeaderPair};
+use crate::listing::decoded;
 use crate::object::{empty_answer, unquoted};
 use crate::operation::Operation;
 
@@ -158,7 +158,7 @@ impl S3Client {
                 let (Some(key), Some(upload_id)) = (upload.key(), upload.upload_id()) else {
                     return Err(empty_answer(operation, "whole upload", page.request_id()));
                 };
-                let key = decoded(key, encoded);
+                let key = named(key, encoded);
                 if !wanted(&key) {
                     return Ok(uploads);
                 }
@@ -173,7 +173,7 @@ impl S3Client {
             }
             let next = page
                 .next_key_marker()
-                .map(|key| decoded(key, encoded))
+                .map(|key| named(key, encoded))
                 .map(|key| (key, page.next_upload_id_marker().map(str::to_owned)));
             if page.is_truncated() != Some(true) || next.is_none() || next == marker {
                 return Ok(uploads);
@@ -183,23 +183,7 @@ impl S3Client {
     }
 }
 
-/// A key of a listing: form style if the answer says that it is encoded, which a store may leave.
-fn decoded(key: &str, encoded: bool) -> String {
-    if !encoded {
-        return key.to_owned();
-    }
-    let spaced = key.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listed_keys_are_form_encoded() {
-        assert_eq!(decoded("a+b%2Bc%20d%25/%C3%BC", true), "a b+c d%/ü");
-        assert_eq!(decoded("a%0Ab%0Dc", true), "a\nb\rc");
-        assert_eq!(decoded("a+b%2B", false), "a+b%2B");
-    }
+/// A key, for a look at whose upload it is: what is not UTF-8 of it is replaced.
+fn named(key: &str, encoded: bool) -> String {
+    String::from_utf8_lossy(&decoded(key, encoded)).into_owned()
 }

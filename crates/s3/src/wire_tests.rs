@@ -9,8 +9,8 @@ use crate::test_server::{Answer, TestServer};
 use crate::throttle::{Lane, Throttle, ThrottleOptions};
 use crate::{
     Class, ClientOptions, CompleteMultipartUpload, CopyObject, CopySource, Credentials, ErrorKind,
-    HeadObject, HeaderPair, HttpClient, OnDoubt, Operation, Requests, RetryOptions, S3Client,
-    S3Error, Tag, Tally, UploadPartCopy, find_region,
+    HeadObject, HeaderPair, HttpClient, ListFrom, ListObjects, ListedPage, OnDoubt, Operation,
+    PutObject, Requests, RetryOptions, S3Client, S3Error, Tag, Tally, UploadPartCopy, find_region,
 };
 
 const COPIED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -453,4 +453,170 @@ async fn tags_go_there_and_back() {
         "{}",
         log[1]
     );
+}
+
+const OBJECTS: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult>\
+    <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><KeyCount>3</KeyCount>\
+    <NextContinuationToken>T+/=</NextContinuationToken>\
+    <Contents><Key>a+b/%2B%0D%25</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified>\
+    <ETag>&quot;e-2&quot;</ETag><Size>6442450944</Size><StorageClass>GLACIER</StorageClass></Contents>\
+    <Contents><Key>%C3%BC</Key><ETag>\"f\"</ETag><Size>0</Size></Contents>\
+    <CommonPrefixes><Prefix>x+y/</Prefix></CommonPrefixes></ListBucketResult>\n";
+const OBJECTS_END: &str = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+
+fn list<'a>(prefix: &'a str, from: &'a ListFrom) -> ListObjects<'a> {
+    ListObjects {
+        bucket: "b",
+        prefix,
+        delimiter: None,
+        from,
+        headers: &[],
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_objects() {
+    let answers = [OBJECTS, OBJECTS_END, OBJECTS_END];
+    let answers = answers.map(|body| Answer::Whole(200, &[], body)).into();
+    let server = TestServer::start(answers).await;
+    let client = server.client(&Credentials::fixed());
+    let request = ListObjects {
+        delimiter: Some("/"),
+        ..list("a ", &ListFrom::Start)
+    };
+    let page = client.list_objects_v2(request).await.unwrap();
+    let first = &page.objects[0];
+    assert_eq!(first.key, "a b/+\r%");
+    assert_eq!((first.bytes, first.e_tag.as_str()), (6 << 30, "e-2"));
+    let date = first.last_modified.unwrap();
+    assert_eq!(date.unix_timestamp_nanos(), 1_767_323_045_678_000_000);
+    assert_eq!(first.storage_class.as_deref(), Some("GLACIER"));
+    assert!(first.is_latest && !first.is_delete_marker && first.version_id.is_none());
+    assert_eq!(page.objects[1].key, "ü");
+    assert_eq!(page.common_prefixes, ["x y/"]);
+    let next = page.next.unwrap();
+    let end = client.list_objects_v2(list("a ", &next)).await.unwrap();
+    assert_eq!(end, ListedPage::default());
+    let after = ListFrom::After("a+\u{1}".into());
+    client.list_objects_v2(list("", &after)).await.unwrap();
+
+    let log = server.requests();
+    for part in [
+        "list-type=2",
+        "delimiter=%2F",
+        "encoding-type=url",
+        "prefix=a%20",
+    ] {
+        assert!(log[0].contains(part), "{part}: {}", log[0]);
+    }
+    assert!(!log[0].contains("start-after") && !log[0].contains("max-keys"));
+    assert!(
+        log[1].contains("continuation-token=T%2B%2F%3D"),
+        "{}",
+        log[1]
+    );
+    assert!(log[2].contains("start-after=a%2B%01"), "{}", log[2]);
+}
+
+#[tokio::test]
+async fn a_page_of_versions() {
+    let versions = "<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
+        <NextKeyMarker>k+2</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker>\
+        <Version><Key>k+1</Key><VersionId>v2</VersionId><IsLatest>false</IsLatest>\
+        <ETag>&quot;e&quot;</ETag><Size>7</Size></Version>\
+        <DeleteMarker><Key>k+1</Key><VersionId>v3</VersionId><IsLatest>true</IsLatest></DeleteMarker>\
+        </ListVersionsResult>";
+    let end = "<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>";
+    let answers = [versions, end].map(|body| Answer::Whole(200, &[], body));
+    let server = TestServer::start(answers.into()).await;
+    let client = server.client(&Credentials::fixed());
+    let after = ListFrom::After("k".into());
+    let page = client.list_object_versions(list("k", &after)).await;
+    let page = page.unwrap();
+    let [version, marker] = &page.objects[..] else {
+        panic!("{page:?}");
+    };
+    assert_eq!((version.key.as_str(), version.bytes), ("k 1", 7));
+    assert_eq!(version.version_id.as_deref(), Some("v2"));
+    assert!(!version.is_latest && !version.is_delete_marker);
+    assert!(marker.is_latest && marker.is_delete_marker);
+    let next = page.next.unwrap();
+    let end = client.list_object_versions(list("k", &next)).await;
+    assert_eq!(end.unwrap().next, None);
+    let log = server.requests();
+    assert!(log[0].contains("key-marker=k&"), "{}", log[0]);
+    assert!(!log[0].contains("version-id-marker"), "{}", log[0]);
+    assert!(log[1].contains("key-marker=k%202"), "{}", log[1]);
+    assert!(log[1].contains("version-id-marker=v1"), "{}", log[1]);
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_whole_is_no_page() {
+    let begun = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key>\
+        <ETag>e</ETag><Size>1</Size></Contents>";
+    let silent = "<ListBucketResult></ListBucketResult>";
+    let endless = "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>";
+    let same = "<ListBucketResult><IsTruncated>true</IsTruncated>\
+        <NextContinuationToken>T</NextContinuationToken></ListBucketResult>";
+    let from = ListFrom::Next {
+        marker: "T".into(),
+        version_id: None,
+    };
+    for body in [begun, silent, endless, same] {
+        let server = TestServer::start(vec![Answer::Whole(200, &[], body)]).await;
+        let client = server.client(&Credentials::fixed());
+        let error = client.list_objects_v2(list("", &from)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::EmptyAnswer, "{body}");
+        assert_eq!(error.class(), Class::Transient, "{body}");
+    }
+    let no_text = "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>\
+        <Contents><Key>a%FFb</Key><ETag>e</ETag><Size>1</Size></Contents></ListBucketResult>";
+    let server = TestServer::start(vec![Answer::Whole(200, &[], no_text)]).await;
+    let client = server.client(&Credentials::fixed());
+    let error = client.list_objects_v2(list("", &from)).await.unwrap_err();
+    assert_eq!(error.report_code(), "UnreadableAnswer");
+    assert_eq!(error.class(), Class::Permanent);
+    assert!(error.message.contains("a%FFb"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_is_sent_as_it_is() {
+    let path = std::env::temp_dir().join(format!("s3haul-put-{}", std::process::id()));
+    std::fs::write(&path, "bucket,a%20b\n").unwrap();
+    let answers = vec![
+        Answer::Whole(200, &[("ETag", "\"e\"")], ""),
+        Answer::Whole(200, &[], ""),
+    ];
+    let server = TestServer::start(answers).await;
+    let client = server.client(&Credentials::fixed());
+    let put = async |file| {
+        let request = PutObject {
+            bucket: "b",
+            key: "m/a b.csv",
+            file,
+            content_md5: [0; 16],
+            headers: &[],
+        };
+        client.put_object(request).await
+    };
+    assert_eq!(put(path.as_path()).await.unwrap(), "e");
+    let error = put(path.as_path()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::EmptyAnswer);
+    let sent = &server.requests()[0];
+    assert!(sent.starts_with("PUT /b/m/a%20b.csv"), "{sent}");
+    assert!(
+        sent.contains("content-md5: AAAAAAAAAAAAAAAAAAAAAA==\r\n"),
+        "{sent}"
+    );
+    assert!(sent.ends_with("\r\n\r\nbucket,a%20b\n"), "{sent}");
+
+    // A hole takes no room.
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(crate::quotas::MAX_PUT_BYTES + 1).unwrap();
+    let error = put(path.as_path()).await.unwrap_err();
+    assert!(error.message.contains("5 GiB"), "{error}");
+    std::fs::remove_file(&path).unwrap();
+    let error = put(path.as_path()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotBuilt);
+    assert_eq!(server.requests().len(), 2);
 }

@@ -18,6 +18,9 @@ pub struct Fault {
     /// The keys that it hits; every one when none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyFilter>,
+    /// The query parameter that a request must have; any or none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
     /// Which of the requests that fit, counted from 1; every one by default.
     #[serde(default)]
     pub when: When,
@@ -173,6 +176,7 @@ impl Fault {
         Self {
             operation: Some(operation),
             key: None,
+            parameter: None,
             when: When::Every,
             kind,
         }
@@ -183,6 +187,7 @@ impl Fault {
         Self {
             operation: None,
             key: None,
+            parameter: None,
             when: When::Every,
             kind,
         }
@@ -212,12 +217,26 @@ impl Fault {
         }
     }
 
-    fn is_at_accept(&self) -> bool {
-        self.kind == FaultKind::Refuse && self.operation.is_none() && self.key.is_none()
+    /// Limits it to requests with a query parameter, such as those of a listing that begin behind a key.
+    #[must_use]
+    pub fn with_parameter(self, name: impl Into<String>) -> Self {
+        Self {
+            parameter: Some(name.into()),
+            ..self
+        }
     }
 
-    fn fits(&self, operation: Operation, key: &str) -> bool {
+    fn is_at_accept(&self) -> bool {
+        self.kind == FaultKind::Refuse
+            && self.operation.is_none()
+            && self.key.is_none()
+            && self.parameter.is_none()
+    }
+
+    fn fits(&self, operation: Operation, key: &str, query: &[(String, String)]) -> bool {
+        let has = |wanted: &String| query.iter().any(|(name, _)| name == wanted);
         !self.is_at_accept()
+            && self.parameter.as_ref().is_none_or(has)
             && self.operation.is_none_or(|wanted| wanted == operation)
             && match &self.key {
                 None => true,
@@ -300,12 +319,17 @@ impl Faults {
     }
 
     /// What happens to a request: milliseconds of delay, then perhaps one other kind.
-    pub(crate) fn decide(&self, operation: Operation, key: &str) -> Fate {
+    pub(crate) fn decide(
+        &self,
+        operation: Operation,
+        key: &str,
+        query: &[(String, String)],
+    ) -> Fate {
         let mut fate = Fate::default();
         for active in self
             .active()
             .iter()
-            .filter(|active| active.fault.fits(operation, key))
+            .filter(|active| active.fault.fits(operation, key, query))
         {
             match &active.fault.kind {
                 FaultKind::Latency(milliseconds) => {
@@ -422,7 +446,7 @@ mod tests {
         );
         let slow = faults.add(Fault::on_all(FaultKind::Latency(5)));
         let fates: Vec<Fate> = ["a", "b1", "b2", "b3"]
-            .map(|key| faults.decide(Operation::CopyObject, key))
+            .map(|key| faults.decide(Operation::CopyObject, key, &[]))
             .to_vec();
         assert_eq!(fates[2].kind, Some(FaultKind::Reset));
         assert!(
@@ -433,7 +457,20 @@ mod tests {
         assert_eq!(fates.iter().filter(|fate| fate.kind.is_some()).count(), 1);
         assert_eq!((reset.seen(), reset.hits(), slow.hits()), (3, 1, 4));
         reset.remove();
-        assert_eq!(faults.decide(Operation::CopyObject, "b").kind, None);
+        assert_eq!(faults.decide(Operation::CopyObject, "b", &[]).kind, None);
+    }
+
+    #[test]
+    fn a_fault_fits_by_a_query_parameter() {
+        let faults = Faults::default();
+        let refused = Fault::on(Operation::ListObjectsV2, FaultKind::Reset);
+        faults.add(refused.with_parameter("start-after"));
+        let of = |name: &str| {
+            let query = [(name.to_owned(), "x".to_owned())];
+            faults.decide(Operation::ListObjectsV2, "", &query).kind
+        };
+        assert_eq!(of("start-after"), Some(FaultKind::Reset));
+        assert_eq!(of("prefix"), None);
     }
 
     #[test]
@@ -450,7 +487,7 @@ mod tests {
     fn a_refusal_of_everything_is_at_accept() {
         let faults = Faults::default();
         let refuse = faults.add(Fault::on_all(FaultKind::Refuse).when(When::First(1)));
-        assert_eq!(faults.decide(Operation::CopyObject, "k").kind, None);
+        assert_eq!(faults.decide(Operation::CopyObject, "k", &[]).kind, None);
         assert!(faults.refuses_connection());
         assert!(!faults.refuses_connection());
         assert_eq!(refuse.hits(), 1);

@@ -145,6 +145,7 @@ impl Service {
         }
         let names = Names::of(input.encoding_type.as_ref())?;
         let limit = page_size("max-keys", input.max_keys)?;
+        let entries = limit.min(call.bucket.settings().page_entries);
         let prefix = input.prefix.clone().unwrap_or_default();
         let after = match &input.continuation_token {
             Some(token) => Some(read_token(token)?),
@@ -156,7 +157,7 @@ impl Service {
             (Some(_), Some(after)) if is_group(after, &prefix, delimiter) => Some(after.clone()),
             _ => None,
         };
-        let page = object_page(&call, &prefix, delimiter, after.as_deref(), skip, limit);
+        let page = object_page(&call, &prefix, delimiter, after.as_deref(), skip, entries);
         let shows_owner = input.fetch_owner.unwrap_or(false);
         let contents: Vec<s3s::dto::Object> = page
             .objects
@@ -210,7 +211,8 @@ impl Service {
             return Err(invalid_argument("version-id-marker", "", message));
         }
         let prefix = input.prefix.clone().unwrap_or_default();
-        let page = version_page(&call, &prefix, input, limit)?;
+        let entries = limit.min(call.bucket.settings().page_entries);
+        let page = version_page(&call, &prefix, input, entries)?;
         let (mut versions, mut markers) = (Vec::new(), Vec::new());
         for (key, version, is_latest) in &page.versions {
             let last_modified = Some(version.modified.into());

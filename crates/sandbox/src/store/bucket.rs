@@ -74,6 +74,8 @@ pub struct BucketSettings {
     pub object_lock: bool,
     /// The key of SSE-KMS that objects without encryption headers get; SSE-S3 by default.
     pub kms_key_id: Option<String>,
+    /// The most entries of a page of a listing, whatever is asked for; 1,000 by default. S3 may answer fewer than asked.
+    pub page_entries: usize,
 }
 
 impl Default for BucketSettings {
@@ -85,6 +87,7 @@ impl Default for BucketSettings {
             requester_pays: false,
             object_lock: false,
             kms_key_id: None,
+            page_entries: 1000,
         }
     }
 }

@@ -67,7 +67,9 @@ impl Front {
             exchange.operation = crate::sts::action(&body.take().await?);
         }
         entry.describe(&exchange, &parts.headers);
-        let fate = self.faults.decide(exchange.operation, &exchange.key);
+        let fate = self
+            .faults
+            .decide(exchange.operation, &exchange.key, &exchange.query);
         if fate.delay > Duration::ZERO {
             entry.fault("latency");
             tokio::time::sleep(fate.delay).await;
