@@ -149,7 +149,6 @@ impl Listing {
         let request = ListObjects {
             bucket: &self.bucket,
             prefix: &ask.prefix,
-            delimiter: None,
             from: &ask.from,
             headers: &self.headers,
         };

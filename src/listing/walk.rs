@@ -308,7 +308,6 @@ mod tests {
         page.sort_by_key(|object| object.is_delete_marker);
         ListedPage {
             objects: page,
-            common_prefixes: Vec::new(),
             next,
         }
     }
@@ -447,7 +446,6 @@ mod tests {
     fn a_store_without_order_is_listed_flat() {
         let page = |keys: &[&str], next: &str| ListedPage {
             objects: keys.iter().map(|key| object(key, 0)).collect(),
-            common_prefixes: Vec::new(),
             next: (!next.is_empty()).then(|| ListFrom::Next {
                 marker: next.to_owned(),
                 version_id: None,

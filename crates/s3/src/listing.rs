@@ -26,8 +26,6 @@ pub struct ListObjects<'a> {
     pub bucket: &'a str,
     /// What keys begin with.
     pub prefix: &'a str,
-    /// Folds the keys that have it behind the prefix into common prefixes.
-    pub delimiter: Option<&'a str>,
     /// Where the page begins.
     pub from: &'a ListFrom,
     /// Other headers.
@@ -76,8 +74,6 @@ pub struct ListedObject {
 pub struct ListedPage {
     /// In the order of their keys' bytes. Versions, newest first, come before all delete markers.
     pub objects: Vec<ListedObject>,
-    /// Where keys were folded at a delimiter.
-    pub common_prefixes: Vec<String>,
     /// Where the next page begins, if there is more.
     pub next: Option<ListFrom>,
 }
@@ -104,7 +100,6 @@ impl S3Client {
             .list_objects_v2()
             .bucket(request.bucket)
             .prefix(request.prefix)
-            .set_delimiter(request.delimiter.map(str::to_owned))
             // XML cannot carry every key.
             .encoding_type(EncodingType::Url)
             .set_start_after(start_after)
@@ -143,14 +138,7 @@ impl S3Client {
                 is_delete_marker: false,
             });
         }
-        let prefixes = page.common_prefixes().iter();
-        Ok(ListedPage {
-            objects,
-            common_prefixes: prefixes
-                .map(|prefix| answer.key(prefix.prefix()))
-                .collect::<Result<_>>()?,
-            next,
-        })
+        Ok(ListedPage { objects, next })
     }
 
     /// Lists all versions, and delete markers.
@@ -174,7 +162,6 @@ impl S3Client {
             .list_object_versions()
             .bucket(request.bucket)
             .prefix(request.prefix)
-            .set_delimiter(request.delimiter.map(str::to_owned))
             // XML cannot carry every key.
             .encoding_type(EncodingType::Url)
             .set_key_marker(key_marker)
@@ -228,14 +215,7 @@ impl S3Client {
                 is_delete_marker: true,
             });
         }
-        let prefixes = page.common_prefixes().iter();
-        Ok(ListedPage {
-            objects,
-            common_prefixes: prefixes
-                .map(|prefix| answer.key(prefix.prefix()))
-                .collect::<Result<_>>()?,
-            next,
-        })
+        Ok(ListedPage { objects, next })
     }
 }
 
