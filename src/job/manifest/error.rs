@@ -1,0 +1,169 @@
+//! Why a manifest cannot be read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Field;
+use super::key::EncodingDoubt;
+
+/// A row that cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Line on which it begins, from 1; of a Parquet file the row.
+    pub line: u64,
+    /// Byte at which it begins; a Parquet file has none.
+    pub byte: Option<u64>,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Bad rows that an error lists; the others are counted.
+pub const LISTED_BAD_ROWS: usize = 10;
+
+/// Why a manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Opening or reading failed.
+    #[error("cannot read the manifest {}", path.display())]
+    Io {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// CSV that no reader could make sense of.
+    #[error("cannot read the manifest {}", path.display())]
+    Csv {
+        /// The manifest.
+        path: PathBuf,
+        /// Why, with line and byte.
+        source: ::csv::Error,
+    },
+    /// There is no row in it, or none that the filters select.
+    #[error("the manifest {} has no rows{}", path.display(), if *filtered > 0 { " that the filters select" } else { "" })]
+    Empty {
+        /// The manifest.
+        path: PathBuf,
+        /// Rows that the filters left out.
+        filtered: u64,
+    },
+    /// It is gzip, ORC, Parquet or a JSON file.
+    #[error("the manifest {} is {what}, not CSV", path.display())]
+    NotCsv {
+        /// The manifest.
+        path: PathBuf,
+        /// What it looks like.
+        what: &'static str,
+    },
+    /// CSV does not say which version is the latest.
+    #[error("--versions latest needs an inventory: the CSV manifest {} lists versions in no order and does not say which is the latest", path.display())]
+    NoLatest {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// The first row names columns.
+    #[error("the manifest {} begins with a header row ({row}): a manifest has none", path.display())]
+    Header {
+        /// The manifest.
+        path: PathBuf,
+        /// The row.
+        row: String,
+    },
+    /// The number of columns says nothing.
+    #[error("line 1 of the manifest {} has {columns} columns: name them with --manifest-fields, e.g. Bucket,Key,Ignore", path.display())]
+    Columns {
+        /// The manifest.
+        path: PathBuf,
+        /// Columns of its first row.
+        columns: usize,
+    },
+    /// `--key-encoding auto` cannot tell.
+    #[error("line {line} of the manifest {} {doubt}: say --key-encoding raw or --key-encoding url", path.display())]
+    Encoding {
+        /// The manifest.
+        path: PathBuf,
+        /// Where it became clear.
+        line: u64,
+        /// What.
+        doubt: EncodingDoubt,
+    },
+    /// Rows that cannot be run.
+    #[error("{}", list_bad_rows(path, *total, rows))]
+    BadRows {
+        /// The manifest.
+        path: PathBuf,
+        /// How many there are.
+        total: u64,
+        /// The first [`LISTED_BAD_ROWS`].
+        rows: Vec<BadRow>,
+    },
+    /// It is no inventory that can be read.
+    #[error("the inventory {} {what}", path.display())]
+    Inventory {
+        /// Its `manifest.json`.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A data file of an inventory cannot be read.
+    #[error("cannot read the inventory's data file {}", path.display())]
+    DataFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A filter needs what the manifest does not say.
+    #[error("{flag} needs the column {}, which the manifest {} does not have: name its columns with --manifest-fields", field.name(), path.display())]
+    Lacking {
+        /// The manifest.
+        path: PathBuf,
+        /// The filter's flag.
+        flag: &'static str,
+        /// The column.
+        field: Field,
+    },
+    /// It changed while it was read.
+    #[error(
+        "the manifest has changed since the job began: {found} rows were found where {expected} are expected"
+    )]
+    OtherRows {
+        /// Rows, or as many as make it clear.
+        found: u64,
+        /// Rows when the job began.
+        expected: u64,
+    },
+    /// It is not the manifest that the job began with.
+    #[error("the manifest {} has changed since the job began (MD5 {found}, then {expected})", path.display())]
+    Changed {
+        /// The manifest.
+        path: PathBuf,
+        /// Its MD5 now.
+        found: String,
+        /// Its MD5 when the job began.
+        expected: String,
+    },
+}
+
+fn list_bad_rows(path: &Path, total: u64, rows: &[BadRow]) -> String {
+    use std::fmt::Write as _;
+    let plural = if total == 1 { "row" } else { "rows" };
+    let mut list = format!("the manifest {} has {total} bad {plural}", path.display());
+    for row in rows {
+        let _ = match row.byte {
+            Some(byte) => write!(list, "\n  line {} (byte {byte}): {}", row.line, row.problem),
+            None => write!(list, "\n  row {}: {}", row.line, row.problem),
+        };
+    }
+    let more = total.saturating_sub(rows.len() as u64);
+    if more > 0 {
+        let _ = write!(list, "\n  and {more} more");
+    }
+    list
+}
+
+/// Names the file that could not be read.
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
+    let path = path.to_owned();
+    move |source| ManifestError::Io { path, source }
+}
