@@ -291,10 +291,7 @@ impl RowParser {
             return Ok(None);
         }
         self.options.rename.check_length(&key)?;
-        let spelling = match (self.key_encoding, std::str::from_utf8(spelt)) {
-            (KeyEncoding::Url, Ok(spelt)) => spelt.to_owned(),
-            _ => key::encode(&key),
-        };
+        let spelling = key::spelling(spelt, &key, self.key_encoding);
         Ok(Some(Parsed {
             key,
             spelling,

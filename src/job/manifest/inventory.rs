@@ -121,6 +121,14 @@ impl Decoder {
     }
 }
 
+/// A data file that is being read.
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    decoder: Decoder,
+    at_end: Watched,
+}
+
 /// An inventory that was found to be one.
 #[derive(Debug)]
 struct Inventory {
@@ -200,7 +208,7 @@ impl Inventory {
     }
 
     /// The data file of that number, found, whole, and ready to be read from `byte` on.
-    fn decoder(&self, number: usize, byte: u64) -> Result<(PathBuf, Decoder), ManifestError> {
+    fn decoder(&self, number: usize, byte: u64) -> Result<Open, ManifestError> {
         let file = &self.manifest.files[number];
         let path = self.locate(&file.key)?;
         let opened = File::open(&path).map_err(io_error(&path))?;
@@ -218,8 +226,13 @@ impl Inventory {
             path: path.clone(),
             source,
         };
-        let watched = Watched::new(opened, &path, &file.md5, Some(before));
-        let watched = watched.map_err(io_error(&path))?;
+        let watched = |file_again| Watched::new(file_again, &path, &file.md5, Some(before));
+        // A Parquet reader goes to and fro in the file: that one is looked at once more at its end.
+        let at_end = opened
+            .try_clone()
+            .and_then(watched)
+            .map_err(io_error(&path))?;
+        let watched = watched(opened).map_err(io_error(&path))?;
         let decoder = if self.manifest.file_format == "CSV" {
             let columns = self.columns.clone();
             let decoder = csv::Decoder::new(watched, columns, byte).map_err(failed)?;
@@ -228,7 +241,11 @@ impl Inventory {
             let decoder = parquet::Decoder::new(watched.into_file(), byte).map_err(failed)?;
             Decoder::Parquet(Box::new(decoder))
         };
-        Ok((path, decoder))
+        Ok(Open {
+            path,
+            decoder,
+            at_end,
+        })
     }
 
     /// Where a data file lies: its key is of the inventory's bucket, of which any part may have been
@@ -293,10 +310,7 @@ impl Inventory {
             return Ok(None);
         }
         options.rename.check_length(&key)?;
-        let spelling = match std::str::from_utf8(record.key) {
-            Ok(spelt) if csv => spelt.to_owned(),
-            _ => key::encode(&key),
-        };
+        let spelling = key::spelling(record.key, &key, encoding);
         let version_id = match options.versions {
             Some(Versions::Listed) => Some(match text(record.version_id, "VersionId")? {
                 // Written before the bucket had versions.
@@ -400,7 +414,7 @@ pub struct Rows {
     md5: String,
     options: ManifestOptions,
     inventory: Option<Inventory>,
-    open: Option<(PathBuf, Decoder)>,
+    open: Option<Open>,
     /// Where reading goes on.
     next: Place,
     ordinal: u64,
@@ -455,7 +469,11 @@ impl Rows {
             none => none.insert(Inventory::open(&self.path, &self.options)?),
         };
         loop {
-            let (path, decoder) = match &mut self.open {
+            let Open {
+                path,
+                decoder,
+                at_end,
+            } = match &mut self.open {
                 Some(open) => open,
                 none => {
                     let number = self.next.file as usize;
@@ -467,6 +485,7 @@ impl Rows {
             };
             let selected = match decoder.next() {
                 Ok(None) => {
+                    at_end.check().map_err(io_error(path))?;
                     self.open = None;
                     self.next = Place {
                         file: self.next.file + 1,

@@ -88,6 +88,14 @@ pub fn encode(key: &str) -> String {
     utf8_percent_encode(key, ENCODED).to_string()
 }
 
+/// How the report writes a key: as an encoded manifest spells it, else encoded.
+pub fn spelling(field: &[u8], key: &str, encoding: KeyEncoding) -> String {
+    match (encoding, std::str::from_utf8(field)) {
+        (KeyEncoding::Url, Ok(spelt)) => spelt.to_owned(),
+        _ => encode(key),
+    }
+}
+
 /// What the first rows of a manifest tell about its encoding; see [`EncodingProbe::judge`].
 #[derive(Debug, Default, Clone, Copy)]
 pub struct EncodingProbe {

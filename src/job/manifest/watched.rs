@@ -89,8 +89,16 @@ impl Watched {
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
+        // Behind the read: what was written before it shows.
+        self.check()?;
+        Ok(read)
+    }
+}
+
+impl Watched {
+    /// Whether the file is still what it was.
+    pub(super) fn check(&mut self) -> io::Result<()> {
         if let Some(watch) = &mut self.watch {
-            // Behind the read: what was written before it shows.
             let now = Stamp::of(&self.file)?;
             if now != watch.before {
                 // A touch changes nothing.
@@ -98,6 +106,6 @@ impl Read for Watched {
                 watch.before = now;
             }
         }
-        Ok(read)
+        Ok(())
     }
 }

@@ -329,3 +329,23 @@ fn data_files_that_cannot_be_read() {
     );
     assert_eq!(rows_from(&path, &none, Position::default()).len(), 1);
 }
+
+#[test]
+fn a_data_file_that_is_written_to_meanwhile_stops_the_job() {
+    for name in CURRENT {
+        let (folder, path) = changed(name, |_| ());
+        let none = options(None);
+        let survey = survey(&path, &none).unwrap();
+        let mut source = Source::manifest(&path, &survey, &none, Position::default());
+        source.next_row().unwrap().unwrap();
+        let file = std::fs::read_dir(folder.path().join("data"))
+            .unwrap()
+            .next();
+        let file = file.unwrap().unwrap().path();
+        let mut content = std::fs::read(&file).unwrap();
+        content[9] ^= 1;
+        std::fs::write(&file, content).unwrap();
+        let stopped = std::iter::from_fn(|| source.next_row().transpose()).find(Result::is_err);
+        assert!(stopped.is_some(), "{name}");
+    }
+}
