@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use s3haul::job::manifest::{
-    Facts, Filters, ManifestFormat, ManifestOptions, Place, Position, Rename, Row, Source, survey,
+    Facts, ManifestFormat, ManifestOptions, Place, Position, Rename, Row, Source, survey,
 };
 use s3haul::job::outcome::{By, Cost, Ended, Evidence, Success, record};
 use s3haul::job::plan::{PlanOptions, plan};
@@ -43,12 +43,7 @@ fn manifest(c: &mut Criterion) {
     }
     let options = ManifestOptions {
         format: ManifestFormat::Csv,
-        versions: None,
-        fields: None,
-        key_encoding: None,
-        filters: Filters::default(),
-        keep_bad_rows: false,
-        rename: Rename::default(),
+        ..ManifestOptions::default()
     };
     let mut group = c.benchmark_group("manifest");
     group.throughput(Throughput::Elements(ROWS)).sample_size(10);

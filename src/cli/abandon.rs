@@ -44,7 +44,7 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
         let uploads = report.checkpoint().uploads.clone();
         if !uploads.is_empty() || file.own_session() {
             let mfa_code = args.again.mfa_code.as_deref();
-            let access = attempt::establish(&file.job, &file.survey, mfa_code).await?;
+            let access = attempt::establish(&file.job, &file.survey, None, mfa_code).await?;
             abort_uploads(&access, &file, &uploads)
                 .await
                 .map_err(|error| Failed::new(error, Exit::Access))?;

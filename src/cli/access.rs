@@ -116,6 +116,7 @@ impl AccessArgs {
         }
         Ok(AccessOptions {
             profile,
+            manifest_profile: None,
             role: self.role_arn.map(|role_arn| Role {
                 role_arn,
                 external_id: self.external_id,

@@ -4,22 +4,22 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use s3haul_s3::{MfaCode, RetryOptions};
+use s3haul_s3::MfaCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
-use super::values::bucket_kind;
+use super::values::{Location, bucket_kind, location};
 use super::{Output, print_result};
-use crate::job::access::{Access, AccessOptions, connect};
+use crate::job::access::{Access, AccessOptions, Connection};
 use crate::job::copy::SourceChanged;
 use crate::job::manifest::key::Shown;
-use crate::job::manifest::{Survey, check_unchanged, survey};
+use crate::job::manifest::{ManifestFile, Survey, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::store::Folder;
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
-use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
+use crate::job::spec::{JobFile, JobSpec};
 use crate::job::summary::Summary;
 use crate::job::{
     self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, retry_options,
@@ -81,7 +81,7 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let prepared = listening
         .unless_stopped(Box::pin(prepare(&new, &folder)))
         .await;
-    let (file, access) = match prepared {
+    let (file, (manifest, access)) = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => {
             folder.discard();
@@ -94,25 +94,36 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let id = new.job_id.clone();
     let report = blocking(move || Report::create(folder, &id, scope, rows, filtered, json)).await?;
     let words = (new.show, new.output);
-    run(file, access, report, Passes::InHand, listening, words).await
+    // The folder has its name only now.
+    let manifest = if file.job.read.keep_bad_rows {
+        report.path().join(SPOOL).as_path().into()
+    } else {
+        manifest
+    };
+    let reached = (manifest, access);
+    run(file, reached, report, Passes::InHand, listening, words).await
 }
 
+/// The manifest, and the buckets.
+type Reached = (ManifestFile, Access);
+
 /// All that can be found wrong before the first request that copies.
-async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Failed> {
+async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Reached), Failed> {
+    let mfa_code = new.mfa_code.as_deref();
     let (job, spool) = (new.job.clone(), folder.path().join(SPOOL));
+    let (manifest, connection) = manifest_of(&job, &spool, mfa_code).await?;
+    let file = manifest.clone();
     // A manifest may be long, and stdin wait for ever: signals are listened to meanwhile.
     let survey = blocking(move || {
-        let mut manifest = &job.manifest;
         if job.read.keep_bad_rows {
             spool_stdin(&spool)?;
-            manifest = &spool;
         }
-        let survey = survey(manifest, &job.read)?;
+        let survey = survey(file, &job.read)?;
         check(&survey, &job)?;
         Ok::<_, Failed>(survey)
     })
     .await?;
-    let access = establish(&new.job, &survey, new.mfa_code.as_deref()).await?;
+    let access = establish(&new.job, &survey, connection, mfa_code).await?;
     let file = JobFile {
         software: concat!("s3haul ", env!("CARGO_PKG_VERSION")).to_owned(),
         job_id: new.job_id.clone(),
@@ -120,7 +131,37 @@ async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Fai
         survey,
         job: new.job.clone(),
     };
-    Ok((file, access))
+    Ok((file, (manifest, access)))
+}
+
+/// A job's manifest. One that lies in S3 takes an identity to read, by which the job may go on.
+pub(super) async fn manifest_of(
+    job: &JobSpec,
+    spool: &Path,
+    mfa_code: Option<&str>,
+) -> Result<(ManifestFile, Option<Connection>), Failed> {
+    if job.read.keep_bad_rows {
+        return Ok((spool.into(), None));
+    }
+    let path = job.manifest.to_string_lossy();
+    if !path.starts_with("s3://") {
+        return Ok((job.manifest.as_path().into(), None));
+    }
+    let Location { bucket, prefix } = location(&path).map_err(Failed::usage)?;
+    let (connection, reader) = if let Some(profile) = &job.access.manifest_profile {
+        let retry = retry_options(&job.speed);
+        let reader = Connection::of_profile(&job.access, profile, retry).await?;
+        (None, reader)
+    } else {
+        let connection = begin(job, mfa_code).await?;
+        (Some(connection.clone()), connection)
+    };
+    let manifest = ManifestFile::Object {
+        connection: Box::new(reader),
+        bucket,
+        key: prefix,
+    };
+    Ok((manifest, connection))
 }
 
 pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
@@ -177,7 +218,7 @@ fn check_stdin(survey: &Survey) -> Result<(), Failed> {
     }
     let (found, bytes) = crate::job::manifest::digest_of(std::io::stdin().lock())
         .map_err(|error| Failed::usage(format!("cannot read the manifest from stdin: {error}")))?;
-    if bytes == 0 || found == survey.md5 {
+    if bytes == 0 || found == survey.e_tag {
         return Ok(());
     }
     Err(
@@ -188,33 +229,26 @@ fn check_stdin(survey: &Survey) -> Result<(), Failed> {
     )
 }
 
-/// Connects, and asks for the MFA code where one is needed and none was given.
+/// Becomes who copies, and asks for the MFA code where one is needed and none was given.
+async fn begin(job: &JobSpec, mfa_code: Option<&str>) -> Result<Connection, Failed> {
+    let connections = max_concurrency(&job.speed) as usize;
+    let code = mfa_code_for(&job.access, mfa_code).await?;
+    Ok(Connection::begin(&job.access, code, connections, retry_options(&job.speed)).await?)
+}
+
+/// Looks at both buckets, as who copies.
 pub(super) async fn establish(
     job: &JobSpec,
     survey: &Survey,
+    connection: Option<Connection>,
     mfa_code: Option<&str>,
 ) -> Result<Access, Failed> {
-    let connections = max_concurrency(&job.speed) as usize;
-    let code = mfa_code_for(&job.access, mfa_code).await?;
-    let bucket = &job.destination_bucket;
-    let retry = look(&job.speed);
-    let access = connect(
-        &job.access,
-        code,
-        &survey.bucket,
-        bucket,
-        connections,
-        retry,
-    );
+    let connection = match connection {
+        Some(connection) => connection,
+        None => begin(job, mfa_code).await?,
+    };
+    let access = connection.job(&survey.bucket, &job.destination_bucket);
     Ok(access.await?)
-}
-
-/// Retries of the looks at buckets before a job. Somebody waits: three attempts tell.
-pub(super) fn look(speed: &SpeedOptions) -> RetryOptions {
-    RetryOptions {
-        max_attempts: speed.max_attempts.min(3),
-        ..retry_options(speed)
-    }
 }
 
 /// The MFA code that a role needs: as given, else asked for.
@@ -272,8 +306,11 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
     let manifest = &file.job.manifest;
     // A job that has ended needs its manifest no more, but one that has other rows now is another job,
     // of which nothing is copied: exit code 0 would say that it was. [`go_on`] looks at the others.
-    if checkpoint.state == JobState::Complete && !file.job.read.keep_bad_rows && manifest.exists() {
-        unchanged(manifest.clone(), &file).await?;
+    let local = !file.job.read.keep_bad_rows && manifest.exists();
+    if checkpoint.state == JobState::Complete && (local || manifest.starts_with("s3://")) {
+        let mfa_code = new.mfa_code.as_deref();
+        let (manifest, _) = manifest_of(&new.job, &path, mfa_code).await?;
+        unchanged(manifest, &file).await?;
     }
     if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
         return Ok(code);
@@ -344,23 +381,29 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     } = old;
     let listening = Listening::start();
     let folder = open(&path)?;
-    let manifest = manifest_of(&file, &path);
     let at = read_checkpoint(&path)?;
-    // A later pass reads the report alone.
-    if at.pass == 0 && !at.done.is_all_of(at.rows) {
-        listening.unless_stopped(unchanged(manifest, &file)).await?;
-    }
-    let access = establish(&file.job, &file.survey, mfa_code.as_deref());
-    let access = listening.unless_stopped(Box::pin(access)).await?;
+    let mfa_code = mfa_code.as_deref();
+    let prepared = listening.unless_stopped(Box::pin(async {
+        let spool = path.join(SPOOL);
+        let (manifest, connection) = manifest_of(&file.job, &spool, mfa_code).await?;
+        // A later pass reads the report alone.
+        if at.pass == 0 && !at.done.is_all_of(at.rows) {
+            unchanged(manifest.clone(), &file).await?;
+        }
+        let access = establish(&file.job, &file.survey, connection, mfa_code).await?;
+        Ok((manifest, access))
+    }));
+    let (manifest, access) = prepared.await?;
     let (id, scope) = (file.job_id.clone(), file.job.run.report_scope);
     let report = blocking(move || Report::recover(folder, &id, scope)).await?;
-    run(file, access, report, passes, listening, (show, output)).await
+    let reached = (manifest, access);
+    run(file, reached, report, passes, listening, (show, output)).await
 }
 
 /// Whether a manifest is still the one that the job began with.
-async fn unchanged(manifest: PathBuf, file: &JobFile) -> Result<(), Failed> {
+async fn unchanged(manifest: ManifestFile, file: &JobFile) -> Result<(), Failed> {
     let survey = file.survey.clone();
-    Ok(blocking(move || check_unchanged(&manifest, &survey)).await?)
+    Ok(blocking(move || manifest.check_unchanged(&survey)).await?)
 }
 
 /// Opens and locks a job's folder.
@@ -377,18 +420,10 @@ pub(super) fn open(path: &Path) -> Result<Folder, Failed> {
     Ok(Folder::open(parent, &name)?)
 }
 
-fn manifest_of(file: &JobFile, report: &Path) -> PathBuf {
-    if file.job.read.keep_bad_rows {
-        report.join(SPOOL)
-    } else {
-        file.job.manifest.clone()
-    }
-}
-
 /// Runs the job and prints its summary.
 async fn run(
     file: JobFile,
-    access: Access,
+    (manifest, access): Reached,
     report: Report,
     passes: Passes,
     listening: Listening,
@@ -406,7 +441,6 @@ async fn run(
         "the job runs"
     );
     let path = report.path();
-    let manifest = manifest_of(&file, &path);
     let file_again = file.clone();
     let job = Job {
         file,

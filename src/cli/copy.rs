@@ -44,9 +44,16 @@ pub(super) struct CopyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Manifest")]
 struct ManifestArgs {
-    /// A CSV manifest, or - for stdin (spooled into the report before the first copy)
-    #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH|-")]
+    /// A CSV manifest or an S3 Inventory's manifest.json, here or in S3; - for CSV on stdin (spooled into
+    /// the report before the first copy)
+    #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH|s3://BUCKET/KEY|-")]
     manifest: PathBuf,
+    /// Refuse a manifest with another ETag (of a file: MD5)
+    #[arg(long, env = "S3HAUL_MANIFEST_ETAG", value_name = "ETAG")]
+    manifest_etag: Option<String>,
+    /// Profile that reads a manifest in S3 [default: who copies]
+    #[arg(long, env = "S3HAUL_MANIFEST_PROFILE", value_name = "NAME")]
+    manifest_profile: Option<String>,
     /// The form of the manifest
     #[arg(long, env = "S3HAUL_MANIFEST_FORMAT", value_enum, default_value_t = FormatFlag::Auto)]
     manifest_format: FormatFlag,
@@ -233,7 +240,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     let mfa_code = args.again.mfa_code.clone();
     let job = spec(args, &job_id)?;
     if dry_run {
-        return super::dry_run::run(&job, output);
+        return super::dry_run::run(job, mfa_code.as_deref(), output).await;
     }
     Box::pin(attempt::copy(NewJob {
         job_id,
@@ -256,7 +263,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
     } = &args.manifest;
     // Both have one value that is not the default's name for what the program does anyway.
     debug_assert!(args.evidence.verify == VerifyFlag::Response);
-    let manifest = local_manifest(manifest)?;
+    let manifest = manifest_path(manifest)?;
     let stream = manifest.as_os_str() == "-";
     let filters = filters(&args.manifest)?;
     let read = ManifestOptions {
@@ -276,6 +283,11 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
             KeyEncodingFlag::Raw => Some(KeyEncoding::Raw),
         },
         filters,
+        expected_e_tag: args
+            .manifest
+            .manifest_etag
+            .as_deref()
+            .map(|e_tag| e_tag.trim_matches('"').to_owned()),
         keep_bad_rows: stream,
         rename: Rename {
             prefix: args.destination.to.prefix.clone(),
@@ -318,24 +330,31 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         },
         row_timeout_ms: values::milliseconds(args.parts.row_timeout),
     };
+    let mut access = args.access.options(args.again.profile, job_id)?;
+    access.manifest_profile = args.manifest.manifest_profile;
     Ok(JobSpec {
         manifest,
         read,
         destination_bucket: args.destination.to.bucket.clone(),
-        access: args.access.options(args.again.profile, job_id)?,
+        access,
         copy,
         speed: args.speed.options(),
         run,
     })
 }
 
-/// The manifest's path, absolute, so that a resume finds it from anywhere.
-fn local_manifest(manifest: &std::path::Path) -> Result<PathBuf, Failed> {
+/// The manifest's address in S3, or its path, absolute, so that a resume finds it from anywhere.
+fn manifest_path(manifest: &std::path::Path) -> Result<PathBuf, Failed> {
     let text = manifest.to_string_lossy();
     if text.starts_with("s3://") {
-        return Err(Failed::usage(
-            "--manifest takes a local file or -; manifests in S3 are not supported: download it first",
-        ));
+        let location = values::location(&text)
+            .map_err(|why| Failed::usage(format!("--manifest {text}: {why}")))?;
+        if location.prefix.is_empty() || location.prefix.ends_with('/') {
+            return Err(Failed::usage(format!(
+                "--manifest {text} names no object: write s3://BUCKET/KEY"
+            )));
+        }
+        return Ok(manifest.to_owned());
     }
     if text == "-" {
         return Ok(manifest.to_owned());

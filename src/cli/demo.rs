@@ -20,9 +20,7 @@ use super::attempt::new_job_id;
 use super::exit::{Exit, Failed};
 use super::{Output, print_result};
 use crate::job::manifest::key::KeyEncoding;
-use crate::job::manifest::{
-    Field, Filters, ManifestFormat, ManifestOptions, Position, Rename, Source, survey,
-};
+use crate::job::manifest::{Field, ManifestFormat, ManifestOptions, Position, Source, survey};
 
 const MANIFEST: &str = include_str!("../../sample-manifests/demo.csv");
 const SOURCE_POLICY: &str = include_str!("../../sample-manifests/source-bucket-policy.json");
@@ -164,12 +162,9 @@ fn fill(sandbox: &Sandbox, manifest: &Path) -> Result<(), Failed> {
     let filled = |error: StoreError| Failed::new(std::io::Error::other(error), Exit::Stopped);
     let read = ManifestOptions {
         format: ManifestFormat::Csv,
-        versions: None,
         fields: Some(vec![Field::Bucket, Field::Key, Field::Size]),
         key_encoding: Some(KeyEncoding::Url),
-        filters: Filters::default(),
-        keep_bad_rows: false,
-        rename: Rename::default(),
+        ..ManifestOptions::default()
     };
     let survey = survey(manifest, &read)?;
     let policy = Some(SOURCE_POLICY.to_owned());

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::exit::Failed;
 use super::{Output, attempt, print_result};
-use crate::job::manifest::{Position, Source, survey};
+use crate::job::blocking;
+use crate::job::manifest::{ManifestFile, Position, Source, survey};
 use crate::job::plan::{PartPlan, Planned, plan};
 use crate::job::spec::JobSpec;
 use crate::job::summary::Size;
@@ -74,13 +76,24 @@ impl fmt::Display for Estimate {
 }
 
 /// Counts, and prints what was counted.
-pub(super) fn run(job: &JobSpec, output: Output) -> Result<u8, Failed> {
+pub(super) async fn run(
+    job: JobSpec,
+    mfa_code: Option<&str>,
+    output: Output,
+) -> Result<u8, Failed> {
     if job.read.keep_bad_rows {
         return Err(Failed::usage(
             "--dry-run reads a manifest twice: give it a file, not -",
         ));
     }
-    let survey = survey(&job.manifest, &job.read)?;
+    let (manifest, _) = attempt::manifest_of(&job, Path::new(""), mfa_code).await?;
+    let estimate = blocking(move || estimate(manifest, &job)).await?;
+    print_result(output, &estimate)?;
+    Ok(0)
+}
+
+fn estimate(manifest: ManifestFile, job: &JobSpec) -> Result<Estimate, Failed> {
+    let survey = survey(manifest.clone(), &job.read)?;
     attempt::check(&survey, job)?;
     let mut estimate = Estimate {
         rows: survey.rows,
@@ -90,7 +103,7 @@ pub(super) fn run(job: &JobSpec, output: Output) -> Result<u8, Failed> {
         duplicates: (survey.rows <= COUNTED_ROWS).then_some(0),
         ..Estimate::default()
     };
-    let mut source = Source::manifest(&job.manifest, &survey, &job.read, Position::default());
+    let mut source = Source::manifest(manifest, &survey, &job.read, Position::default());
     let (hasher, mut seen) = (RandomState::new(), HashSet::new());
     let (mut reads, mut writes) = (0_u64, 0_u64);
     while let Some(row) = source.next_row()? {
@@ -121,6 +134,5 @@ pub(super) fn run(job: &JobSpec, output: Output) -> Result<u8, Failed> {
     {
         estimate.cost_usd = writes as f64 * WRITE_PRICE + reads as f64 * READ_PRICE;
     }
-    print_result(output, &estimate)?;
-    Ok(0)
+    Ok(estimate)
 }

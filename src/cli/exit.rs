@@ -9,6 +9,7 @@ use crate::job::access::AccessError;
 use crate::job::manifest::ManifestError;
 use crate::job::manifest::key::Shown;
 use crate::job::report::ReportError;
+use crate::job::report::passes::JobState;
 use crate::job::report::store::StoreError;
 use crate::job::{Cause, JobError};
 use crate::listing::ListingError;
@@ -82,12 +83,23 @@ impl Failed {
 
 impl From<ManifestError> for Failed {
     fn from(error: ManifestError) -> Self {
+        let error = match error {
+            ManifestError::Access(error) => return error.into(),
+            error => error,
+        };
+        let exit = match &error {
+            // Access that is granted later mends it, or a network that works; another name does not.
+            ManifestError::Object { source, .. } if source.status == Some(403) => Exit::Access,
+            error if error.may_pass() => Exit::Access,
+            _ => Exit::Usage,
+        };
         let hint = match &error {
+            ManifestError::Object { source, .. } if source.status == Some(403) => Some(
+                "who reads the manifest (the role, if there is one; else --manifest-profile) needs \
+                 s3:GetObject on it, and on the data files of an inventory; without s3:ListBucket a \
+                 missing object answers 403 too",
+            ),
             ManifestError::Header { .. } => Some("remove the first line"),
-            ManifestError::NotCsv {
-                what: "gzip-compressed",
-                ..
-            } => Some("decompress it first"),
             ManifestError::BadRows { .. } => {
                 Some("mend these rows; nothing was copied, since no row is left out in silence")
             }
@@ -97,7 +109,7 @@ impl From<ManifestError> for Failed {
             ),
             _ => None,
         };
-        Self::new(error, Exit::Usage).hinted(hint.map(str::to_owned))
+        Self::new(error, exit).hinted(hint.map(str::to_owned))
     }
 }
 
@@ -182,7 +194,11 @@ impl From<StoreError> for Failed {
 impl From<JobError> for Failed {
     fn from(error: JobError) -> Self {
         let hint = "everything durable is in the report: mend the cause, then run s3haul resume";
-        Self::new(error, Exit::Stopped).hinted(hint.to_owned())
+        let exit = match error.state() {
+            JobState::Failed => Exit::Access,
+            _ => Exit::Stopped,
+        };
+        Self::new(error, exit).hinted(hint.to_owned())
     }
 }
 

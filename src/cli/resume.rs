@@ -19,8 +19,11 @@ pub(super) struct ResumeArgs {
     /// The job's folder (REPORT/job-ID), or REPORT if it holds one job
     report: PathBuf,
     /// The manifest, if it has been moved; it must be the same file
-    #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH")]
+    #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH|s3://BUCKET/KEY")]
     manifest: Option<PathBuf>,
+    /// Profile that reads a manifest in S3 [default: as the job was given]
+    #[arg(long, env = "S3HAUL_MANIFEST_PROFILE", value_name = "NAME")]
+    manifest_profile: Option<String>,
     #[command(flatten)]
     again: AgainArgs,
     #[command(flatten)]
@@ -39,6 +42,9 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
     args.run.apply(&mut file.job.run);
     if let Some(manifest) = args.manifest {
         file.job.manifest = manifest;
+    }
+    if args.manifest_profile.is_some() {
+        file.job.access.manifest_profile = args.manifest_profile;
     }
     let output = args.run.words.output;
     let checkpoint = read_checkpoint(&report)?;

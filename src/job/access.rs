@@ -11,6 +11,11 @@ use s3haul_s3::{
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+/// Attempts of a look at a bucket before a job: three tell.
+const LOOKS: u32 = 3;
+/// Connections of an identity that reads manifests alone.
+const MANIFEST_CONNECTIONS: usize = 8;
+
 /// A role to assume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Role {
@@ -43,6 +48,9 @@ pub enum Owner {
 pub struct AccessOptions {
     /// Profile of the base identity; the AWS default chain without one.
     pub profile: Option<String>,
+    /// Profile that reads a manifest in S3; who copies does without one.
+    #[serde(default)]
+    pub manifest_profile: Option<String>,
     /// The role that reads and writes; the base identity without one.
     pub role: Option<Role>,
     /// Expected owner of the source bucket.
@@ -174,130 +182,189 @@ pub struct Access {
     pub arn: Option<String>,
 }
 
-/// Connects and looks at both buckets. `retry` is for those looks.
-///
-/// # Errors
-/// No identity, a refused role, a bucket that is absent or another account's.
-pub async fn connect(
-    options: &AccessOptions,
-    mfa_code: Option<MfaCode>,
-    source_bucket: &str,
-    destination_bucket: &str,
-    max_connections: usize,
-    retry: RetryOptions,
-) -> Result<Access, AccessError> {
-    one_partition(
-        options,
-        options.source_region.as_deref(),
-        options.region.as_deref(),
-    )?;
-    let connecting = Connecting::begin(options, mfa_code, max_connections, retry).await?;
-    let destination_account = match &options.destination_account {
-        Owner::Account(account) => Some(account.clone()),
-        Owner::OfRole => options
-            .role
-            .as_ref()
-            .and_then(|role| account_of(&role.role_arn)),
-        Owner::Any => None,
-    };
-    let mut destination = Side {
-        requests: connecting.requests.clone(),
-        side: "destination",
-        bucket: destination_bucket,
-        account: destination_account.as_deref(),
-        flag: "--destination-account",
-        of_role: options.destination_account == Owner::OfRole,
-        client: connecting.client(options.region.as_deref(), options.endpoint_url.as_ref()),
-    };
-    let mut source = connecting.source(source_bucket);
-    if options.region.is_none() {
-        let region = destination.region().await?;
-        destination.client = connecting.client(region.as_deref(), options.endpoint_url.as_ref());
-    }
-    connecting.find_source(&mut source).await?;
-    one_partition(
-        options,
-        Some(source.client.region()),
-        Some(destination.client.region()),
-    )?;
-    // Times of both sides are compared with the job's: the earlier clock is the safe one.
-    let dates = [
-        destination.check_owner().await?,
-        source.check_owner().await?,
-    ];
-    let date = dates.into_iter().flatten().min();
-    let credentials = connecting.credentials;
-    let arn = credentials.caller().await.ok().map(|caller| caller.arn);
-    let (destination, source) = (destination.client, source.client);
-    Ok(Access {
-        destination,
-        source,
-        destination_account,
-        now: date.unwrap_or_else(own_time),
-        arn,
-        credentials,
-    })
-}
-
-/// Connects to a bucket that is only read, the source, and looks at it. `retry` is for that look.
-///
-/// # Errors
-/// No identity, a refused role, a bucket that is absent or another account's.
-pub async fn connect_source(
-    options: &AccessOptions,
-    mfa_code: Option<MfaCode>,
-    bucket: &str,
-    max_connections: usize,
-    retry: RetryOptions,
-) -> Result<(Credentials, S3Client), AccessError> {
-    one_partition(options, options.source_region.as_deref(), None)?;
-    let connecting = Connecting::begin(options, mfa_code, max_connections, retry).await?;
-    let mut source = connecting.source(bucket);
-    connecting.find_source(&mut source).await?;
-    one_partition(options, Some(source.client.region()), None)?;
-    source.check_owner().await?;
-    Ok((connecting.credentials, source.client))
-}
-
-/// What the sides of a job have in common.
-struct Connecting<'a> {
-    options: &'a AccessOptions,
+/// Who works, established: credentials over one pool of connections. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    options: AccessOptions,
     http: HttpClient,
     max_connections: usize,
     base: BaseIdentity,
     credentials: Credentials,
+    /// For looks at buckets: somebody waits.
+    looks: Requests,
     requests: Requests,
 }
 
-impl<'a> Connecting<'a> {
-    async fn begin(
-        options: &'a AccessOptions,
+impl Connection {
+    /// Finds the identity and becomes the role. `retry` is for reads of manifests.
+    ///
+    /// # Errors
+    /// No identity, a refused role.
+    pub async fn begin(
+        options: &AccessOptions,
         mfa_code: Option<MfaCode>,
         max_connections: usize,
         retry: RetryOptions,
-    ) -> Result<Self, IdentityError> {
+    ) -> Result<Self, AccessError> {
+        one_partition(
+            options,
+            options.source_region.as_deref(),
+            options.region.as_deref(),
+        )?;
         let http = HttpClient::new(max_connections);
-        let base = BaseIdentity::load(
-            &http,
-            &BaseOptions {
-                profile: options.profile.clone(),
-                region: options.region.clone(),
-                sts_endpoint_url: options.sts_endpoint_url.clone(),
-                endpoint_url: options.endpoint_url.clone(),
-            },
-        )
-        .await?;
+        let base = base(&http, options, options.profile.as_ref()).await?;
         let credentials = credentials(&base, options, mfa_code).await?;
-        let throttle = Throttle::new(&ThrottleOptions::default());
-        let requests = Requests::new(throttle, credentials.clone(), retry);
-        Ok(Self {
+        Ok(Self::of(
             options,
             http,
             max_connections,
             base,
             credentials,
-            requests,
+            retry,
+        ))
+    }
+
+    fn of(
+        options: &AccessOptions,
+        http: HttpClient,
+        max_connections: usize,
+        base: BaseIdentity,
+        credentials: Credentials,
+        retry: RetryOptions,
+    ) -> Self {
+        let throttle = Throttle::new(&ThrottleOptions::default());
+        let look = RetryOptions {
+            max_attempts: retry.max_attempts.min(LOOKS),
+            ..retry.clone()
+        };
+        Self {
+            options: options.clone(),
+            http,
+            max_connections,
+            base,
+            looks: Requests::new(throttle.clone(), credentials.clone(), look),
+            requests: Requests::new(throttle, credentials.clone(), retry),
+            credentials,
+        }
+    }
+
+    /// The same with the identity of a profile, without a role: it reads the manifest.
+    ///
+    /// # Errors
+    /// The profile has no identity.
+    pub async fn of_profile(
+        options: &AccessOptions,
+        profile: &str,
+        retry: RetryOptions,
+    ) -> Result<Self, AccessError> {
+        let http = HttpClient::new(MANIFEST_CONNECTIONS);
+        let base = base(&http, options, Some(&profile.to_owned())).await?;
+        let credentials = Credentials::base(&base).await?;
+        Ok(Self::of(
+            options,
+            http,
+            MANIFEST_CONNECTIONS,
+            base,
+            credentials,
+            retry,
+        ))
+    }
+
+    /// What reads manifests, past the throttle of the job.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Looks at both buckets of a job.
+    ///
+    /// # Errors
+    /// A bucket that is absent or another account's, or two partitions.
+    pub async fn job(
+        &self,
+        source_bucket: &str,
+        destination_bucket: &str,
+    ) -> Result<Access, AccessError> {
+        let options = &self.options;
+        let destination_account = match &options.destination_account {
+            Owner::Account(account) => Some(account.clone()),
+            Owner::OfRole => options
+                .role
+                .as_ref()
+                .and_then(|role| account_of(&role.role_arn)),
+            Owner::Any => None,
+        };
+        let mut destination = Side {
+            requests: self.looks.clone(),
+            side: "destination",
+            bucket: destination_bucket,
+            account: destination_account.as_deref(),
+            flag: "--destination-account",
+            of_role: options.destination_account == Owner::OfRole,
+            client: self.client(options.region.as_deref(), options.endpoint_url.as_ref()),
+        };
+        let mut source = self.side(source_bucket);
+        if options.region.is_none() {
+            let region = destination.region().await?;
+            destination.client = self.client(region.as_deref(), options.endpoint_url.as_ref());
+        }
+        self.find_source(&mut source).await?;
+        one_partition(
+            options,
+            Some(source.client.region()),
+            Some(destination.client.region()),
+        )?;
+        // Times of both sides are compared with the job's: the earlier clock is the safe one.
+        let dates = [
+            destination.check_owner().await?,
+            source.check_owner().await?,
+        ];
+        let date = dates.into_iter().flatten().min();
+        let arn = self
+            .credentials
+            .caller()
+            .await
+            .ok()
+            .map(|caller| caller.arn);
+        let (destination, source) = (destination.client, source.client);
+        Ok(Access {
+            destination,
+            source,
+            destination_account,
+            now: date.unwrap_or_else(own_time),
+            arn,
+            credentials: self.credentials.clone(),
         })
+    }
+
+    /// Looks at a bucket that is only read, the source.
+    ///
+    /// # Errors
+    /// It is absent or another account's.
+    pub async fn source(&self, bucket: &str) -> Result<(Credentials, S3Client), AccessError> {
+        let mut source = self.side(bucket);
+        self.find_source(&mut source).await?;
+        one_partition(&self.options, Some(source.client.region()), None)?;
+        source.check_owner().await?;
+        Ok((self.credentials.clone(), source.client))
+    }
+
+    /// A client of the region in which a manifest's bucket is, wherever that is.
+    ///
+    /// # Errors
+    /// There is no such bucket, or it cannot be asked for.
+    pub async fn manifest(&self, bucket: &str) -> Result<S3Client, AccessError> {
+        let endpoint_url = self.options.endpoint_url.as_ref();
+        let side = Side {
+            requests: self.looks.clone(),
+            side: "manifest's",
+            bucket,
+            account: None,
+            flag: "",
+            of_role: false,
+            client: self.client(None, endpoint_url),
+        };
+        let region = side.region().await?;
+        Ok(self.client(region.as_deref(), endpoint_url))
     }
 
     /// A client of a region, or of a likely one.
@@ -316,14 +383,14 @@ impl<'a> Connecting<'a> {
     }
 
     fn source_client(&self, region: Option<&str>) -> S3Client {
-        let options = self.options;
+        let options = &self.options;
         let endpoint_url = options.source_endpoint_url.as_ref();
         self.client(region, endpoint_url.or(options.endpoint_url.as_ref()))
     }
 
-    fn source(&self, bucket: &'a str) -> Side<'a> {
+    fn side<'a>(&'a self, bucket: &'a str) -> Side<'a> {
         Side {
-            requests: self.requests.clone(),
+            requests: self.looks.clone(),
             side: "source",
             bucket,
             account: self.options.source_account.as_deref(),
@@ -340,6 +407,20 @@ impl<'a> Connecting<'a> {
         }
         Ok(())
     }
+}
+
+async fn base(
+    http: &HttpClient,
+    options: &AccessOptions,
+    profile: Option<&String>,
+) -> Result<BaseIdentity, IdentityError> {
+    let base = BaseOptions {
+        profile: profile.cloned(),
+        region: options.region.clone(),
+        sts_endpoint_url: options.sts_endpoint_url.clone(),
+        endpoint_url: options.endpoint_url.clone(),
+    };
+    BaseIdentity::load(http, &base).await
 }
 
 /// Refuses a copy across partitions, before a request says it in words that nobody understands.

@@ -17,7 +17,6 @@ pub mod summary;
 mod watch;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -31,7 +30,7 @@ use self::access::Access;
 use self::copy::settings::JobHeaders;
 use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
-use self::manifest::{ManifestError, Row, Source};
+use self::manifest::{ManifestError, ManifestFile, Row, Source};
 use self::outcome::{Cost, Ended, record};
 use self::plan::{Planned, Task, plan};
 use self::report::journal::OpenUpload;
@@ -84,13 +83,24 @@ pub enum JobError {
     Bug(String),
 }
 
+impl JobError {
+    /// The state that it leaves the job in: to try again without a change mends no manifest, unless S3
+    /// did not answer.
+    pub fn state(&self) -> JobState {
+        match self {
+            Self::Manifest(error) if !error.may_pass() => JobState::Failed,
+            Self::Manifest(_) | Self::Report(_) | Self::Bug(_) => JobState::Interrupted,
+        }
+    }
+}
+
 /// A job about to run.
 #[derive(Debug)]
 pub struct Job {
     /// The job as given.
     pub file: JobFile,
     /// The manifest, where it lies now.
-    pub manifest: PathBuf,
+    pub manifest: ManifestFile,
     /// The established access.
     pub access: Access,
     /// The report, recovered or new.
@@ -200,7 +210,7 @@ async fn deadline(signals: StopSignals, drain_timeout: Duration) {
 /// What all passes of an attempt share.
 struct Shared {
     file: JobFile,
-    manifest: PathBuf,
+    manifest: ManifestFile,
     access: Access,
     throttle: Throttle,
     requests: Requests,
@@ -267,7 +277,7 @@ impl Shared {
             Source::failed_rows(Vec::new(), at.position)
         } else if at.pass == 0 {
             Source::manifest(
-                &self.manifest,
+                self.manifest.clone(),
                 &self.file.survey,
                 &self.file.job.read,
                 at.position,
@@ -379,7 +389,8 @@ async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobEr
     match (failed, report) {
         (None, Some(report)) => Ok(report),
         (Some(error), Some(mut report)) => {
-            blocking(move || report.seal(JobState::Interrupted)).await?;
+            let state = error.state();
+            blocking(move || report.seal(state)).await?;
             Err(error)
         }
         (Some(error), None) => Err(error),
@@ -623,20 +634,13 @@ pub async fn abort_uploads(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::manifest::{
-        Filters, ManifestFormat, ManifestOptions, Position, Rename, survey,
-    };
+    use crate::job::manifest::{ManifestFormat, ManifestOptions, Position, survey};
 
     #[test]
     fn no_row_waits_for_others_to_be_found() {
         let options = ManifestOptions {
             format: ManifestFormat::Csv,
-            versions: None,
-            fields: None,
-            key_encoding: None,
-            filters: Filters::default(),
-            keep_bad_rows: false,
-            rename: Rename::default(),
+            ..ManifestOptions::default()
         };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "b,k\n".repeat(1000)).unwrap();

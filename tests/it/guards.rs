@@ -239,14 +239,15 @@ async fn changed_meanwhile(change: impl FnOnce(&str) -> String, other: &str) {
     // In place, as what appends to it does.
     std::fs::write(&manifest, change(&before)).unwrap();
     let run = Run::end_of(child).await;
-    run.expect(4);
+    run.expect(3);
     let words = [
         "the manifest",
         "has changed since the job began",
         "s3haul resume",
     ];
     assert_says(&run, &words);
-    assert_eq!(run.summary("state"), "interrupted");
+    assert_eq!(run.summary("state"), "failed");
+    assert_eq!(run.summary("exit_code"), 3);
 
     let before_resume = copies(&world);
     world.resume(&[]).await.expect(2);

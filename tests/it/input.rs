@@ -24,7 +24,7 @@ async fn manifests_that_cannot_be_read() {
         (b"\xff\xfes\0o\0", &[FILE, "is UTF-16, not CSV"]),
         (
             b"\x1f\x8b\x08\0\0\0",
-            &[FILE, "is gzip-compressed", "hint: decompress it first"],
+            &[FILE, "cannot read the manifest", "unexpected end of file"],
         ),
         (b"PAR1", &[FILE, "is a Parquet file, not CSV"]),
         (
@@ -226,8 +226,8 @@ const BAD_VALUES: [(&str, &str, &[&str]); 22] = [
     ("--job-id", "", &["--job-id"]),
     (
         "--manifest",
-        "s3://b/k",
-        &["--manifest takes a local file", "download it first"],
+        "s3://b",
+        &["--manifest s3://b names no object", "s3://BUCKET/KEY"],
     ),
     ("--report", "s3://b/p", &["--report takes a local folder"]),
     ("--to", "destination", &["--to", "s3://BUCKET/PREFIX"]),

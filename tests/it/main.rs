@@ -16,6 +16,7 @@ mod keys;
 mod listing;
 mod objects;
 mod promises;
+mod remote;
 mod resume;
 mod same;
 mod settle;

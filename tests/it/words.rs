@@ -301,7 +301,7 @@ async fn every_flag_has_a_variable() {
 }
 
 /// Flags with a value that `job.json` shows: the flag, where it is shown, a value, another.
-const SHOWN: [(&str, &str, &str, &str); 37] = [
+const SHOWN: [(&str, &str, &str, &str); 38] = [
     ("--manifest", "/job/manifest", "a.csv", "b.csv"),
     (
         "--manifest-fields",
@@ -375,6 +375,12 @@ const SHOWN: [(&str, &str, &str, &str); 37] = [
         "arn:aws:iam::222222222222:mfa/b",
     ),
     ("--profile", "/job/access/profile", "alpha", "beta"),
+    (
+        "--manifest-profile",
+        "/job/access/manifest_profile",
+        "gamma",
+        "delta",
+    ),
     (
         "--source-account",
         "/job/access/source_account",
@@ -641,6 +647,7 @@ async fn flags_beat_variables() {
         .chain([
             "--include-prefix",
             "--exclude-prefix",
+            "--manifest-etag",
             "--mfa-code",
             "--report",
             "--help",

@@ -11,6 +11,8 @@ pub enum Operation {
     CopyObject,
     /// Reads an object's headers.
     HeadObject,
+    /// Reads a range of an object.
+    GetObject,
     /// Reads an object's tags.
     GetObjectTagging,
     /// Replaces an object's tags.
@@ -49,6 +51,7 @@ impl Operation {
         match self {
             Self::CopyObject => "CopyObject",
             Self::HeadObject => "HeadObject",
+            Self::GetObject => "GetObject",
             Self::GetObjectTagging => "GetObjectTagging",
             Self::PutObjectTagging => "PutObjectTagging",
             Self::PutObject => "PutObject",
@@ -85,21 +88,21 @@ impl Operation {
 /// How long one attempt may take, from its permit to the last byte of its answer.
 ///
 /// `CopyObject` and `UploadPartCopy` take 60 s and 1 s more for every 20 MiB begun, as S3 may be silent
-/// while it copies; `bytes` is what they copy, 5 GiB if unknown. `PutObject` takes 60 s and 1 s more for every
-/// MiB begun, which a slow line sends in that time. `CompleteMultipartUpload` takes
+/// while it copies; `bytes` is what they copy, 5 GiB if unknown. `PutObject` and `GetObject` take 60 s and 1 s
+/// more for every MiB begun, which a slow line carries in that time. `CompleteMultipartUpload` takes
 /// 15 minutes ("may take several minutes",
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>). Others take 30 s.
 pub fn attempt_timeout(operation: Operation, bytes: Option<u64>) -> Duration {
     const BYTES_PER_SECOND: u64 = 20 * 1024 * 1024;
-    const BYTES_SENT_PER_SECOND: u64 = 1024 * 1024;
+    const BYTES_CARRIED_PER_SECOND: u64 = 1024 * 1024;
     match operation {
         Operation::CopyObject | Operation::UploadPartCopy => {
             let bytes = bytes.unwrap_or(MAX_COPY_BYTES);
             Duration::from_secs(60 + bytes.div_ceil(BYTES_PER_SECOND))
         }
-        Operation::PutObject => {
+        Operation::PutObject | Operation::GetObject => {
             let bytes = bytes.unwrap_or(MAX_PUT_BYTES);
-            Duration::from_secs(60 + bytes.div_ceil(BYTES_SENT_PER_SECOND))
+            Duration::from_secs(60 + bytes.div_ceil(BYTES_CARRIED_PER_SECOND))
         }
         Operation::CompleteMultipartUpload => Duration::from_mins(15),
         _ => Duration::from_secs(30),
@@ -123,6 +126,7 @@ mod tests {
             (Operation::UploadPartCopy, Some(128 * MIB), 67),
             (Operation::PutObject, Some(3 * MIB), 63),
             (Operation::PutObject, None, 5180),
+            (Operation::GetObject, Some(MIB), 61),
             (Operation::ListObjectsV2, None, 30),
             (Operation::CompleteMultipartUpload, Some(128 * MIB), 900),
             (Operation::HeadObject, Some(MAX_COPY_BYTES), 30),

@@ -17,11 +17,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{CreateArgs, Destination};
-use crate::cli::attempt::{Listening, look, mfa_code_for};
+use crate::cli::attempt::{Listening, mfa_code_for};
 use crate::cli::exit::{Exit, Failed};
 use crate::cli::values::Location;
 use crate::cli::{print_result, progress};
-use crate::job::access::{AccessOptions, connect, connect_source};
+use crate::job::access::{AccessOptions, Connection};
 use crate::job::manifest::Field;
 use crate::job::spec::SpeedOptions;
 use crate::job::summary::Size;
@@ -197,10 +197,10 @@ impl Asked {
     ) -> Result<(Listing, RowOptions, Option<Store>), Failed> {
         let (bucket, speed) = (self.bucket, self.speed);
         let mfa_code = mfa_code_for(&self.access, self.mfa_code.as_deref()).await?;
-        let (most, look) = (max_concurrency(&speed) as usize, look(&speed));
+        let (most, retry) = (max_concurrency(&speed) as usize, retry_options(&speed));
+        let connection = Connection::begin(&self.access, mfa_code, most, retry).await?;
         let (credentials, client, store) = if let Destination::Object(to) = destination {
-            let both = connect(&self.access, mfa_code, &bucket, &to.bucket, most, look);
-            let both = Box::pin(both).await?;
+            let both = Box::pin(connection.job(&bucket, &to.bucket)).await?;
             let store = Store {
                 client: both.destination,
                 to: to.clone(),
@@ -208,8 +208,7 @@ impl Asked {
             };
             (both.credentials, both.source, Some(store))
         } else {
-            let source = connect_source(&self.access, mfa_code, &bucket, most, look);
-            let (credentials, client) = Box::pin(source).await?;
+            let (credentials, client) = Box::pin(connection.source(&bucket)).await?;
             (credentials, client, None)
         };
         let throttle = Throttle::new(&throttle_options(&speed));

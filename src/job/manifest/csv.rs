@@ -3,24 +3,26 @@
 mod survey;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
 
 pub(super) use self::survey::survey;
+use super::file::Content;
 use super::key::{self, KeyEncoding, Shown};
-use super::watched::{Watched, check_unchanged};
 use super::{
-    BadRow, CsvForm, Facts, Field, ManifestError, ManifestOptions, Parsed, Place, Position, Row,
-    Survey,
+    BadRow, CsvForm, Facts, Field, ManifestError, ManifestFile, ManifestOptions, Parsed, Place,
+    Position, Row, Survey, io_error,
 };
 use crate::job::report::row::{COLUMNS, ReportRow};
 
 /// What the report shows of a bad row at most: a record of the journal has room for it.
 const SHOWN_BYTES: usize = 4 * MAX_KEY_BYTES;
+
+/// How much the reader takes together.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// A UTF-8 byte order mark, which some spreadsheets write and no S3 manifest has.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -28,8 +30,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The rows of a pass, in order.
 #[derive(Debug)]
 pub struct Rows {
+    /// Files that are not begun; of a manifest its name alone.
     files: VecDeque<PathBuf>,
-    open: Option<(PathBuf, Reader<BufReader<Watched>>)>,
+    open: Option<(PathBuf, Reader<Input>)>,
     /// Number of `open`, and the byte at which it was begun to be read.
     base: Place,
     /// Number of the next file, and the byte at which to begin it.
@@ -42,27 +45,27 @@ pub struct Rows {
 #[derive(Debug)]
 enum Parse {
     /// The manifest's rows, and what was known of it when the job began.
-    Manifest(Box<RowParser>, Box<(PathBuf, Survey)>),
+    Manifest(Box<RowParser>, Box<(ManifestFile, Survey)>),
     FailedRows,
 }
 
 impl Rows {
     /// The selected rows of a surveyed manifest, from `start`.
     pub fn of(
-        path: &Path,
+        file: ManifestFile,
         survey: &Survey,
         form: &CsvForm,
         options: &ManifestOptions,
         start: Position,
     ) -> Self {
-        let files = [path.to_owned()];
+        let files = [file.name()];
         let parser = RowParser::new(form.fields.clone(), form.key_encoding, options);
         let parser = RowParser {
             bucket: Some(survey.bucket.clone()),
             versions: Some(survey.version_ids),
             ..parser
         };
-        let surveyed = Box::new((path.to_owned(), survey.clone()));
+        let surveyed = Box::new((file, survey.clone()));
         Self::new(
             files.into(),
             start,
@@ -94,7 +97,7 @@ impl Rows {
     /// It cannot be read, or is another file.
     pub fn check_unchanged(&self) -> Result<(), ManifestError> {
         match &self.parse {
-            Parse::Manifest(_, surveyed) => check_unchanged(&surveyed.0, &surveyed.1.md5),
+            Parse::Manifest(_, surveyed) => surveyed.0.check_unchanged(&surveyed.1),
             Parse::FailedRows => Ok(()),
         }
     }
@@ -131,11 +134,10 @@ impl Rows {
                 Parse::Manifest(parser, _) => parser.parse(&self.record),
                 Parse::FailedRows => parse_failed_row(&self.record),
             };
-            let path = path.clone();
-            let parsed = parsed.map_err(|problem| {
-                let row = bad_row(&path, self.base.byte, self.record.position(), problem);
-                bad_rows(&path, row)
-            })?;
+            let parsed = match parsed {
+                Ok(parsed) => parsed,
+                Err(problem) => return Err(self.bad_row(problem)?),
+            };
             if let Some(parsed) = parsed {
                 let ordinal = self.ordinal;
                 self.ordinal += 1;
@@ -144,22 +146,37 @@ impl Rows {
         }
     }
 
+    /// The last row is bad.
+    fn bad_row(&self, problem: String) -> Result<ManifestError, ManifestError> {
+        let path = self.open.as_ref().map(|(path, _)| path.clone());
+        let path = path.unwrap_or_default();
+        let (start, at) = (self.base.byte, self.record.position());
+        let content = |byte| match &self.parse {
+            Parse::Manifest(_, surveyed) => {
+                let pinned = surveyed.0.look_again(&surveyed.1)?;
+                pinned.content(byte).map_err(io_error(&path))
+            }
+            Parse::FailedRows => Content::unwatched(&path, byte).map_err(io_error(&path)),
+        };
+        let row = bad_row(content, start, at, problem)?;
+        Ok(bad_rows(&path, row))
+    }
+
     fn open_next(&mut self) -> Result<bool, ManifestError> {
         let Some(path) = self.files.pop_front() else {
             return Ok(false);
         };
-        let io = |source| ManifestError::Io {
-            path: path.clone(),
-            source,
-        };
-        let (file, byte) = open(&path, self.next.byte).map_err(io)?;
-        let file = match &self.parse {
+        let start = self.next.byte;
+        let content = match &self.parse {
             Parse::Manifest(_, surveyed) => {
-                let (path, survey) = &**surveyed;
-                Watched::new(file, path, &survey.md5, survey.stamp).map_err(io)?
+                let pinned = surveyed.0.look_again(&surveyed.1)?;
+                pinned.content(start)
             }
-            Parse::FailedRows => Watched::unwatched(file),
+            Parse::FailedRows => Content::unwatched(&path, start),
         };
+        let (reader, byte) = content
+            .and_then(|content| past_mark(content, start))
+            .map_err(io_error(&path))?;
         self.base = Place {
             file: self.next.file,
             byte,
@@ -168,35 +185,37 @@ impl Rows {
             file: self.next.file + 1,
             byte: 0,
         };
-        self.open = Some((path, csv_reader(file)));
+        self.open = Some((path, csv_reader(reader)));
         Ok(true)
     }
 }
 
-fn csv_reader<R: Read>(file: R) -> Reader<BufReader<R>> {
+/// What was read to look for a mark, and what follows it.
+type Input = Chain<Cursor<Vec<u8>>, Content>;
+
+fn csv_reader(content: Input) -> Reader<Input> {
     ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .from_reader(BufReader::with_capacity(256 << 10, file))
+        .buffer_capacity(BUFFER_BYTES)
+        .from_reader(content)
 }
 
-/// Opens a file at a byte; at the beginning a byte order mark is passed over.
-fn open(path: &Path, byte: u64) -> io::Result<(File, u64)> {
-    let mut file = File::open(path)?;
-    let mut byte = byte;
+/// Passes over a byte order mark at the beginning; gives the byte at which reading goes on.
+fn past_mark(mut content: Content, byte: u64) -> io::Result<(Input, u64)> {
+    let mut first = Vec::new();
     if byte == 0 {
-        let mut first = Vec::new();
-        file.by_ref()
+        content
+            .by_ref()
             .take(BYTE_ORDER_MARK.len() as u64)
             .read_to_end(&mut first)?;
-        byte = if first == BYTE_ORDER_MARK {
-            first.len() as u64
-        } else {
-            0
-        };
     }
-    file.seek(SeekFrom::Start(byte))?;
-    Ok((file, byte))
+    let mut byte = byte;
+    if first == BYTE_ORDER_MARK {
+        byte = first.len() as u64;
+        first.clear();
+    }
+    Ok((Cursor::new(first).chain(content), byte))
 }
 
 fn bad_rows(path: &Path, row: BadRow) -> ManifestError {
@@ -207,17 +226,19 @@ fn bad_rows(path: &Path, row: BadRow) -> ManifestError {
     }
 }
 
-/// A bad row at a reader's position; `start` is the byte at which the reader began.
+/// A bad row at a reader's position; `start` is the byte at which the reader began, `content` reads the
+/// file from a byte on.
 ///
 /// A reader counts what is left of a line's end (the LF of CR LF, blank lines) to the row behind it,
 /// which a user would not look for there: the file is asked how much that is.
-fn bad_row(path: &Path, start: u64, at: Option<&csv::Position>, problem: String) -> BadRow {
+fn bad_row(
+    content: impl FnOnce(u64) -> Result<Content, ManifestError>,
+    start: u64,
+    at: Option<&csv::Position>,
+    problem: String,
+) -> Result<BadRow, ManifestError> {
     let (mut line, mut byte) = at.map_or((1, start), |at| (at.line(), start + at.byte()));
-    let opened = File::open(path).and_then(|mut file| {
-        file.seek(SeekFrom::Start(byte))?;
-        Ok(BufReader::new(file))
-    });
-    for found in opened.into_iter().flat_map(Read::bytes) {
+    for found in BufReader::new(content(byte)?).bytes() {
         match found {
             Ok(b'\n') => line += 1,
             Ok(b'\r') => {}
@@ -225,11 +246,11 @@ fn bad_row(path: &Path, start: u64, at: Option<&csv::Position>, problem: String)
         }
         byte += 1;
     }
-    BadRow {
+    Ok(BadRow {
         line,
         byte: Some(byte),
         problem,
-    }
+    })
 }
 
 /// Reads the rows of a manifest one by one; the first settles what all must have.

@@ -3,8 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use s3haul_s3::{Class, S3Error};
+
 use super::Field;
 use super::key::EncodingDoubt;
+use crate::job::access::AccessError;
 
 /// A row that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,15 +137,58 @@ pub enum ManifestError {
         expected: u64,
     },
     /// It is not the manifest that the job began with.
-    #[error("the manifest {} has changed since the job began (MD5 {found}, then {expected})", path.display())]
+    #[error("the manifest {} has changed since the job began (its ETag, of a file the MD5, is {found}, and was {expected})", path.display())]
     Changed {
         /// The manifest.
         path: PathBuf,
-        /// Its MD5 now.
+        /// Its ETag now.
         found: String,
-        /// Its MD5 when the job began.
+        /// Its ETag when the job began.
         expected: String,
     },
+    /// It is not the manifest that was asked for.
+    #[error("the manifest {} has the ETag {found}, and --manifest-etag asks for {expected}", path.display())]
+    OtherETag {
+        /// The manifest.
+        path: PathBuf,
+        /// Its ETag.
+        found: String,
+        /// The one asked for.
+        expected: String,
+    },
+    /// An object cannot be looked at.
+    #[error("cannot read the manifest {}", path.display())]
+    Object {
+        /// Its address.
+        path: PathBuf,
+        /// S3's answer.
+        source: Box<S3Error>,
+    },
+    /// The bucket that it is in cannot be asked for.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+impl ManifestError {
+    /// Whether it is S3 that did not answer, so that the same may work later.
+    pub fn may_pass(&self) -> bool {
+        let mut error: &(dyn std::error::Error + 'static) = self;
+        loop {
+            let answer = error.downcast_ref::<S3Error>();
+            if let Some(answer) = answer {
+                return !matches!(answer.class(), Class::Permanent);
+            }
+            // An I/O error hides what it carries from its chain of sources.
+            let carried = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            error = match (carried, error.source()) {
+                (Some(carried), _) => carried,
+                (None, Some(source)) => source,
+                (None, None) => return false,
+            };
+        }
+    }
 }
 
 fn list_bad_rows(path: &Path, total: u64, rows: &[BadRow]) -> String {

@@ -4,17 +4,16 @@
 
 mod csv;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::file::{Pinned, Raw, same_md5};
 use super::key::{self, KeyEncoding, Shown};
 use super::parquet;
-use super::watched::{self, Stamp, Watched};
 use super::{
-    BadRow, Facts, Field, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestOptions,
-    Parsed, Place, Position, Row, Survey, Versions, digest_of, io_error,
+    BadRow, Facts, Field, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile,
+    ManifestOptions, Parsed, Place, Position, Row, Survey, Versions, digest_of, io_error,
 };
 use crate::job::report::time_text;
 
@@ -26,6 +25,8 @@ const SEARCHED_FOLDERS: usize = 8;
 #[serde(rename_all = "camelCase")]
 struct Manifest {
     source_bucket: String,
+    /// The ARN, of any partition, of the bucket that the data files are in.
+    destination_bucket: Option<String>,
     creation_timestamp: Option<String>,
     file_format: String,
     file_schema: String,
@@ -126,13 +127,14 @@ impl Decoder {
 struct Open {
     path: PathBuf,
     decoder: Decoder,
-    at_end: Watched,
+    /// Tells whether the file is still what it was: a Parquet reader goes to and fro in it.
+    at_end: Raw,
 }
 
 /// An inventory that was found to be one.
 #[derive(Debug)]
 struct Inventory {
-    path: PathBuf,
+    file: ManifestFile,
     manifest: Manifest,
     /// Columns of its CSV files, in order.
     columns: Vec<Option<Column>>,
@@ -141,12 +143,17 @@ struct Inventory {
 }
 
 impl Inventory {
-    fn open(path: &Path, options: &ManifestOptions) -> Result<Self, ManifestError> {
+    fn open(
+        file: &ManifestFile,
+        pinned: &Pinned,
+        options: &ManifestOptions,
+    ) -> Result<Self, ManifestError> {
+        let path = file.name();
         let bad = |what: String| ManifestError::Inventory {
-            path: path.to_owned(),
+            path: path.clone(),
             what,
         };
-        let json = std::fs::read(path).map_err(io_error(path))?;
+        let json = pinned.read().map_err(io_error(&path))?;
         let manifest: Manifest = serde_json::from_slice(&json)
             .map_err(|error| bad(format!("is no manifest.json of S3 Inventory: {error}")))?;
         if options.fields.is_some() || options.key_encoding.is_some() {
@@ -184,7 +191,6 @@ impl Inventory {
             .map(|(_, field)| field)
             .collect();
         if let Some((flag, field)) = options.filters.lacking(&fields) {
-            let path = path.to_owned();
             return Err(ManifestError::Lacking { path, flag, field });
         }
         let versions = has(Column::IsLatest);
@@ -198,62 +204,93 @@ impl Inventory {
         if options.versions == Some(Versions::Listed) && !has(Column::VersionId) {
             return Err(bad("lists no version IDs for --versions listed".to_owned()));
         }
-        check_sum(path, &json)?;
+        check_sum(file, &json)?;
         Ok(Self {
-            path: path.to_owned(),
+            file: file.clone(),
             manifest,
             columns,
             versions,
         })
     }
 
-    /// The data file of that number, found, whole, and ready to be read from `byte` on.
-    fn decoder(&self, number: usize, byte: u64) -> Result<Open, ManifestError> {
-        let file = &self.manifest.files[number];
-        let path = self.locate(&file.key)?;
-        let opened = File::open(&path).map_err(io_error(&path))?;
-        let before = Stamp::of(&opened).map_err(io_error(&path))?;
-        watched::check_unchanged(&path, &file.md5).map_err(|error| match error {
-            ManifestError::Changed {
-                found, expected, ..
-            } => ManifestError::DataFile {
-                path: path.clone(),
-                source: format!("its MD5 is {found}, manifest.json lists {expected}").into(),
-            },
-            other => other,
-        })?;
+    /// The data file of that number, found, whole, and ready to be read from `byte` on. `e_tag` pins an
+    /// object that a survey has read.
+    fn open_data(
+        &self,
+        number: usize,
+        byte: u64,
+        e_tag: Option<&String>,
+    ) -> Result<(Open, Pinned), ManifestError> {
+        let listed = &self.manifest.files[number];
+        let file = self.locate(&listed.key)?;
+        let path = file.name();
+        let pinned = file.look()?;
         let failed = |source| ManifestError::DataFile {
             path: path.clone(),
             source,
         };
-        let watched = |file_again| Watched::new(file_again, &path, &file.md5, Some(before));
-        // A Parquet reader goes to and fro in the file: that one is looked at once more at its end.
-        let at_end = opened
-            .try_clone()
-            .and_then(watched)
-            .map_err(io_error(&path))?;
-        let watched = watched(opened).map_err(io_error(&path))?;
-        let decoder = if self.manifest.file_format == "CSV" {
-            let columns = self.columns.clone();
-            let decoder = csv::Decoder::new(watched, columns, byte).map_err(failed)?;
+        let csv = self.manifest.file_format == "CSV";
+        match (&pinned, e_tag) {
+            (Pinned::Disk { md5, .. }, _) => {
+                same_md5(md5, &listed.md5).map_err(|error| failed(error.into()))?;
+            }
+            (Pinned::Object(_), Some(e_tag)) => pinned.check(&file, e_tag)?,
+            // CSV is verified as it is read.
+            (Pinned::Object(_), None) if csv => {}
+            (Pinned::Object(_), None) => {
+                pinned
+                    .raw(0)
+                    .and_then(digest_of)
+                    .and_then(|(md5, _)| same_md5(&md5, &listed.md5))
+                    .map_err(|error| failed(error.into()))?;
+            }
+        }
+        let decoder = if csv {
+            let content = if byte == 0 && e_tag.is_none() {
+                pinned.verified_content(&listed.md5)
+            } else {
+                pinned.content(byte)
+            };
+            let content = content.map_err(|error| failed(error.into()))?;
+            let decoder = csv::Decoder::new(content, self.columns.clone(), byte);
             Decoder::Csv(Box::new(decoder))
         } else {
-            let decoder = parquet::Decoder::new(watched.into_file(), byte).map_err(failed)?;
+            let anywhere = pinned.anywhere().map_err(|error| failed(error.into()))?;
+            let decoder = parquet::Decoder::new(anywhere, byte).map_err(failed)?;
             Decoder::Parquet(Box::new(decoder))
         };
-        Ok(Open {
+        let at_end = pinned.raw(0).map_err(io_error(&path))?;
+        let open = Open {
             path,
             decoder,
             at_end,
-        })
+        };
+        Ok((open, pinned))
     }
 
-    /// Where a data file lies: its key is of the inventory's bucket, of which any part may have been
-    /// copied, the manifest with it. The nearest file under the longest end of its key is the one; its
-    /// MD5 says so.
-    fn locate(&self, key: &str) -> Result<PathBuf, ManifestError> {
+    /// Where a data file lies. In S3 that is `destinationBucket`.
+    fn locate(&self, key: &str) -> Result<ManifestFile, ManifestError> {
+        match &self.file {
+            ManifestFile::Disk(path) => Ok(ManifestFile::Disk(self.locate_on_disk(path, key)?)),
+            ManifestFile::Object {
+                connection, bucket, ..
+            } => {
+                let arn = self.manifest.destination_bucket.as_deref();
+                let of_arn = arn.and_then(|arn| arn.rsplit(':').next());
+                Ok(ManifestFile::Object {
+                    connection: connection.clone(),
+                    bucket: of_arn.unwrap_or(bucket).to_owned(),
+                    key: key.to_owned(),
+                })
+            }
+        }
+    }
+
+    /// A data file's key is of the inventory's bucket, of which any part may have been copied, the
+    /// manifest with it. The nearest file under the longest end of its key is the one; its MD5 says so.
+    fn locate_on_disk(&self, manifest: &Path, key: &str) -> Result<PathBuf, ManifestError> {
         let parts: Vec<&str> = key.split('/').filter(|part| !part.is_empty()).collect();
-        let manifest = std::fs::canonicalize(&self.path).map_err(io_error(&self.path))?;
+        let manifest = std::fs::canonicalize(manifest).map_err(io_error(manifest))?;
         for folder in manifest.ancestors().skip(1).take(SEARCHED_FOLDERS) {
             for from in 0..parts.len() {
                 let end = parts.get(from..).unwrap_or_default();
@@ -269,7 +306,7 @@ impl Inventory {
             }
         }
         Err(ManifestError::Inventory {
-            path: self.path.clone(),
+            path: self.file.name(),
             what: format!(
                 "lists the data file {}, which lies neither beside it nor above: copy the \
                  inventory's data folder too",
@@ -331,16 +368,17 @@ impl Inventory {
 }
 
 /// `manifest.checksum` beside the manifest, where it was copied too, has its MD5.
-fn check_sum(path: &Path, json: &[u8]) -> Result<(), ManifestError> {
-    let Ok(listed) = std::fs::read_to_string(path.with_file_name("manifest.checksum")) else {
+fn check_sum(file: &ManifestFile, json: &[u8]) -> Result<(), ManifestError> {
+    let Some(listed) = file.beside("manifest.checksum")? else {
         return Ok(());
     };
-    let (found, _) = digest_of(json).map_err(io_error(path))?;
+    let listed = String::from_utf8_lossy(&listed);
+    let (found, _) = digest_of(json).map_err(io_error(&file.name()))?;
     if found.eq_ignore_ascii_case(listed.trim()) {
         return Ok(());
     }
     Err(ManifestError::Inventory {
-        path: path.to_owned(),
+        path: file.name(),
         what: format!(
             "has MD5 {found}, and manifest.checksum beside it says {}: one of them is not whole, or \
              of another day",
@@ -410,8 +448,10 @@ enum Found {
 /// The selected rows of an inventory, in order.
 #[derive(Debug)]
 pub struct Rows {
-    path: PathBuf,
-    md5: String,
+    file: ManifestFile,
+    e_tag: String,
+    /// Of the data files, where a survey has read them from S3.
+    data_e_tags: Vec<String>,
     options: ManifestOptions,
     inventory: Option<Inventory>,
     open: Option<Open>,
@@ -422,10 +462,17 @@ pub struct Rows {
 
 impl Rows {
     /// The rows of a surveyed inventory, from `start`.
-    pub fn new(path: &Path, survey: &Survey, options: &ManifestOptions, start: Position) -> Self {
+    pub fn new(
+        file: ManifestFile,
+        survey: &Survey,
+        form: &InventoryForm,
+        options: &ManifestOptions,
+        start: Position,
+    ) -> Self {
         Self {
-            path: path.to_owned(),
-            md5: survey.md5.clone(),
+            file,
+            e_tag: survey.e_tag.clone(),
+            data_e_tags: form.data_e_tags.clone(),
             options: options.clone(),
             inventory: None,
             open: None,
@@ -437,7 +484,13 @@ impl Rows {
     /// As [`Source::check_unchanged`](super::Source::check_unchanged); data files are compared as each is
     /// opened, and watched while it is read.
     pub fn check_unchanged(&self) -> Result<(), ManifestError> {
-        watched::check_unchanged(&self.path, &self.md5)
+        self.look().map(|_| ())
+    }
+
+    fn look(&self) -> Result<Pinned, ManifestError> {
+        let pinned = self.file.look()?;
+        pinned.check(&self.file, &self.e_tag)?;
+        Ok(pinned)
     }
 
     /// As [`Source::next_row`](super::Source::next_row).
@@ -464,9 +517,12 @@ impl Rows {
     }
 
     fn next(&mut self) -> Result<Option<Found>, ManifestError> {
-        let inventory = match &mut self.inventory {
-            Some(inventory) => inventory,
-            none => none.insert(Inventory::open(&self.path, &self.options)?),
+        if self.inventory.is_none() {
+            let inventory = Inventory::open(&self.file, &self.look()?, &self.options)?;
+            self.inventory = Some(inventory);
+        }
+        let Some(inventory) = &self.inventory else {
+            return Ok(None);
         };
         loop {
             let Open {
@@ -480,7 +536,12 @@ impl Rows {
                     if number >= inventory.manifest.files.len() {
                         return Ok(None);
                     }
-                    none.insert(inventory.decoder(number, self.next.byte)?)
+                    let e_tag = self.data_e_tags.get(number);
+                    let (open, pinned) = inventory.open_data(number, self.next.byte, e_tag)?;
+                    if e_tag.is_none() && matches!(pinned, Pinned::Object(_)) {
+                        self.data_e_tags.push(pinned.e_tag().to_owned());
+                    }
+                    none.insert(open)
                 }
             };
             let selected = match decoder.next() {
@@ -524,14 +585,24 @@ impl Rows {
 ///
 /// # Errors
 /// It is no inventory, a data file is missing or not whole, or there are bad rows.
-pub(super) fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, ManifestError> {
-    let inventory = Inventory::open(path, options)?;
-    let file = File::open(path).map_err(io_error(path))?;
-    let (md5, file_bytes) = digest_of(file).map_err(io_error(path))?;
+pub(super) fn survey(
+    file: ManifestFile,
+    pinned: &Pinned,
+    options: &ManifestOptions,
+) -> Result<Survey, ManifestError> {
+    let path = file.name();
+    let inventory = Inventory::open(&file, pinned, options)?;
     let created = inventory.manifest.creation_timestamp.as_deref();
     let created = created
         .and_then(|milliseconds| milliseconds.parse::<i128>().ok())
         .and_then(|at| time::OffsetDateTime::from_unix_timestamp_nanos(at * 1_000_000).ok());
+    let mut form = InventoryForm {
+        file_format: inventory.manifest.file_format.clone(),
+        files: inventory.manifest.files.len() as u64,
+        created: created.map(time_text),
+        e_tags: inventory.columns.contains(&Some(Column::ETag)),
+        data_e_tags: Vec::new(),
+    };
     let mut survey = Survey {
         rows: 0,
         filtered: 0,
@@ -539,17 +610,12 @@ pub(super) fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, M
         bucket: inventory.manifest.source_bucket.clone(),
         version_ids: options.versions == Some(Versions::Listed),
         delete_markers: 0,
-        form: Form::Inventory(InventoryForm {
-            file_format: inventory.manifest.file_format.clone(),
-            files: inventory.manifest.files.len() as u64,
-            created: created.map(time_text),
-            e_tags: inventory.columns.contains(&Some(Column::ETag)),
-        }),
-        md5,
-        file_bytes,
+        form: Form::Inventory(form.clone()),
+        e_tag: pinned.e_tag().to_owned(),
+        file_bytes: pinned.bytes(),
         stamp: None,
     };
-    let mut rows = Rows::new(path, &survey, options, Position::default());
+    let mut rows = Rows::new(file, &survey, &form, options, Position::default());
     rows.inventory = Some(inventory);
     let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
     while let Some(found) = rows.next()? {
@@ -569,6 +635,8 @@ pub(super) fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, M
             }
         }
     }
+    form.data_e_tags = rows.data_e_tags;
+    survey.form = Form::Inventory(form);
     match listed {
         Some((path, rows)) => Err(ManifestError::BadRows {
             path,
@@ -576,7 +644,7 @@ pub(super) fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, M
             rows,
         }),
         None if survey.rows == 0 => Err(ManifestError::Empty {
-            path: path.to_owned(),
+            path,
             filtered: survey.filtered,
         }),
         None => Ok(survey),

@@ -5,14 +5,15 @@
 
 mod csv;
 mod error;
+mod file;
 mod inventory;
 pub mod key;
+mod object;
 mod parquet;
 mod watched;
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use md5::{Digest, Md5};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::error::io_error;
 pub use self::error::{BadRow, LISTED_BAD_ROWS, ManifestError};
+pub use self::file::ManifestFile;
 use self::key::KeyEncoding;
 use self::watched::Stamp;
 
@@ -138,18 +140,19 @@ pub enum Source {
 impl Source {
     /// The selected rows of a surveyed manifest, from `start`.
     pub fn manifest(
-        path: &Path,
+        file: impl Into<ManifestFile>,
         survey: &Survey,
         options: &ManifestOptions,
         start: Position,
     ) -> Self {
+        let file = file.into();
         match &survey.form {
             Form::Csv(form) => {
-                Self::Csv(Box::new(csv::Rows::of(path, survey, form, options, start)))
+                Self::Csv(Box::new(csv::Rows::of(file, survey, form, options, start)))
             }
-            Form::Inventory(_) => {
-                Self::Inventory(Box::new(inventory::Rows::new(path, survey, options, start)))
-            }
+            Form::Inventory(form) => Self::Inventory(Box::new(inventory::Rows::new(
+                file, survey, form, options, start,
+            ))),
         }
     }
 
@@ -185,26 +188,35 @@ impl Source {
 ///
 /// # Errors
 /// It cannot be read, is no manifest, or has bad rows that are not to be kept.
-pub fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, ManifestError> {
+pub fn survey(
+    file: impl Into<ManifestFile>,
+    options: &ManifestOptions,
+) -> Result<Survey, ManifestError> {
+    let file = file.into();
+    let pinned = file.look()?;
+    if let Some(expected) = &options.expected_e_tag
+        && pinned.e_tag() != expected
+    {
+        return Err(ManifestError::OtherETag {
+            path: file.name(),
+            found: pinned.e_tag().to_owned(),
+            expected: expected.clone(),
+        });
+    }
     let mut start = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(8).read_to_end(&mut start))
-        .map_err(io_error(path))?;
+    pinned
+        .content(0)
+        .and_then(|content| content.take(8).read_to_end(&mut start))
+        .map_err(io_error(&file.name()))?;
     let json = start.trim_ascii_start().starts_with(b"{");
     match options.format {
-        ManifestFormat::Inventory => inventory::survey(path, options),
+        ManifestFormat::Inventory => inventory::survey(file, &pinned, options),
         // A stream has no data files beside it.
-        ManifestFormat::Auto if json && !options.keep_bad_rows => inventory::survey(path, options),
-        ManifestFormat::Auto | ManifestFormat::Csv => csv::survey(path, options, &start),
+        ManifestFormat::Auto if json && !options.keep_bad_rows => {
+            inventory::survey(file, &pinned, options)
+        }
+        ManifestFormat::Auto | ManifestFormat::Csv => csv::survey(&file, &pinned, options, &start),
     }
-}
-
-/// Reads a manifest once more and compares it with what the job began with.
-///
-/// # Errors
-/// It cannot be read, or is another file.
-pub fn check_unchanged(path: &Path, survey: &Survey) -> Result<(), ManifestError> {
-    watched::check_unchanged(path, &survey.md5)
 }
 
 /// MD5, hex, and size of what is read.
@@ -372,7 +384,7 @@ pub enum Versions {
 }
 
 /// How a manifest is read. What `auto` means is settled by [`survey`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestOptions {
     /// What it is.
     #[serde(default)]
@@ -386,6 +398,9 @@ pub struct ManifestOptions {
     pub key_encoding: Option<KeyEncoding>,
     /// Which rows are selected.
     pub filters: Filters,
+    /// The ETag that the manifest must have, without quotes.
+    #[serde(default)]
+    pub expected_e_tag: Option<String>,
     /// A bad row ends as a failed row of its own instead of stopping the job: the manifest came
     /// from a stream that cannot be mended and read again.
     pub keep_bad_rows: bool,
@@ -452,8 +467,8 @@ pub struct Survey {
     pub delete_markers: u64,
     /// What the manifest is.
     pub form: Form,
-    /// MD5 of the manifest, hex: what S3 would show as its ETag.
-    pub md5: String,
+    /// ETag of the manifest; of a file its MD5, hex, as S3 would show it.
+    pub e_tag: String,
     /// Size of the manifest.
     pub file_bytes: u64,
     /// The file as it was found; none in a later attempt.
@@ -493,6 +508,9 @@ pub struct InventoryForm {
     pub created: Option<String>,
     /// It has the column ETag.
     pub e_tags: bool,
+    /// ETags of its data files, where they are objects in S3: they pin what is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_e_tags: Vec<String>,
 }
 
 impl Survey {

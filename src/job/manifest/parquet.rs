@@ -1,13 +1,17 @@
 //! The Parquet data files of an inventory, by its column readers.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::io::BufReader;
 
+use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type};
-use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::reader::{
+    ChunkReader, FileReader, Length, RowGroupReader, SerializedFileReader,
+};
 
+use super::file::{Anywhere, Onwards};
 use super::inventory::{Column, Decoded, Modified, Record};
 
 /// Rows that are decoded together.
@@ -17,7 +21,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reads one file.
 pub(super) struct Decoder {
-    file: SerializedFileReader<File>,
+    file: SerializedFileReader<Anywhere>,
     columns: Vec<(usize, Column)>,
     /// Nanoseconds of a tick of `last_modified_date`.
     tick: i128,
@@ -60,7 +64,7 @@ enum Reader {
 
 impl Decoder {
     /// Reads from row `start` on; row groups before it are not touched.
-    pub(super) fn new(file: File, start: u64) -> Result<Self, Failure> {
+    pub(super) fn new(file: Anywhere, start: u64) -> Result<Self, Failure> {
         let file = SerializedFileReader::new(file)?;
         let schema = file.metadata().file_metadata().schema_descr_ptr();
         let mut columns = Vec::new();
@@ -169,6 +173,24 @@ impl Decoder {
             e_tag: bytes(Column::ETag),
             storage_class: bytes(Column::StorageClass),
         }))
+    }
+}
+
+impl Length for Anywhere {
+    fn len(&self) -> u64 {
+        self.bytes()
+    }
+}
+
+impl ChunkReader for Anywhere {
+    type T = BufReader<Onwards>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(self.read_from(start))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        Ok(self.read_at(start, length)?)
     }
 }
 

@@ -43,7 +43,7 @@ struct Watch {
 }
 
 /// Whether a file still has that MD5.
-pub(super) fn check_unchanged(path: &Path, md5: &str) -> Result<(), ManifestError> {
+fn check_unchanged(path: &Path, md5: &str) -> Result<(), ManifestError> {
     let (found, _) = File::open(path)
         .and_then(digest_of)
         .map_err(io_error(path))?;
@@ -78,11 +78,6 @@ impl Watched {
             file,
             watch: Some(watch),
         })
-    }
-
-    /// The file, for a reader that goes to and fro in it.
-    pub(super) fn into_file(self) -> File {
-        self.file
     }
 }
 

@@ -1,47 +1,42 @@
-//! The look at a whole manifest before its first copy: every bad row, the number of rows, the digest.
+//! The look at a whole manifest before its first copy: every bad row, and the number of rows.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use csv::{ByteRecord, Reader};
 
-use super::{BYTE_ORDER_MARK, RowParser, bad_row, bad_rows, csv_reader, open};
+use super::{BYTE_ORDER_MARK, Input, RowParser, bad_row, bad_rows, csv_reader, past_mark};
+use crate::job::manifest::file::{Content, Pinned};
 use crate::job::manifest::key::{EncodingDoubt, EncodingProbe, KeyEncoding, Shown};
-use crate::job::manifest::watched::Stamp;
 use crate::job::manifest::{
-    BadRow, CsvForm, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestOptions, Survey,
-    Versions, digest_of, io_error,
+    BadRow, CsvForm, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions,
+    Survey, Versions, io_error,
 };
 
-/// Reads a whole manifest that begins with `start`: finds every bad row, counts the rows and takes the
-/// digest.
+/// Reads a whole manifest whose content begins with `start`: finds every bad row and counts the rows.
 ///
 /// # Errors
 /// It cannot be read, is no CSV manifest, or has bad rows that are not to be kept.
 pub(crate) fn survey(
-    path: &Path,
+    file: &ManifestFile,
+    pinned: &Pinned,
     options: &ManifestOptions,
     start: &[u8],
 ) -> Result<Survey, ManifestError> {
-    let file = File::open(path).map_err(io_error(path))?;
-    let stamp = Some(Stamp::of(&file).map_err(io_error(path))?);
-    let (md5, file_bytes) = digest_of(file).map_err(io_error(path))?;
+    let path = file.name();
     if let Some(what) = other_format(start) {
-        return Err(ManifestError::NotCsv {
-            path: path.to_owned(),
-            what,
-        });
+        return Err(ManifestError::NotCsv { path, what });
     }
     if options.versions == Some(Versions::Latest) {
-        return Err(ManifestError::NoLatest {
-            path: path.to_owned(),
-        });
+        return Err(ManifestError::NoLatest { path });
     }
-    let (file, byte) = open(path, 0).map_err(io_error(path))?;
-    let found = Surveyor::new(path, options, byte).read(csv_reader(file))?;
+    let (input, byte) = pinned
+        .content(0)
+        .and_then(|content| past_mark(content, 0))
+        .map_err(io_error(&path))?;
+    let found = Surveyor::new(&path, pinned, options, byte).read(csv_reader(input))?;
     let empty = || ManifestError::Empty {
-        path: path.to_owned(),
+        path: path.clone(),
         filtered: found.filtered,
     };
     let parser = found.parser.filter(|_| found.rows > 0).ok_or_else(empty)?;
@@ -57,15 +52,15 @@ pub(crate) fn survey(
             key_encoding: parser.key_encoding,
             byte_order_mark: start.starts_with(BYTE_ORDER_MARK),
         }),
-        md5,
-        file_bytes,
-        stamp,
+        e_tag: pinned.e_tag().to_owned(),
+        file_bytes: pinned.bytes(),
+        stamp: pinned.stamp(),
     })
 }
 
 fn other_format(start: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 7] = [
-        (b"\x1f\x8b", "gzip-compressed"),
+        (b"\x1f\x8b", "gzip-compressed twice"),
         (b"ORC", "an ORC file"),
         (b"PAR1", "a Parquet file"),
         (b"\xff\xfe", "UTF-16"),
@@ -79,15 +74,13 @@ fn other_format(start: &[u8]) -> Option<&'static str> {
         .map(|(_, what)| *what)
 }
 
-/// Whether a file ends inside a quoted field; `byte` is where its last record begins.
-fn ends_in_quotes(path: &Path, byte: u64) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(byte))?;
+/// Whether a file ends inside a quoted field; `last` is its last record and what follows.
+fn ends_in_quotes(last: Content) -> io::Result<bool> {
     let mut quoted = false;
     // Where a quote opens: at a field's start, and right behind one that closed, since a quote in
     // quotes is doubled. Elsewhere it is a character like others.
     let mut opens = true;
-    for byte in BufReader::new(file).bytes() {
+    for byte in BufReader::new(last).bytes() {
         let byte = byte?;
         if byte == b'"' && (quoted || opens) {
             opens = quoted;
@@ -101,6 +94,7 @@ fn ends_in_quotes(path: &Path, byte: u64) -> io::Result<bool> {
 
 struct Surveyor<'a> {
     path: &'a Path,
+    pinned: &'a Pinned,
     options: &'a ManifestOptions,
     parser: Option<RowParser>,
     probe: Option<EncodingProbe>,
@@ -115,10 +109,11 @@ struct Surveyor<'a> {
 }
 
 impl<'a> Surveyor<'a> {
-    fn new(path: &'a Path, options: &'a ManifestOptions, start: u64) -> Self {
+    fn new(path: &'a Path, pinned: &'a Pinned, options: &'a ManifestOptions, start: u64) -> Self {
         let probe = options.key_encoding.is_none().then(EncodingProbe::default);
         Self {
             path,
+            pinned,
             options,
             parser: None,
             probe,
@@ -131,7 +126,7 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    fn read(mut self, mut reader: Reader<BufReader<File>>) -> Result<Self, ManifestError> {
+    fn read(mut self, mut reader: Reader<Input>) -> Result<Self, ManifestError> {
         let mut record = ByteRecord::new();
         while reader
             .read_byte_record(&mut record)
@@ -161,30 +156,33 @@ impl<'a> Surveyor<'a> {
     /// A quote that is never closed makes one row of all that follow it: they would be lost.
     fn check_end(&self) -> Result<(), ManifestError> {
         let byte = self.last.as_ref().map_or(0, csv::Position::byte);
-        match ends_in_quotes(self.path, self.start + byte) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                let problem = "a quote that begins in it is never closed".to_owned();
-                Err(bad_rows(self.path, self.bad_row(problem)))
-            }
-            Err(source) => Err(ManifestError::Io {
-                path: self.path.to_owned(),
-                source,
-            }),
+        let last = self.content(self.start + byte)?;
+        if ends_in_quotes(last).map_err(io_error(self.path))? {
+            let problem = "a quote that begins in it is never closed".to_owned();
+            return Err(bad_rows(self.path, self.bad_row(problem)?));
         }
+        Ok(())
+    }
+
+    fn content(&self, byte: u64) -> Result<Content, ManifestError> {
+        self.pinned.content(byte).map_err(io_error(self.path))
     }
 
     /// The last row is bad.
-    fn bad_row(&self, problem: String) -> BadRow {
-        bad_row(self.path, self.start, self.last.as_ref(), problem)
+    fn bad_row(&self, problem: String) -> Result<BadRow, ManifestError> {
+        let content = |byte| self.content(byte);
+        bad_row(content, self.start, self.last.as_ref(), problem)
     }
 
     /// The last row leaves the encoding in doubt.
     fn doubted(&self, doubt: EncodingDoubt) -> ManifestError {
-        ManifestError::Encoding {
-            path: self.path.to_owned(),
-            line: self.bad_row(String::new()).line,
-            doubt,
+        match self.bad_row(String::new()) {
+            Ok(row) => ManifestError::Encoding {
+                path: self.path.to_owned(),
+                line: row.line,
+                doubt,
+            },
+            Err(error) => error,
         }
     }
 
@@ -209,7 +207,7 @@ impl<'a> Surveyor<'a> {
             Err(problem) => {
                 self.bad_rows += 1;
                 if self.listed.len() < LISTED_BAD_ROWS {
-                    self.listed.push(self.bad_row(problem));
+                    self.listed.push(self.bad_row(problem)?);
                 }
             }
         }

@@ -1,68 +1,34 @@
 //! The CSV data files of an inventory: compressed, every value in quotes, no header row.
 
-use std::io::{self, BufRead, BufReader, Read};
-
 use csv::{ByteRecord, Reader, ReaderBuilder};
-use flate2::bufread::MultiGzDecoder;
 
 use super::{Column, Decoded, Modified, Record};
-use crate::job::manifest::watched::Watched;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use crate::job::manifest::file::Content;
 
 /// Reads one file.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    reader: Reader<Input>,
+    reader: Reader<Content>,
     columns: Vec<Option<Column>>,
     record: ByteRecord,
     /// Where reading began, once decompressed.
     start: u64,
 }
 
-/// S3 compresses; who has decompressed a file and listed its new MD5 is served too.
-#[derive(Debug)]
-enum Input {
-    /// One member or several: a reader of one stops after the first, in silence.
-    Gzip(Box<MultiGzDecoder<BufReader<Watched>>>),
-    Plain(BufReader<Watched>),
-}
-
-impl Read for Input {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Gzip(input) => input.read(buffer),
-            Self::Plain(input) => input.read(buffer),
-        }
-    }
-}
-
 impl Decoder {
-    /// Reads from `start`, a byte of the decompressed file at which a row begins.
-    pub(super) fn new(
-        file: Watched,
-        columns: Vec<Option<Column>>,
-        start: u64,
-    ) -> Result<Self, Failure> {
-        let mut file = BufReader::with_capacity(256 << 10, file);
-        let gzip = file.fill_buf()?.starts_with(b"\x1f\x8b");
-        let mut input = if gzip {
-            Input::Gzip(Box::new(MultiGzDecoder::new(file)))
-        } else {
-            Input::Plain(file)
-        };
-        io::copy(&mut input.by_ref().take(start), &mut io::sink())?;
+    /// Reads `content`, which begins at `start`, a byte of the decompressed file at which a row begins.
+    pub(super) fn new(content: Content, columns: Vec<Option<Column>>, start: u64) -> Self {
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .buffer_capacity(256 << 10)
-            .from_reader(input);
-        Ok(Self {
+            .from_reader(content);
+        Self {
             reader,
             columns,
             record: ByteRecord::new(),
             start,
-        })
+        }
     }
 
     pub(super) fn next(&mut self) -> Decoded<'_> {

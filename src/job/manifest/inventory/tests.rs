@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::job::manifest::{Filters, ManifestFormat, Rename, Source};
+use crate::job::manifest::{Source, survey};
 
 /// What `sample-manifests/inventory/make.py` has written by other software.
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sample-manifests/inventory");
@@ -14,13 +14,8 @@ fn sample(name: &str) -> PathBuf {
 
 fn options(versions: Option<Versions>) -> ManifestOptions {
     ManifestOptions {
-        format: ManifestFormat::Auto,
         versions,
-        fields: None,
-        key_encoding: None,
-        filters: Filters::default(),
-        keep_bad_rows: false,
-        rename: Rename::default(),
+        ..ManifestOptions::default()
     }
 }
 
