@@ -4,9 +4,11 @@
 `inventory.py [ROWS] [FILES]` (2,000,000 rows in 4 files). Needs pyarrow. Run on one thread beside nothing
 else; the files are in the page cache, so that decoding is measured, and no disk. `FORMATS=csv,parquet` leaves
 out ORC, which the program reads with its feature `orc` alone.
+
+`inventory.py make FOLDER csv|parquet|orc ROWS FILES` makes one and says where its manifest is.
 """
 import gzip, hashlib, io, json, os, pathlib, subprocess, sys, tempfile
-import pyarrow as pa, pyarrow.compute as pc, pyarrow.csv, pyarrow.parquet
+import pyarrow as pa, pyarrow.compute as pc, pyarrow.csv, pyarrow.orc, pyarrow.parquet
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -40,7 +42,6 @@ def encoded(table, file_format):
     if file_format == "parquet":
         pyarrow.parquet.write_table(table, content, compression="snappy")
     elif file_format == "orc":
-        import pyarrow.orc
         pyarrow.orc.write_table(table, content, compression="zlib")
     else:
         key = pc.replace_substring(table["key"], " ", "%20")
@@ -103,6 +104,9 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def main():
+    if sys.argv[1:2] == ["make"]:
+        folder, file_format, rows, files = sys.argv[2:]
+        return print(make(pathlib.Path(folder), file_format, int(rows), int(files)))
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
     files = int(sys.argv[2]) if len(sys.argv) > 2 else 4
     programs = build()
