@@ -11,12 +11,13 @@ use tokio::task::JoinSet;
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
 use super::values::bucket_kind;
-use super::{Output, print_result};
+use super::{Output, previous, print_result};
 use crate::job::access::{Access, AccessOptions, connect};
 use crate::job::copy::SourceChanged;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{Survey, check_unchanged, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
+use crate::job::report::previous::CopiedBefore;
 use crate::job::report::store::Folder;
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
@@ -73,17 +74,17 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 /// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
 pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let name = folder_name(&new.job_id);
+    previous::refuse_own(&new.job, &new.report.join(&name))?;
     if new.report.join(&name).exists() {
         return Box::pin(again(new)).await;
     }
     let listening = Listening::start();
     let folder = Folder::stage(&new.report, &name)?;
-    let prepared = listening
-        .unless_stopped(Box::pin(prepare(&new, &folder)))
-        .await;
-    let (file, access) = match prepared {
+    let prepared = prepare(&new, &folder, &listening).await;
+    let (file, access, before) = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => {
+            previous::remove_of(&new.job, &new.job_id, &folder.path());
             folder.discard();
             return Err(failed);
         }
@@ -94,14 +95,19 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let id = new.job_id.clone();
     let report = blocking(move || Report::create(folder, &id, scope, rows, filtered, json)).await?;
     let words = (new.show, new.output);
-    run(file, access, report, Passes::InHand, listening, words).await
+    let passes = Passes::InHand;
+    run(file, access, before, report, passes, listening, words).await
 }
 
 /// All that can be found wrong before the first request that copies.
-async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Failed> {
+async fn prepare(
+    new: &NewJob,
+    folder: &Folder,
+    listening: &Listening,
+) -> Result<(JobFile, Access, Option<CopiedBefore>), Failed> {
     let (job, spool) = (new.job.clone(), folder.path().join(SPOOL));
     // A manifest may be long, and stdin wait for ever: signals are listened to meanwhile.
-    let survey = blocking(move || {
+    let survey = Box::pin(blocking(move || {
         let mut manifest = &job.manifest;
         if job.read.keep_bad_rows {
             spool_stdin(&spool)?;
@@ -110,9 +116,19 @@ async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Fai
         let survey = survey(manifest, &job.read)?;
         check(&survey, &job)?;
         Ok::<_, Failed>(survey)
-    })
-    .await?;
-    let access = establish(&new.job, &survey, new.mfa_code.as_deref()).await?;
+    }));
+    let survey = listening.unless_stopped(survey).await?;
+    let indexing = previous::Indexing {
+        job: new.job.clone(),
+        bucket: survey.bucket.clone(),
+        own: new.report.join(folder_name(&new.job_id)),
+        index: previous::index_path(&new.job, &new.job_id, &folder.path()),
+        stop: listening.signals.drain.clone(),
+    };
+    // Not dropped at a signal: it ends by itself, and leaves nothing.
+    let before = blocking(move || indexing.write()).await?;
+    let access = establish(&new.job, &survey, new.mfa_code.as_deref());
+    let access = listening.unless_stopped(Box::pin(access)).await?;
     let file = JobFile {
         software: concat!("s3haul ", env!("CARGO_PKG_VERSION")).to_owned(),
         job_id: new.job_id.clone(),
@@ -120,7 +136,7 @@ async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Fai
         survey,
         job: new.job.clone(),
     };
-    Ok((file, access))
+    Ok((file, access, before))
 }
 
 pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
@@ -134,6 +150,9 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
         return Err(Failed::usage(
             "--source-changed fail needs the column ETag: name the columns with --manifest-fields",
         ));
+    }
+    if let Some(options) = &job.previous {
+        previous::check(survey, options.matching)?;
     }
     if survey.csv().is_some_and(|form| form.byte_order_mark) {
         tracing::warn!("the manifest begins with a byte order mark, which was skipped");
@@ -346,15 +365,25 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     let folder = open(&path)?;
     let manifest = manifest_of(&file, &path);
     let at = read_checkpoint(&path)?;
+    let mut before = None;
     // A later pass reads the report alone.
     if at.pass == 0 && !at.done.is_all_of(at.rows) {
         listening.unless_stopped(unchanged(manifest, &file)).await?;
+        let indexing = previous::Indexing {
+            job: file.job.clone(),
+            bucket: file.survey.bucket.clone(),
+            own: path.clone(),
+            index: previous::index_path(&file.job, &file.job_id, &path),
+            stop: listening.signals.drain.clone(),
+        };
+        before = blocking(move || indexing.open_or_write()).await?;
     }
     let access = establish(&file.job, &file.survey, mfa_code.as_deref());
     let access = listening.unless_stopped(Box::pin(access)).await?;
     let (id, scope) = (file.job_id.clone(), file.job.run.report_scope);
     let report = blocking(move || Report::recover(folder, &id, scope)).await?;
-    run(file, access, report, passes, listening, (show, output)).await
+    let words = (show, output);
+    run(file, access, before, report, passes, listening, words).await
 }
 
 /// Whether a manifest is still the one that the job began with.
@@ -389,6 +418,7 @@ fn manifest_of(file: &JobFile, report: &Path) -> PathBuf {
 async fn run(
     file: JobFile,
     access: Access,
+    copied_before: Option<CopiedBefore>,
     report: Report,
     passes: Passes,
     listening: Listening,
@@ -411,6 +441,7 @@ async fn run(
     let job = Job {
         file,
         manifest,
+        copied_before,
         access,
         report,
         passes,
@@ -428,6 +459,9 @@ async fn run(
         }
     };
     let summary = summary(&file_again, report.checkpoint(), &path);
+    if summary.state == JobState::Complete {
+        previous::remove(&file_again, &path);
+    }
     tracing::info!(
         job_id = summary.job_id,
         exit_code = summary.exit_code,

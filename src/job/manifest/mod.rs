@@ -22,6 +22,7 @@ use self::error::io_error;
 pub use self::error::{BadRow, LISTED_BAD_ROWS, ManifestError};
 use self::key::KeyEncoding;
 use self::watched::Stamp;
+use super::report::previous::Matching;
 
 /// Where a row begins: a file of the source, by number, and a byte in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +91,8 @@ pub struct Row {
     pub problem: Option<String>,
     /// It is a delete marker, which nothing can copy.
     pub delete_marker: bool,
+    /// By what a previous report has it: it is skipped.
+    pub copied_before: Option<Matching>,
 }
 
 /// A row before it has a place in its pass.
@@ -122,6 +125,7 @@ impl Parsed {
             facts,
             problem,
             delete_marker,
+            copied_before: None,
         }
     }
 }
@@ -493,6 +497,9 @@ pub struct InventoryForm {
     pub created: Option<String>,
     /// It has the column ETag.
     pub e_tags: bool,
+    /// It has the column LastModifiedDate.
+    #[serde(default)]
+    pub dates: bool,
 }
 
 impl Survey {
@@ -501,6 +508,14 @@ impl Survey {
         match &self.form {
             Form::Csv(form) => form.fields.contains(&Field::ETag),
             Form::Inventory(form) => form.e_tags,
+        }
+    }
+
+    /// Whether the manifest lists times of last change.
+    pub fn has_dates(&self) -> bool {
+        match &self.form {
+            Form::Csv(form) => form.fields.contains(&Field::LastModifiedDate),
+            Form::Inventory(form) => form.dates,
         }
     }
 
