@@ -71,7 +71,8 @@ pub(super) fn check(survey: &Survey, matching: Matching) -> Result<(), Failed> {
          VersionId: without them an object that changed cannot be told from one that did not",
     )
     .hinted(
-        "s3haul manifest create --fields Bucket,Key,Size,LastModifiedDate,ETag makes one".to_owned(),
+        "s3haul manifest create --fields Bucket,Key,Size,LastModifiedDate,ETag makes one"
+            .to_owned(),
     ))
 }
 
@@ -117,7 +118,10 @@ impl Indexing {
         warn(&report, options);
         if counted.unreadable > 0 {
             let rows = counted.unreadable;
-            tracing::warn!(rows, "rows of the previous report cannot be read: they are copied again");
+            tracing::warn!(
+                rows,
+                "rows of the previous report cannot be read: they are copied again"
+            );
         }
         if counted.succeeded == 0 {
             tracing::warn!("the previous report has no row that succeeded: every row is copied");
@@ -141,7 +145,8 @@ impl Indexing {
         if bucket == job.destination_bucket && *rename == job.read.rename {
             return Ok(());
         }
-        let place = |bucket: &str, prefix: &str| Shown(&format!("s3://{bucket}/{prefix}")).to_string();
+        let place =
+            |bucket: &str, prefix: &str| Shown(&format!("s3://{bucket}/{prefix}")).to_string();
         Err(Failed::usage(format!(
             "the previous report {} is of copies to {}, and this job copies to {}: with another --to \
              or --strip-prefix no object of it is there",
@@ -159,14 +164,14 @@ fn warn(report: &CompletionReport, options: &PreviousOptions) {
             "--previous-report-match key: rows are skipped by bucket, key and version alone, and \
              objects that changed since that report stay old"
         );
-        if report.destination().is_none() {
-            tracing::warn!(
-                "the previous report does not say where its objects were copied to: they are taken \
-                 to be at this job's destination"
-            );
-        }
     }
-    if report.destination().is_some() && !report.has_ended() {
+    if report.destination().is_none() {
+        tracing::warn!(
+            "the previous report does not say where its objects were copied to: they are taken to be at \
+             this job's destination"
+        );
+    }
+    if !report.has_ended() {
         tracing::warn!(
             "the job of the previous report has not ended: rows that it has not sealed are copied again"
         );

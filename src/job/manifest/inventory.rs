@@ -544,9 +544,7 @@ pub(super) fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, M
             files: inventory.manifest.files.len() as u64,
             created: created.map(time_text),
             e_tags: inventory.columns.contains(&Some(Column::ETag)),
-            dates: inventory
-                .columns
-                .contains(&Some(Column::LastModifiedDate)),
+            dates: inventory.columns.contains(&Some(Column::LastModifiedDate)),
         }),
         md5,
         file_bytes,

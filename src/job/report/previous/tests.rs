@@ -113,8 +113,18 @@ fn by_key_every_success_counts_and_keys_are_decoded_once() {
 
 #[test]
 fn a_report_without_identity_needs_another_match() {
-    let refused = index("batch-operations", Matching::Source);
+    let refused = index("malformed", Matching::Source);
     assert!(matches!(refused, Err(PreviousError::NoIdentity { .. })));
+    // One that names versions has it for those.
+    let (_folder, before, counted) = index("batch-operations", Matching::Source).unwrap();
+    assert_eq!((counted.succeeded, counted.known), (6, 1));
+    assert!(before.look(&row("a+b", "ver.1", "", "")).unwrap().is_some());
+    assert!(
+        before
+            .look(&row("plain", "", "e", JANUARY))
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]

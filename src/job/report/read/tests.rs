@@ -48,7 +48,10 @@ fn samples_of_batch_operations_are_read() {
     assert!(rows[4].message.contains("\"etag\":\"3c3c\""));
     let (rows, unreadable) = read(&sample("schema-order")).unwrap();
     assert_eq!((rows.len(), unreadable), (2, 0));
-    assert_eq!((rows[1].bucket.as_str(), rows[1].http_status), ("other", Some(200)));
+    assert_eq!(
+        (rows[1].bucket.as_str(), rows[1].http_status),
+        ("other", Some(200))
+    );
 }
 
 #[test]
@@ -111,10 +114,16 @@ fn a_damaged_or_missing_file_is_named() {
     bytes[0] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
     let error = read(&job).unwrap_err();
-    assert!(matches!(&error, ReadError::Damaged { path, .. } if *path == file), "{error}");
+    assert!(
+        matches!(&error, ReadError::Damaged { path, .. } if *path == file),
+        "{error}"
+    );
     std::fs::remove_file(&file).unwrap();
     let error = read(&job).unwrap_err();
-    assert!(matches!(&error, ReadError::File { path, .. } if *path == file), "{error}");
+    assert!(
+        matches!(&error, ReadError::File { path, .. } if *path == file),
+        "{error}"
+    );
 }
 
 #[test]
@@ -143,7 +152,10 @@ fn what_is_no_report_is_refused() {
     for key in ["../results/x.csv/..", "x.csv", "a/../x.csv", "results/"] {
         assert_eq!(name_in_report(key), None, "{key}");
     }
-    assert_eq!(name_in_report("p/job-1/results/x.csv").unwrap(), "results/x.csv");
+    assert_eq!(
+        name_in_report("p/job-1/results/x.csv").unwrap(),
+        "results/x.csv"
+    );
 }
 
 fn rows_of(text: &[u8]) -> (Vec<ReportRow>, u64) {
@@ -162,7 +174,10 @@ fn rows_of(text: &[u8]) -> (Vec<ReportRow>, u64) {
 fn an_endless_line_is_no_matter_of_memory() {
     let bytes = usize::try_from(LONGEST_LINE).unwrap();
     let mut reader = RowReader::new(io::repeat(b'x').take(2 * LONGEST_LINE));
-    assert_eq!(reader.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(
+        reader.next().unwrap_err().kind(),
+        io::ErrorKind::InvalidData
+    );
     let (_, unreadable) = rows_of(&vec![b'x'; bytes - 1]);
     assert_eq!(unreadable, 1);
 }
