@@ -157,13 +157,14 @@ async fn each_pass_copies_what_the_one_before_did_not() {
     world.list().await;
     world.sandbox.log().clear();
     let third = world.pass_after("three", "two");
+    let arrived = world.sandbox.log().arrived();
     let run = third.clone().flag("--dry-run").run().await;
     assert_eq!(run.expect(0).summary("copied_before"), 39);
     assert_eq!(run.summary("requests"), 1);
     let text = third.clone().flag("--dry-run").set("--output", "text");
     let text = text.run().await;
     assert!(text.stdout.contains("  39 copied before\n"), "{text:?}");
-    assert_eq!(world.sandbox.log().arrived(), 0);
+    assert_eq!(world.sandbox.log().arrived(), arrived);
     let run = third.clone().run().await;
     assert_eq!(run.expect(0).summary("skipped"), 39);
     assert_eq!(world.copied(), set(&["k05"]));
