@@ -93,7 +93,8 @@ impl JobSpec {
         let (a, b) = (&self.access, &other.access);
         let (c, d) = (&self.copy, &other.copy);
         let role = |o: &AccessOptions| o.role.as_ref().map(|role| role.role_arn.clone());
-        let (e, f) = (self.previous.as_ref(), other.previous.as_ref());
+        let report = |o: &Self| o.previous.as_ref().map(|previous| previous.report.clone());
+        let matching = |o: &Self| o.previous.as_ref().map(|previous| previous.matching);
         [
             ("--manifest", self.manifest != other.manifest),
             ("--manifest-fields", self.read.fields != other.read.fields),
@@ -136,14 +137,8 @@ impl JobSpec {
                 "--report-scope",
                 self.run.report_scope != other.run.report_scope,
             ),
-            (
-                "--previous-report",
-                e.map(|previous| &previous.report) != f.map(|previous| &previous.report),
-            ),
-            (
-                "--previous-report-match",
-                e.map(|previous| previous.matching) != f.map(|previous| previous.matching),
-            ),
+            ("--previous-report", report(self) != report(other)),
+            ("--previous-report-match", matching(self) != matching(other)),
         ]
         .into_iter()
         .filter_map(|(flag, differs)| differs.then_some(flag))

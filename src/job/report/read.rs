@@ -339,9 +339,9 @@ impl Rows<'_> {
             };
             let path = || self.folder.join(&file.name);
             match reader.next().map_err(|error| file_error(&path(), error))? {
-                Some(Some(row)) => return Ok(Some(row)),
-                Some(None) => self.unreadable += 1,
-                None => {
+                Next::Row(row) => return Ok(Some(row)),
+                Next::Unreadable => self.unreadable += 1,
+                Next::End => {
                     let found = reader.from.get_ref().md5();
                     if !found.eq_ignore_ascii_case(&file.md5) {
                         let (path, listed) = (path(), file.md5.clone());
@@ -384,6 +384,14 @@ impl<R: Read> Read for Digested<R> {
     }
 }
 
+/// What comes next of a file.
+#[derive(Debug)]
+enum Next {
+    Row(ReportRow),
+    Unreadable,
+    End,
+}
+
 /// Reads rows from the lines of one file.
 #[derive(Debug)]
 struct RowReader<R> {
@@ -400,11 +408,10 @@ impl<R: Read> RowReader<R> {
         }
     }
 
-    /// The next row, `Some(None)` for one that cannot be read; `None` at the end.
-    fn next(&mut self) -> io::Result<Option<Option<ReportRow>>> {
+    fn next(&mut self) -> io::Result<Next> {
         let mut record = loop {
             match self.line()? {
-                None => return Ok(None),
+                None => return Ok(Next::End),
                 Some(line) if without_end(&line).is_empty() => {}
                 Some(line) => break line,
             }
@@ -424,13 +431,13 @@ impl<R: Read> RowReader<R> {
             && fields.len() == COLUMNS
             && let Some(row) = ReportRow::parse(&fields.into())
         {
-            return Ok(Some(Some(row)));
+            return Ok(Next::Row(row));
         }
         for line in behind.into_iter().rev() {
             self.ahead.push_front(line);
         }
         record.truncate(first_line);
-        Ok(Some(lenient(&record)))
+        Ok(lenient(&record).map_or(Next::Unreadable, Next::Row))
     }
 
     fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
@@ -474,14 +481,12 @@ fn split_record(record: &[u8]) -> Split {
                 };
                 let (before, behind) = rest.split_at(at);
                 field.extend_from_slice(before);
-                match behind.strip_prefix(b"\"\"") {
-                    Some(behind) => rest = behind,
-                    None => {
-                        rest = behind.get(1..).unwrap_or_default();
-                        break;
-                    }
-                }
+                let Some(escaped) = behind.strip_prefix(b"\"\"") else {
+                    rest = behind.get(1..).unwrap_or_default();
+                    break;
+                };
                 field.push(b'"');
+                rest = escaped;
             }
         } else {
             let end = rest.iter().position(|byte| *byte == b',');

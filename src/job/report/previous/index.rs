@@ -203,8 +203,8 @@ impl Index {
 
 /// The first eight bytes as a number.
 fn head(fingerprint: &Fingerprint) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *fingerprint;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    let first = fingerprint.first_chunk().copied();
+    u64::from_be_bytes(first.unwrap_or_default())
 }
 
 /// As much of `count` as `part` is of `whole`, and less than `count`.

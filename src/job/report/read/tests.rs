@@ -161,13 +161,13 @@ fn what_is_no_report_is_refused() {
 fn rows_of(text: &[u8]) -> (Vec<ReportRow>, u64) {
     let mut reader = RowReader::new(text);
     let (mut rows, mut unreadable) = (Vec::new(), 0);
-    while let Some(row) = reader.next().unwrap() {
-        match row {
-            Some(row) => rows.push(row),
-            None => unreadable += 1,
+    loop {
+        match reader.next().unwrap() {
+            Next::Row(row) => rows.push(row),
+            Next::Unreadable => unreadable += 1,
+            Next::End => return (rows, unreadable),
         }
     }
-    (rows, unreadable)
 }
 
 #[test]
