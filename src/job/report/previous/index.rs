@@ -288,7 +288,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig::with_cases(20))]
         // Values that are anything but evenly spread, and often equal.
         #[test]
         fn the_index_is_a_set(

@@ -183,6 +183,7 @@ fn an_endless_line_is_no_matter_of_memory() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn rows_read_as_they_were_written(
         texts in proptest::collection::vec(("[a-z%+.]{1,8}", "[a-z \",\r\n]{0,12}"), 1..12),
