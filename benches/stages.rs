@@ -33,6 +33,7 @@ fn row(ordinal: u64) -> Row {
         },
         problem: None,
         delete_marker: false,
+        copied_before: None,
     }
 }
 

@@ -7,8 +7,8 @@ use clap::Args;
 use super::attempt;
 use super::exit::{Exit, Failed};
 use super::flags::{AgainArgs, WordsArgs};
-use super::print_result;
 use super::resume::job_folder;
+use super::{previous, print_result};
 use crate::job::abort_uploads;
 use crate::job::report::passes::JobState;
 use crate::job::report::{Report, read_checkpoint, read_job};
@@ -50,6 +50,7 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
                 .map_err(|error| Failed::new(error, Exit::Access))?;
         }
         report.abandon()?;
+        previous::remove(&file, &path);
     }
     let checkpoint = read_checkpoint(&path)?;
     let mut summary = attempt::summary(&file, &checkpoint, &path);

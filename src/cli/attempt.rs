@@ -11,12 +11,13 @@ use tokio::task::JoinSet;
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
 use super::values::{Location, bucket_kind, location};
-use super::{Output, print_result};
+use super::{Output, previous, print_result};
 use crate::job::access::{Access, AccessOptions, Connection};
 use crate::job::copy::SourceChanged;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{ManifestFile, Survey, survey};
 use crate::job::report::passes::{Checkpoint, JobState};
+use crate::job::report::previous::CopiedBefore;
 use crate::job::report::store::Folder;
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::spec::{JobFile, JobSpec};
@@ -73,17 +74,17 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 /// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
 pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let name = folder_name(&new.job_id);
+    previous::refuse_own(&new.job, &new.report.join(&name))?;
     if new.report.join(&name).exists() {
         return Box::pin(again(new)).await;
     }
     let listening = Listening::start();
     let folder = Folder::stage(&new.report, &name)?;
-    let prepared = listening
-        .unless_stopped(Box::pin(prepare(&new, &folder)))
-        .await;
-    let (file, (manifest, access)) = match prepared {
+    let prepared = prepare(&new, &folder, &listening).await;
+    let (file, reached) = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => {
+            previous::remove_of(&new.job, &new.job_id, &folder.path());
             folder.discard();
             return Err(failed);
         }
@@ -94,36 +95,54 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let id = new.job_id.clone();
     let report = blocking(move || Report::create(folder, &id, scope, rows, filtered, json)).await?;
     let words = (new.show, new.output);
-    // The folder has its name only now.
-    let manifest = if file.job.read.keep_bad_rows {
-        report.path().join(SPOOL).as_path().into()
-    } else {
-        manifest
-    };
-    let reached = (manifest, access);
+    let mut reached = reached;
+    if file.job.read.keep_bad_rows {
+        // The folder has its name only now.
+        reached.manifest = report.path().join(SPOOL).as_path().into();
+    }
     run(file, reached, report, Passes::InHand, listening, words).await
 }
 
-/// The manifest, and the buckets.
-type Reached = (ManifestFile, Access);
+/// What a job reads and writes besides its report.
+struct Reached {
+    manifest: ManifestFile,
+    access: Access,
+    /// The rows that a previous report has.
+    before: Option<CopiedBefore>,
+}
 
 /// All that can be found wrong before the first request that copies.
-async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Reached), Failed> {
+async fn prepare(
+    new: &NewJob,
+    folder: &Folder,
+    listening: &Listening,
+) -> Result<(JobFile, Reached), Failed> {
     let mfa_code = new.mfa_code.as_deref();
     let (job, spool) = (new.job.clone(), folder.path().join(SPOOL));
-    let (manifest, connection) = manifest_of(&job, &spool, mfa_code).await?;
+    let manifest = manifest_of(&new.job, &spool, mfa_code);
+    let (manifest, connection) = listening.unless_stopped(Box::pin(manifest)).await?;
     let file = manifest.clone();
     // A manifest may be long, and stdin wait for ever: signals are listened to meanwhile.
-    let survey = blocking(move || {
+    let survey = Box::pin(blocking(move || {
         if job.read.keep_bad_rows {
             spool_stdin(&spool)?;
         }
         let survey = survey(file, &job.read)?;
         check(&survey, &job)?;
         Ok::<_, Failed>(survey)
-    })
-    .await?;
-    let access = establish(&new.job, &survey, connection, mfa_code).await?;
+    }));
+    let survey = listening.unless_stopped(survey).await?;
+    let indexing = previous::Indexing {
+        job: new.job.clone(),
+        bucket: survey.bucket.clone(),
+        own: new.report.join(folder_name(&new.job_id)),
+        index: previous::index_path(&new.job, &new.job_id, &folder.path()),
+        stop: listening.signals.drain.clone(),
+    };
+    // Not dropped at a signal: it ends by itself, and leaves nothing.
+    let before = blocking(move || indexing.write()).await?;
+    let access = establish(&new.job, &survey, connection, mfa_code);
+    let access = listening.unless_stopped(Box::pin(access)).await?;
     let file = JobFile {
         software: concat!("s3haul ", env!("CARGO_PKG_VERSION")).to_owned(),
         job_id: new.job_id.clone(),
@@ -131,7 +150,12 @@ async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Reached), Fa
         survey,
         job: new.job.clone(),
     };
-    Ok((file, (manifest, access)))
+    let reached = Reached {
+        manifest,
+        access,
+        before,
+    };
+    Ok((file, reached))
 }
 
 /// A job's manifest. One that lies in S3 takes an identity to read, by which the job may go on.
@@ -175,6 +199,9 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
         return Err(Failed::usage(
             "--source-changed fail needs the column ETag: name the columns with --manifest-fields",
         ));
+    }
+    if let Some(options) = &job.previous {
+        previous::check(survey, options.matching)?;
     }
     if survey.csv().is_some_and(|form| form.byte_order_mark) {
         tracing::warn!("the manifest begins with a byte order mark, which was skipped");
@@ -383,20 +410,32 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     let folder = open(&path)?;
     let at = read_checkpoint(&path)?;
     let mfa_code = mfa_code.as_deref();
-    let prepared = listening.unless_stopped(Box::pin(async {
-        let spool = path.join(SPOOL);
-        let (manifest, connection) = manifest_of(&file.job, &spool, mfa_code).await?;
-        // A later pass reads the report alone.
-        if at.pass == 0 && !at.done.is_all_of(at.rows) {
-            unchanged(manifest.clone(), &file).await?;
-        }
-        let access = establish(&file.job, &file.survey, connection, mfa_code).await?;
-        Ok((manifest, access))
-    }));
-    let (manifest, access) = prepared.await?;
+    let mut before = None;
+    let spool = path.join(SPOOL);
+    let manifest = manifest_of(&file.job, &spool, mfa_code);
+    let (manifest, connection) = listening.unless_stopped(Box::pin(manifest)).await?;
+    // A later pass reads the report alone.
+    if at.pass == 0 && !at.done.is_all_of(at.rows) {
+        let unchanged = unchanged(manifest.clone(), &file);
+        listening.unless_stopped(unchanged).await?;
+        let indexing = previous::Indexing {
+            job: file.job.clone(),
+            bucket: file.survey.bucket.clone(),
+            own: path.clone(),
+            index: previous::index_path(&file.job, &file.job_id, &path),
+            stop: listening.signals.drain.clone(),
+        };
+        before = blocking(move || indexing.open_or_write()).await?;
+    }
+    let access = establish(&file.job, &file.survey, connection, mfa_code);
+    let access = listening.unless_stopped(Box::pin(access)).await?;
     let (id, scope) = (file.job_id.clone(), file.job.run.report_scope);
     let report = blocking(move || Report::recover(folder, &id, scope)).await?;
-    let reached = (manifest, access);
+    let reached = Reached {
+        manifest,
+        access,
+        before,
+    };
     run(file, reached, report, passes, listening, (show, output)).await
 }
 
@@ -423,7 +462,11 @@ pub(super) fn open(path: &Path) -> Result<Folder, Failed> {
 /// Runs the job and prints its summary.
 async fn run(
     file: JobFile,
-    (manifest, access): Reached,
+    Reached {
+        manifest,
+        access,
+        before,
+    }: Reached,
     report: Report,
     passes: Passes,
     listening: Listening,
@@ -445,6 +488,7 @@ async fn run(
     let job = Job {
         file,
         manifest,
+        copied_before: before,
         access,
         report,
         passes,
@@ -462,6 +506,9 @@ async fn run(
         }
     };
     let summary = summary(&file_again, report.checkpoint(), &path);
+    if summary.state == JobState::Complete {
+        previous::remove(&file_again, &path);
+    }
     tracing::info!(
         job_id = summary.job_id,
         exit_code = summary.exit_code,

@@ -9,13 +9,14 @@ use time::OffsetDateTime;
 use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
 use super::exit::Failed;
-use super::flags::{AgainArgs, KeyEncodingFlag, RunArgs, SpeedArgs, repeated};
+use super::flags::{AgainArgs, KeyEncodingFlag, RunArgs, SpeedArgs, absolute, repeated};
 use super::values::{self, Location};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
 use crate::job::manifest::key::KeyEncoding;
 use crate::job::manifest::{Field, Filters, ManifestFormat, ManifestOptions, Rename, Versions};
 use crate::job::plan::{PartSize, PlanOptions};
 use crate::job::report::ReportScope;
+use crate::job::report::previous::{Matching, PreviousOptions};
 use crate::job::spec::{JobSpec, RunOptions};
 
 /// The flags of `copy`.
@@ -201,6 +202,18 @@ struct EvidenceArgs {
     /// Failed rows, in percent, over which the job stops, from the 1,000th row that it runs
     #[arg(long, env = "S3HAUL_FAILURE_THRESHOLD", value_name = "PERCENT|none", value_parser = threshold, default_value = "50")]
     failure_threshold: Threshold,
+    /// Skip rows that succeeded in an earlier job: its folder, or a downloaded report of S3 Batch
+    /// Operations
+    #[arg(long, env = "S3HAUL_PREVIOUS_REPORT", value_name = "REPORT")]
+    previous_report: Option<PathBuf>,
+    /// What makes a row one that succeeded there [default: source]
+    #[arg(
+        long,
+        env = "S3HAUL_PREVIOUS_REPORT_MATCH",
+        value_enum,
+        requires = "previous_report"
+    )]
+    previous_report_match: Option<MatchFlag>,
     /// Count rows, requests and cost, and copy nothing
     #[arg(long, env = "S3HAUL_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
     dry_run: bool,
@@ -217,6 +230,14 @@ enum ScopeFlag {
     All,
     /// Failed rows; the others are counted.
     Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MatchFlag {
+    /// The same version ID, or ETag and date, as that report recorded.
+    Source,
+    /// The same key and version: objects that changed since stay old.
+    Key,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -311,8 +332,9 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         failure_threshold: args.evidence.failure_threshold.0,
         failed_rows_exit: 1,
         drain_timeout_ms: 20_000,
+        work_dir: None,
     };
-    args.run.apply(&mut run);
+    args.run.apply(&mut run)?;
     let copy = CopyOptions {
         overwrite: match args.destination.overwrite {
             OverwriteFlag::Always => Overwrite::Always,
@@ -340,7 +362,26 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         copy,
         speed: args.speed.options(),
         run,
+        previous: previous(&args.evidence)?,
     })
+}
+
+fn previous(args: &EvidenceArgs) -> Result<Option<PreviousOptions>, Failed> {
+    let Some(report) = &args.previous_report else {
+        return Ok(None);
+    };
+    if report.to_string_lossy().starts_with("s3://") {
+        return Err(Failed::usage(
+            "--previous-report takes a local folder; reports in S3 are not supported: download it first",
+        ));
+    }
+    Ok(Some(PreviousOptions {
+        report: absolute(report)?,
+        matching: match args.previous_report_match {
+            None | Some(MatchFlag::Source) => Matching::Source,
+            Some(MatchFlag::Key) => Matching::Key,
+        },
+    }))
 }
 
 /// The manifest's address in S3, or its path, absolute, so that a resume finds it from anywhere.

@@ -8,10 +8,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::exit::Failed;
-use super::{Output, attempt, print_result};
+use super::{Output, attempt, previous, print_result};
 use crate::job::blocking;
-use crate::job::manifest::{ManifestFile, Position, Source, survey};
+use crate::job::manifest::{ManifestError, ManifestFile, Position, Source, survey};
+use crate::job::outcome::Ended;
 use crate::job::plan::{PartPlan, Planned, plan};
+use crate::job::report::previous::COPIED_BEFORE;
 use crate::job::spec::JobSpec;
 use crate::job::summary::Size;
 
@@ -38,6 +40,7 @@ struct Estimate {
     duplicates: Option<u64>,
     bad_rows: u64,
     unknown_sizes: u64,
+    copied_before: u64,
 }
 
 impl fmt::Display for Estimate {
@@ -67,6 +70,9 @@ impl fmt::Display for Estimate {
             "  {} archived, {} delete markers, {duplicates} duplicates, {} bad rows",
             self.archived, self.delete_markers, self.bad_rows
         )?;
+        if self.copied_before > 0 {
+            writeln!(f, "  {} copied before", self.copied_before)?;
+        }
         write!(
             f,
             "  {} requests, about {:.2} USD (list price of requests in us-east-1; storage and transfer are not part of it)",
@@ -103,10 +109,14 @@ fn estimate(manifest: ManifestFile, job: &JobSpec) -> Result<Estimate, Failed> {
         duplicates: (survey.rows <= COUNTED_ROWS).then_some(0),
         ..Estimate::default()
     };
+    let before = previous::for_dry_run(job, &survey.bucket)?;
     let mut source = Source::manifest(manifest, &survey, &job.read, Position::default());
     let (hasher, mut seen) = (RandomState::new(), HashSet::new());
     let (mut reads, mut writes) = (0_u64, 0_u64);
-    while let Some(row) = source.next_row()? {
+    while let Some(mut row) = source.next_row()? {
+        if let Some(before) = &before {
+            row.copied_before = before.look(&row).map_err(ManifestError::CopiedBefore)?;
+        }
         if let Some(duplicates) = &mut estimate.duplicates {
             let new = seen.insert(hasher.hash_one((&row.key, &row.version_id)));
             *duplicates += u64::from(!new);
@@ -125,6 +135,9 @@ fn estimate(manifest: ManifestFile, job: &JobSpec) -> Result<Estimate, Failed> {
                 // HEAD and tags are read; Create, the parts and Complete are written.
                 reads += 2;
                 writes += 2 + parts;
+            }
+            Planned::Ended(_, Ended::Skipped { code, .. }) => {
+                estimate.copied_before += u64::from(code == COPIED_BEFORE);
             }
             Planned::Ended(..) => {}
         }

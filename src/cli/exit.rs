@@ -10,6 +10,8 @@ use crate::job::manifest::ManifestError;
 use crate::job::manifest::key::Shown;
 use crate::job::report::ReportError;
 use crate::job::report::passes::JobState;
+use crate::job::report::previous::PreviousError;
+use crate::job::report::read::ReadError;
 use crate::job::report::store::StoreError;
 use crate::job::{Cause, JobError};
 use crate::listing::ListingError;
@@ -182,6 +184,42 @@ impl From<ReportError> for Failed {
         );
         let exit = if damaged { Exit::Stopped } else { Exit::Usage };
         Self::new(error, exit).hinted(hint.map(str::to_owned))
+    }
+}
+
+impl From<PreviousError> for Failed {
+    fn from(error: PreviousError) -> Self {
+        let (exit, hint) = match &error {
+            PreviousError::Stopped => (Exit::Stopped, None),
+            PreviousError::NoIdentity { .. } => {
+                let hint = "with --previous-report-match key rows are skipped by bucket, key and \
+                            version alone: objects that changed since then stay old, and no row \
+                            says so";
+                (Exit::Usage, Some(hint))
+            }
+            PreviousError::Write { .. } => {
+                let hint = "it takes 16 bytes for each row that succeeded, twice while it is \
+                            sorted: see --work-dir";
+                (Exit::Usage, Some(hint))
+            }
+            PreviousError::Read(ReadError::Several { reports, .. }) => {
+                let names: Vec<_> = reports.iter().map(|r| r.display().to_string()).collect();
+                let hint = format!("name one of them:\n  {}", names.join("\n  "));
+                return Self::new(error, Exit::Usage).hinted(hint);
+            }
+            PreviousError::Read(ReadError::Damaged { .. }) => {
+                let hint = "put the file back from a copy, or download it again";
+                (Exit::Usage, Some(hint))
+            }
+            PreviousError::Read(_) => (Exit::Usage, None),
+        };
+        Self::new(error, exit).hinted(hint.map(str::to_owned))
+    }
+}
+
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        PreviousError::from(error).into()
     }
 }
 

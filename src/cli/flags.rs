@@ -1,5 +1,6 @@
 //! Flags that commands share, grouped as `help` groups them.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -81,6 +82,10 @@ pub(super) struct RunArgs {
     /// Time for what is in flight after the first SIGINT or SIGTERM [default: 20s]
     #[arg(long, env = "S3HAUL_DRAIN_TIMEOUT", value_name = "DUR", value_parser = values::duration)]
     drain_timeout: Option<Duration>,
+    /// Where is sorted on disk what memory need not hold [default: the report's folder; for a dry run,
+    /// that of temporary files]
+    #[arg(long, env = "S3HAUL_WORK_DIR", value_name = "DIR")]
+    work_dir: Option<PathBuf>,
     /// Exit code of a job that ran to its end with failed rows [default: 1]
     #[arg(long, env = "S3HAUL_FAILED_ROWS_EXIT", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     failed_rows_exit: Option<u8>,
@@ -93,13 +98,17 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     /// Changes what was given.
-    pub(super) fn apply(&self, run: &mut RunOptions) {
+    pub(super) fn apply(&self, run: &mut RunOptions) -> Result<(), Failed> {
         if let Some(timeout) = self.drain_timeout {
             run.drain_timeout_ms = values::milliseconds(timeout);
         }
         if let Some(code) = self.failed_rows_exit {
             run.failed_rows_exit = code;
         }
+        if let Some(folder) = &self.work_dir {
+            run.work_dir = Some(absolute(folder)?);
+        }
+        Ok(())
     }
 }
 
@@ -148,6 +157,12 @@ impl AgainArgs {
             job.access.profile.clone_from(&self.profile);
         }
     }
+}
+
+/// A path that means the same from anywhere.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failed> {
+    std::path::absolute(path)
+        .map_err(|error| Failed::usage(format!("cannot find {}: {error}", path.display())))
 }
 
 /// The values of a flag that can be repeated: as given, else a JSON array in the environment.

@@ -11,6 +11,7 @@ mod exit;
 mod flags;
 mod log;
 mod manifest;
+mod previous;
 mod progress;
 mod report;
 mod resume;

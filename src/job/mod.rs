@@ -35,6 +35,7 @@ use self::outcome::{Cost, Ended, record};
 use self::plan::{Planned, Task, plan};
 use self::report::journal::OpenUpload;
 use self::report::passes::JobState;
+use self::report::previous::CopiedBefore;
 use self::report::{Event, Report, ReportError};
 use self::spec::{JobFile, SpeedOptions};
 use self::watch::Watch;
@@ -101,6 +102,8 @@ pub struct Job {
     pub file: JobFile,
     /// The manifest, where it lies now.
     pub manifest: ManifestFile,
+    /// The rows that a previous report has; none where pass 0 is over.
+    pub copied_before: Option<CopiedBefore>,
     /// The established access.
     pub access: Access,
     /// The report, recovered or new.
@@ -157,7 +160,7 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
         signals.clone(),
         Duration::from_millis(job.file.job.run.drain_timeout_ms),
     ));
-    let shared = Shared::of(&job);
+    let shared = Shared::of(&mut job);
     loop {
         let (mut report, cause) = run_pass(job.report, &shared, signals).await?;
         let passes = job.passes;
@@ -211,6 +214,7 @@ async fn deadline(signals: StopSignals, drain_timeout: Duration) {
 struct Shared {
     file: JobFile,
     manifest: ManifestFile,
+    copied_before: Option<Arc<CopiedBefore>>,
     access: Access,
     throttle: Throttle,
     requests: Requests,
@@ -218,7 +222,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(job: &Job) -> Self {
+    fn of(job: &mut Job) -> Self {
         let speed = &job.file.job.speed;
         let throttle = Throttle::new(&throttle_options(speed));
         let retry = retry_options(speed);
@@ -226,6 +230,7 @@ impl Shared {
         Self {
             file: job.file.clone(),
             manifest: job.manifest.clone(),
+            copied_before: job.copied_before.take().map(Arc::new),
             access: job.access.clone(),
             requests: Requests::new(throttle.clone(), credentials, retry),
             throttle,
@@ -314,7 +319,12 @@ async fn run_pass(
     let source = shared.source(&report);
     let done = report.checkpoint().done.clone();
     let expected = report.checkpoint().rows;
-    stages.spawn_blocking(move || Stage::Reader(read(source, &done, expected, &rows)));
+    // Failed rows of this job are its own.
+    let before = shared.copied_before.clone();
+    let before = before.filter(|_| report.checkpoint().pass == 0);
+    stages.spawn_blocking(move || {
+        Stage::Reader(read(source, &done, expected, before.as_deref(), &rows))
+    });
     let planner = Planner {
         uploads: report
             .checkpoint()
@@ -398,7 +408,7 @@ async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobEr
     }
 }
 
-/// The stage that reads rows, leaving out those that are done.
+/// The stage that reads rows, leaving out those that are done and marking those copied before.
 ///
 /// # Errors
 /// Reading fails, or there are other rows than the `expected` ones: the file was changed meanwhile.
@@ -406,6 +416,7 @@ fn read(
     mut source: Source,
     done: &report::done::Done,
     expected: u64,
+    before: Option<&CopiedBefore>,
     rows: &Sender<Vec<Row>>,
 ) -> Result<(), ManifestError> {
     if done.is_all_of(expected) {
@@ -413,12 +424,15 @@ fn read(
     }
     let mut next = 0;
     let mut batch = Vec::with_capacity(ROWS_AT_ONCE);
-    while let Some(row) = source.next_row()? {
+    while let Some(mut row) = source.next_row()? {
         next = row.ordinal + 1;
         if next > expected {
             break;
         }
         if !done.contains(row.ordinal) {
+            if let Some(before) = before {
+                row.copied_before = before.look(&row).map_err(ManifestError::CopiedBefore)?;
+            }
             batch.push(row);
         }
         // No row waits for others while there is nothing to do.
@@ -648,7 +662,7 @@ mod tests {
         let source = Source::manifest(file.path(), &survey, &options, Position::default());
         let (rows, to_plan) = bounded::<Vec<Row>>(4);
         let done = report::done::Done::default();
-        let reader = std::thread::spawn(move || read(source, &done, 1000, &rows));
+        let reader = std::thread::spawn(move || read(source, &done, 1000, None, &rows));
         let first = to_plan.recv_blocking().unwrap();
         assert_eq!(first.len(), 1);
         let mut ordinals: Vec<_> = first.iter().map(|row| row.ordinal).collect();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::manifest::Row;
 use super::report::journal::OutcomeRecord;
 use super::report::now;
+use super::report::previous::{COPIED_BEFORE, Matching};
 use super::report::row::{ReportRow, TaskStatus, write_line};
 
 /// How a row ended.
@@ -215,6 +216,25 @@ pub struct Cost {
     pub elapsed: Duration,
 }
 
+/// The message of a skipped row. One that was copied before says what was copied, so that the next job
+/// can go by this report; by its key alone nothing is known of that.
+fn skipped(row: &Row, code: &str, message: &str) -> serde_json::Value {
+    let mut members = serde_json::json!({ "message": message });
+    if code == COPIED_BEFORE && row.copied_before == Some(Matching::Source) {
+        let known = [
+            ("source_e_tag", &row.facts.e_tag),
+            ("source_version_id", &row.version_id),
+            ("source_last_modified", &row.facts.last_modified),
+        ];
+        for (name, value) in known {
+            if let Some(value) = value {
+                members[name] = value.as_str().into();
+            }
+        }
+    }
+    members
+}
+
 /// What the report records of a row's end.
 pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeRecord {
     let (status, http_status, code, mut message) = match ended {
@@ -234,7 +254,7 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
             TaskStatus::Skipped,
             None,
             *code,
-            Ok(serde_json::json!({ "message": message })),
+            Ok(skipped(&row, code, message)),
         ),
     };
     if let Ok(serde_json::Value::Object(members)) = &mut message {

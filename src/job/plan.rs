@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{Rename, Row};
 use super::outcome::{Ended, Failure};
 use super::report::journal::OpenUpload;
+use super::report::previous::{COPIED_BEFORE, Matching};
 
 const MIB: u64 = 1 << 20;
 /// `--part-size auto`: large enough that requests do not dominate, small enough that a few hundred
@@ -95,6 +96,20 @@ pub fn plan(
         );
         return Planned::Ended(row, Ended::Failed(failure));
     };
+    // An upload that was begun is completed: nothing else would end it.
+    if let Some(matching) = row.copied_before
+        && upload.is_none()
+    {
+        let message = match matching {
+            Matching::Source => "the previous report has this object as the manifest lists it",
+            Matching::Key => "the previous report has this key, whatever the object has become",
+        };
+        let skipped = Ended::Skipped {
+            code: COPIED_BEFORE,
+            message: message.to_owned(),
+        };
+        return Planned::Ended(row, skipped);
+    }
     // The ETag of an object that was uploaded in parts ends in their number.
     let in_parts = row
         .facts
@@ -198,6 +213,7 @@ mod tests {
             },
             problem: None,
             delete_marker: false,
+            copied_before: None,
         }
     }
 
@@ -250,6 +266,37 @@ mod tests {
             panic!("{planned:?}")
         };
         assert_eq!(failure.code, "PrefixNotFound");
+    }
+
+    #[test]
+    fn rows_that_were_copied_before_are_skipped_unless_an_upload_is_open() {
+        let options = PlanOptions::default();
+        let copied = || Row {
+            copied_before: Some(Matching::Source),
+            ..row(Some(1), None)
+        };
+        let planned = plan(copied(), None, &Rename::default(), &options);
+        let skipped = |planned: &Planned| matches!(planned, Planned::Ended(_, Ended::Skipped { code, .. }) if *code == COPIED_BEFORE);
+        assert!(skipped(&planned), "{planned:?}");
+        let upload = OpenUpload {
+            ordinal: 0,
+            key: "a/b".into(),
+            upload_id: "u".into(),
+            part_bytes: MIN_PART_BYTES,
+            object_bytes: 1,
+            source_e_tag: "e".into(),
+            source_version_id: None,
+            checksum: None,
+        };
+        let planned = plan(copied(), Some(upload), &Rename::default(), &options);
+        assert!(matches!(planned, Planned::Large(_)), "{planned:?}");
+        // What fails by itself is no row of an earlier job's.
+        let rename = Rename {
+            prefix: String::new(),
+            strip_prefix: Some("x/".into()),
+        };
+        let planned = plan(copied(), None, &rename, &options);
+        assert!(matches!(planned, Planned::Ended(_, Ended::Failed(_))));
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use super::access::AccessOptions;
 use super::copy::CopyOptions;
 use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::ReportScope;
+use super::report::previous::PreviousOptions;
 
 /// How fast a job may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct SpeedOptions {
 }
 
 /// What a job does besides copying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunOptions {
     /// Which rows the report lists.
     pub report_scope: ReportScope,
@@ -33,6 +34,9 @@ pub struct RunOptions {
     pub failed_rows_exit: u8,
     /// Time for what is in flight after a signal, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// Where is sorted what memory need not hold; in the report's folder without a path.
+    #[serde(default)]
+    pub work_dir: Option<PathBuf>,
 }
 
 /// A job as it was given.
@@ -52,6 +56,9 @@ pub struct JobSpec {
     pub speed: SpeedOptions,
     /// What else.
     pub run: RunOptions,
+    /// The report whose rows are not copied again.
+    #[serde(default)]
+    pub previous: Option<PreviousOptions>,
 }
 
 /// `job.json`.
@@ -86,6 +93,8 @@ impl JobSpec {
         let (a, b) = (&self.access, &other.access);
         let (c, d) = (&self.copy, &other.copy);
         let role = |o: &AccessOptions| o.role.as_ref().map(|role| role.role_arn.clone());
+        let report = |o: &Self| o.previous.as_ref().map(|previous| previous.report.clone());
+        let matching = |o: &Self| o.previous.as_ref().map(|previous| previous.matching);
         [
             ("--manifest", self.manifest != other.manifest),
             ("--manifest-fields", self.read.fields != other.read.fields),
@@ -128,6 +137,8 @@ impl JobSpec {
                 "--report-scope",
                 self.run.report_scope != other.run.report_scope,
             ),
+            ("--previous-report", report(self) != report(other)),
+            ("--previous-report-match", matching(self) != matching(other)),
         ]
         .into_iter()
         .filter_map(|(flag, differs)| differs.then_some(flag))

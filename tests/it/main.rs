@@ -15,6 +15,7 @@ mod inventory;
 mod keys;
 mod listing;
 mod objects;
+mod previous;
 mod promises;
 mod remote;
 mod resume;

@@ -301,7 +301,7 @@ async fn every_flag_has_a_variable() {
 }
 
 /// Flags with a value that `job.json` shows: the flag, where it is shown, a value, another.
-const SHOWN: [(&str, &str, &str, &str); 38] = [
+const SHOWN: [(&str, &str, &str, &str); 41] = [
     ("--manifest", "/job/manifest", "a.csv", "b.csv"),
     (
         "--manifest-fields",
@@ -455,6 +455,19 @@ const SHOWN: [(&str, &str, &str, &str); 38] = [
     ),
     ("--drain-timeout", "/job/run/drain_timeout_ms", "5s", "6s"),
     ("--failed-rows-exit", "/job/run/failed_rows_exit", "0", "1"),
+    ("--work-dir", "/job/run/work_dir", "work-a", "work-b"),
+    (
+        "--previous-report",
+        "/job/previous/report",
+        "previous-a",
+        "previous-b",
+    ),
+    (
+        "--previous-report-match",
+        "/job/previous/matching",
+        "source",
+        "key",
+    ),
 ];
 
 /// Flags that `job.json` does not show: a good value, and one that is refused.
@@ -527,6 +540,13 @@ fn world_of_two() -> World {
              aws_secret_access_key = {OPERATOR_SECRET_ACCESS_KEY}\n"
         )
     };
+    for name in ["a", "b"] {
+        std::fs::create_dir(world.path(&format!("work-{name}"))).unwrap();
+        let previous = world.path(&format!("previous-{name}"));
+        std::fs::create_dir(&previous).unwrap();
+        let empty = r#"{"Format":"Report_CSV_20180820","Results":[]}"#;
+        std::fs::write(previous.join("manifest.json"), empty).unwrap();
+    }
     // Where the harness tells the program to look.
     std::fs::write(
         world.path("no-credentials"),
@@ -737,6 +757,7 @@ async fn a_dry_run_asks_nobody() {
         "duplicates": 1,
         "bad_rows": 0,
         "unknown_sizes": 1,
+        "copied_before": 0,
     });
     let mut counted: Value = serde_json::from_str(&run.expect(0).stdout).unwrap();
     let cost = counted.as_object_mut().unwrap().remove("cost_usd").unwrap();

@@ -126,6 +126,9 @@ pub enum ManifestError {
         /// The column.
         field: Field,
     },
+    /// Whether a row was copied before cannot be found out.
+    #[error("cannot read the index of the previous report")]
+    CopiedBefore(#[source] io::Error),
     /// It changed while it was read.
     #[error(
         "the manifest has changed since the job began: {found} rows were found where {expected} are expected"

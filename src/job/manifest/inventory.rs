@@ -601,6 +601,7 @@ pub(super) fn survey(
         files: inventory.manifest.files.len() as u64,
         created: created.map(time_text),
         e_tags: inventory.columns.contains(&Some(Column::ETag)),
+        dates: inventory.columns.contains(&Some(Column::LastModifiedDate)),
         data_e_tags: Vec::new(),
     };
     let mut survey = Survey {

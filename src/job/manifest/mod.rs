@@ -24,6 +24,7 @@ pub use self::error::{BadRow, LISTED_BAD_ROWS, ManifestError};
 pub use self::file::ManifestFile;
 use self::key::KeyEncoding;
 use self::watched::Stamp;
+use super::report::previous::Matching;
 
 /// Where a row begins: a file of the source, by number, and a byte in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +93,8 @@ pub struct Row {
     pub problem: Option<String>,
     /// It is a delete marker, which nothing can copy.
     pub delete_marker: bool,
+    /// By what a previous report has it: it is skipped.
+    pub copied_before: Option<Matching>,
 }
 
 /// A row before it has a place in its pass.
@@ -124,6 +127,7 @@ impl Parsed {
             facts,
             problem,
             delete_marker,
+            copied_before: None,
         }
     }
 }
@@ -508,6 +512,9 @@ pub struct InventoryForm {
     pub created: Option<String>,
     /// It has the column ETag.
     pub e_tags: bool,
+    /// It has the column LastModifiedDate.
+    #[serde(default)]
+    pub dates: bool,
     /// ETags of its data files, where they are objects in S3: they pin what is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_e_tags: Vec<String>,
@@ -519,6 +526,14 @@ impl Survey {
         match &self.form {
             Form::Csv(form) => form.fields.contains(&Field::ETag),
             Form::Inventory(form) => form.e_tags,
+        }
+    }
+
+    /// Whether the manifest lists times of last change.
+    pub fn has_dates(&self) -> bool {
+        match &self.form {
+            Form::Csv(form) => form.fields.contains(&Field::LastModifiedDate),
+            Form::Inventory(form) => form.dates,
         }
     }
 

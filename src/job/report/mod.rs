@@ -7,6 +7,8 @@
 pub mod done;
 pub mod journal;
 pub mod passes;
+pub mod previous;
+pub mod read;
 pub mod row;
 pub mod store;
 

@@ -214,7 +214,8 @@ pub struct State {
 pub const CHECKPOINT: &str = "work/checkpoint.json";
 /// Path of the job as given.
 pub const JOB: &str = "job.json";
-const MANIFEST: &str = "manifest.json";
+/// Path of the list of results files; an ended report has it.
+pub(super) const MANIFEST: &str = "manifest.json";
 const MANIFEST_MD5: &str = "manifest.json.md5";
 /// AWS's own string; the rows' real order is that of [`super::row`].
 const REPORT_SCHEMA: &str =
