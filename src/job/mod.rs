@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod copy;
+mod disk_sort;
 pub mod manifest;
 pub mod outcome;
 pub mod plan;

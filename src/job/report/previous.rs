@@ -114,7 +114,7 @@ impl CopiedBefore {
             source,
         };
         let matching = options.matching;
-        let mut writer = Writer::new(path).map_err(failed)?;
+        let mut writer = Writer::new(path);
         let mut counted = Counted::default();
         let mut rows = report.rows();
         while let Some(row) = rows.next_row()? {

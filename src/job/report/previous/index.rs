@@ -3,15 +3,15 @@
 //! Behind a mark of sixteen bytes the fingerprints stand in order, none twice. They are evenly spread,
 //! so that the place of one follows from its value, give or take a page.
 
-use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use extsort::{ExternalSorter, PushExternalSorter, Sortable};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
+
+use crate::job::disk_sort::{DiskSort, Item};
 
 /// What a row is known by.
 pub(super) type Fingerprint = [u8; 16];
@@ -20,69 +20,41 @@ const FINGERPRINT_BYTES: u64 = 16;
 /// Fingerprints that are read together: a page.
 const BLOCK: u64 = 256;
 const BLOCK_BYTES: usize = 4096;
-/// Fingerprints that are sorted in memory: 32 MiB, and 500 files for a thousand million rows.
-const SEGMENT: usize = 1 << 21;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry(Fingerprint);
-
-impl Sortable for Entry {
-    fn encode<W: Write>(&self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(&self.0)
+impl Item for Fingerprint {
+    fn bytes(&self) -> usize {
+        self.len()
     }
 
-    fn decode<R: Read>(reader: &mut R) -> io::Result<Self> {
-        let mut fingerprint = Fingerprint::default();
-        reader.read_exact(&mut fingerprint)?;
-        Ok(Self(fingerprint))
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(self)
+    }
+
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut fingerprint = Self::default();
+        from.read_exact(&mut fingerprint)?;
+        Ok(fingerprint)
     }
 }
 
-type Sorter = PushExternalSorter<Entry, fn(&Entry, &Entry) -> Ordering>;
-
 /// Sorts fingerprints on disk.
 pub(super) struct Writer {
-    sorter: Sorter,
-    segment: usize,
-    added: usize,
-    last: Fingerprint,
-    /// Removed with what was sorted in it.
-    _segments: TempDir,
+    sort: DiskSort<Fingerprint>,
 }
 
 impl Writer {
     /// Sorts beside the index that [`Writer::finish`] makes.
-    pub(super) fn new(index: &Path) -> io::Result<Self> {
-        Self::with_segment(index, SEGMENT)
-    }
-
-    fn with_segment(index: &Path, segment: usize) -> io::Result<Self> {
-        let segments = tempfile::Builder::new()
-            .prefix("s3haul-sort-")
-            .tempdir_in(folder_of(index))?;
-        let sorter = ExternalSorter::new()
-            .with_sort_dir(segments.path().to_owned())
-            // The sorter holds one more.
-            .with_segment_size(segment - 1)
-            .pushed_by(Entry::cmp as fn(&Entry, &Entry) -> Ordering);
-        Ok(Self {
-            sorter,
-            segment,
-            added: 0,
-            last: Fingerprint::default(),
-            _segments: segments,
-        })
+    pub(super) fn new(index: &Path) -> Self {
+        let sort = DiskSort::new(folder_of(index));
+        Self { sort }
     }
 
     pub(super) fn add(&mut self, fingerprint: Fingerprint) -> io::Result<()> {
-        self.added += 1;
-        self.last = fingerprint;
-        self.sorter.push(Entry(fingerprint))
+        self.sort.push(fingerprint)
     }
 
     /// Writes the index, whole or not at all; `None` if `stop` came first.
     pub(super) fn finish(
-        mut self,
+        self,
         index: &Path,
         mark: &Fingerprint,
         stop: &CancellationToken,
@@ -90,29 +62,15 @@ impl Writer {
         let folder = folder_of(index);
         let mut file = BufWriter::with_capacity(256 << 10, NamedTempFile::new_in(folder)?);
         file.write_all(mark)?;
-        // Where all is on disk and nothing in memory, extsort 0.5 hands back nothing. What is put in twice
-        // stands in the index once.
-        if self.added > 0 && self.added.is_multiple_of(self.segment) {
-            self.add(self.last)?;
-        }
-        let sorted = self.sorter.done()?;
-        let expected = sorted.sorted_count();
-        let mut found = 0;
         let mut last = None;
-        for entry in sorted {
+        for fingerprint in self.sort.sorted()? {
             if stop.is_cancelled() {
                 return Ok(None);
             }
-            let Entry(fingerprint) = entry?;
-            found += 1;
+            let fingerprint = fingerprint?;
             if last.replace(fingerprint) != Some(fingerprint) {
                 file.write_all(&fingerprint)?;
             }
-        }
-        // The sorter takes a segment that was cut short for one that has ended.
-        if found != expected || expected != self.added as u64 {
-            let what = format!("{found} of {expected} sorted rows came back from the disk");
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
         }
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;
@@ -218,13 +176,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashSet;
+    use tempfile::TempDir;
 
     const MARK: Fingerprint = [7; 16];
 
-    fn index_of(fingerprints: &[Fingerprint], segment: usize) -> (TempDir, Index) {
+    fn index_of(fingerprints: &[Fingerprint], a_run: usize) -> (TempDir, Index) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("index");
-        let mut writer = Writer::with_segment(&path, segment).unwrap();
+        let sort = DiskSort::in_runs_of(folder.path(), 16 * a_run);
+        let mut writer = Writer { sort };
         for fingerprint in fingerprints {
             writer.add(*fingerprint).unwrap();
         }
@@ -277,7 +237,7 @@ mod tests {
     fn a_stop_leaves_nothing() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("index");
-        let mut writer = Writer::with_segment(&path, 2).unwrap();
+        let mut writer = Writer::new(&path);
         for n in 0..9 {
             writer.add(spread(n)).unwrap();
         }
@@ -293,7 +253,7 @@ mod tests {
         #[test]
         fn the_index_is_a_set(
             heads in proptest::collection::vec((0u8..3, 0u16..700, any::<bool>()), 0..1500),
-            segment in 2usize..400,
+            a_run in 1usize..400,
         ) {
             let of = |(first, next, end): (u8, u16, bool)| {
                 let mut fingerprint = [if end { 255 } else { 0 }; 16];
@@ -303,7 +263,7 @@ mod tests {
             };
             let all: Vec<_> = heads.into_iter().map(of).collect();
             let model: HashSet<_> = all.iter().copied().collect();
-            let (_folder, index) = index_of(&all, segment);
+            let (_folder, index) = index_of(&all, a_run);
             prop_assert_eq!(index.fingerprints, model.len() as u64);
             for first in 0..3 {
                 for next in 0..700 {
