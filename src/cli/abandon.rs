@@ -50,6 +50,7 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
                 .map_err(|error| Failed::new(error, Exit::Access))?;
         }
         report.abandon()?;
+        file.remove_sorted(&path, 0..=report.checkpoint().pass);
     }
     let checkpoint = read_checkpoint(&path)?;
     let mut summary = attempt::summary(&file, &checkpoint, &path);

@@ -8,6 +8,7 @@ use s3haul_s3::{Class, ErrorKind};
 use crate::job::access::AccessError;
 use crate::job::manifest::ManifestError;
 use crate::job::manifest::key::Shown;
+use crate::job::manifest::sort::SortError;
 use crate::job::report::ReportError;
 use crate::job::report::store::StoreError;
 use crate::job::{Cause, JobError};
@@ -101,6 +102,19 @@ impl From<ManifestError> for Failed {
     }
 }
 
+impl From<SortError> for Failed {
+    fn from(error: SortError) -> Self {
+        match error {
+            SortError::Manifest(error) => error.into(),
+            SortError::Stopped => Self::new(error, Exit::Stopped),
+            SortError::Room { .. } | SortError::Io { .. } | SortError::Lost { .. } => {
+                let hint = "give --work-dir a folder with more room";
+                Self::new(error, Exit::Usage).hinted(hint.to_owned())
+            }
+        }
+    }
+}
+
 impl From<AccessError> for Failed {
     fn from(error: AccessError) -> Self {
         let exit = if error.is_refusal() {
@@ -181,7 +195,13 @@ impl From<StoreError> for Failed {
 
 impl From<JobError> for Failed {
     fn from(error: JobError) -> Self {
-        let hint = "everything durable is in the report: mend the cause, then run s3haul resume";
+        let hint = match &error {
+            JobError::Sort(SortError::Room { .. } | SortError::Io { .. }) => {
+                "everything durable is in the report: run s3haul resume, with a --work-dir that has \
+                 more room"
+            }
+            _ => "everything durable is in the report: mend the cause, then run s3haul resume",
+        };
         Self::new(error, Exit::Stopped).hinted(hint.to_owned())
     }
 }

@@ -1,5 +1,6 @@
 //! Flags that commands share, grouped as `help` groups them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -84,6 +85,9 @@ pub(super) struct RunArgs {
     /// Exit code of a job that ran to its end with failed rows [default: 1]
     #[arg(long, env = "S3HAUL_FAILED_ROWS_EXIT", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     failed_rows_exit: Option<u8>,
+    /// Where rows are sorted, with --versions all [default: the job's own folder]
+    #[arg(long, env = "S3HAUL_WORK_DIR", value_name = "DIR")]
+    work_dir: Option<PathBuf>,
     /// How progress is shown on stderr
     #[arg(long, env = "S3HAUL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto)]
     pub(super) progress: ProgressMode,
@@ -93,13 +97,22 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     /// Changes what was given.
-    pub(super) fn apply(&self, run: &mut RunOptions) {
+    pub(super) fn apply(&self, run: &mut RunOptions) -> Result<(), Failed> {
         if let Some(timeout) = self.drain_timeout {
             run.drain_timeout_ms = values::milliseconds(timeout);
         }
         if let Some(code) = self.failed_rows_exit {
             run.failed_rows_exit = code;
         }
+        if let Some(folder) = &self.work_dir {
+            // Absolute, so that a resume finds it from anywhere.
+            let found = std::fs::canonicalize(folder).map_err(|error| {
+                let folder = folder.display();
+                Failed::usage(format!("cannot find --work-dir {folder}: {error}"))
+            });
+            run.work_dir = Some(found?);
+        }
+        Ok(())
     }
 }
 

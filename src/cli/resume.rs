@@ -36,7 +36,7 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
     let mut file: JobFile = read_job(&report)?;
     args.again.apply(&mut file.job);
     args.speed.apply(&mut file.job.speed);
-    args.run.apply(&mut file.job.run);
+    args.run.apply(&mut file.job.run)?;
     if let Some(manifest) = args.manifest {
         file.job.manifest = manifest;
     }

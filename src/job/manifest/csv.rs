@@ -14,8 +14,8 @@ pub(super) use self::survey::survey;
 use super::key::{self, KeyEncoding, Shown};
 use super::watched::{Watched, check_unchanged};
 use super::{
-    BadRow, CsvForm, Facts, Field, ManifestError, ManifestOptions, Parsed, Place, Position, Row,
-    Survey,
+    BadRow, CsvForm, Facts, Field, ManifestError, ManifestOptions, NO_DATE, Parsed, Place, Position,
+    Row, Survey, Versions,
 };
 use crate::job::report::row::{COLUMNS, ReportRow};
 
@@ -267,7 +267,7 @@ impl RowParser {
                     version_id: None,
                     facts: Facts::default(),
                     problem: Some(problem),
-                    delete_marker: false,
+                    is_latest: false,
                 }))
             }
             parsed => parsed,
@@ -298,7 +298,7 @@ impl RowParser {
             version_id,
             facts,
             problem: None,
-            delete_marker: false,
+            is_latest: false,
         }))
     }
 
@@ -338,6 +338,10 @@ impl RowParser {
             return Ok(None);
         }
         let version_id = self.text(record, Field::VersionId)?;
+        if self.options.versions == Some(Versions::All) {
+            // Written before the bucket had versions.
+            return Ok(Some(version_id.unwrap_or("null").to_owned()));
+        }
         let expected = *self.versions.get_or_insert(version_id.is_some());
         match (expected, version_id) {
             (true, None) => Err("it has no version ID, and the first row has one: \
@@ -367,12 +371,17 @@ impl RowParser {
                 Shown(text)
             ));
         }
+        if last_modified.is_none() && self.options.versions == Some(Versions::All) {
+            return Err(NO_DATE.to_owned());
+        }
         let e_tag = self.text(record, Field::ETag)?;
         Ok(Facts {
             size,
             last_modified: last_modified.map(str::to_owned),
             e_tag: e_tag.map(|e_tag| e_tag.trim_matches('"').to_owned()),
             storage_class: self.text(record, Field::StorageClass)?.map(str::to_owned),
+            encryption: None,
+            delete_marker: false,
         })
     }
 }
@@ -406,9 +415,11 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
                 last_modified: fact(1),
                 e_tag: fact(2),
                 storage_class: fact(3),
+                encryption: fact(4),
+                delete_marker: fact(5).is_some(),
             },
             problem,
-            delete_marker: false,
+            is_latest: false,
         })
     };
     read()

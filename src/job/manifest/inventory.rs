@@ -14,7 +14,7 @@ use super::parquet;
 use super::watched::{self, Stamp, Watched};
 use super::{
     BadRow, Facts, Field, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestOptions,
-    Parsed, Place, Position, Row, Survey, Versions, digest_of, io_error,
+    NO_DATE, Parsed, Place, Position, Row, Survey, Versions, digest_of, io_error,
 };
 use crate::job::report::time_text;
 
@@ -51,6 +51,7 @@ pub(super) struct Record<'a> {
     pub(super) last_modified: Modified<'a>,
     pub(super) e_tag: &'a [u8],
     pub(super) storage_class: &'a [u8],
+    pub(super) encryption: &'a [u8],
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -75,6 +76,7 @@ pub(super) enum Column {
     LastModifiedDate,
     ETag,
     StorageClass,
+    EncryptionStatus,
 }
 
 impl Column {
@@ -90,6 +92,7 @@ impl Column {
             "lastmodifieddate" => Self::LastModifiedDate,
             "etag" => Self::ETag,
             "storageclass" => Self::StorageClass,
+            "encryptionstatus" => Self::EncryptionStatus,
             _ => return None,
         })
     }
@@ -190,13 +193,23 @@ impl Inventory {
         let versions = has(Column::IsLatest);
         if versions && options.versions.is_none() {
             return Err(bad(
-                "lists all versions: say --versions latest for the objects as they stand, or \
-                 --versions listed for every version, in no order"
+                "lists all versions: say --versions latest for the objects as they stand, \
+                 --versions all for every version, older ones first, or --versions listed for \
+                 every version, in no order"
                     .to_owned(),
             ));
         }
         if options.versions == Some(Versions::Listed) && !has(Column::VersionId) {
             return Err(bad("lists no version IDs for --versions listed".to_owned()));
+        }
+        let order = [
+            (Column::VersionId, Field::VersionId),
+            (Column::LastModifiedDate, Field::LastModifiedDate),
+        ];
+        let lacking = order.into_iter().find(|(column, _)| !has(*column));
+        if let (Some(Versions::All), Some((_, lacks))) = (options.versions, lacking) {
+            let path = path.to_owned();
+            return Err(ManifestError::NoOrder { path, lacks });
         }
         check_sum(path, &json)?;
         Ok(Self {
@@ -306,13 +319,16 @@ impl Inventory {
         };
         let key = key::decode(record.key, encoding).map_err(|error| error.to_string())?;
         let facts = facts(record)?;
+        if facts.last_modified.is_none() && options.versions == Some(Versions::All) {
+            return Err(NO_DATE.to_owned());
+        }
         if !options.filters.select(&key, &facts) {
             return Ok(None);
         }
         options.rename.check_length(&key)?;
         let spelling = key::spelling(record.key, &key, encoding);
         let version_id = match options.versions {
-            Some(Versions::Listed) => Some(match text(record.version_id, "VersionId")? {
+            Some(Versions::Listed | Versions::All) => Some(match text(record.version_id, "VersionId")? {
                 // Written before the bucket had versions.
                 None => "null".to_owned(),
                 Some(id) => id,
@@ -325,7 +341,8 @@ impl Inventory {
             version_id,
             facts,
             problem: None,
-            delete_marker: record.is_delete_marker,
+            // Where nothing tells, any may be.
+            is_latest: record.is_latest != Some(false),
         }))
     }
 }
@@ -397,6 +414,8 @@ fn facts(record: &Record<'_>) -> Result<Facts, String> {
         last_modified,
         e_tag: e_tag.map(|e_tag| e_tag.trim_matches('"').to_owned()),
         storage_class: text(record.storage_class, "StorageClass")?,
+        encryption: text(record.encryption, "EncryptionStatus")?,
+        delete_marker: record.is_delete_marker,
     })
 }
 
@@ -537,8 +556,10 @@ pub(super) fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, M
         filtered: 0,
         bad_rows: 0,
         bucket: inventory.manifest.source_bucket.clone(),
-        version_ids: options.versions == Some(Versions::Listed),
+        version_ids: matches!(options.versions, Some(Versions::Listed | Versions::All)),
         delete_markers: 0,
+        latest_delete_markers: 0,
+        sorted_bytes: 0,
         form: Form::Inventory(InventoryForm {
             file_format: inventory.manifest.file_format.clone(),
             files: inventory.manifest.files.len() as u64,
@@ -557,7 +578,10 @@ pub(super) fn survey(path: &Path, options: &ManifestOptions) -> Result<Survey, M
             Found::Filtered => survey.filtered += 1,
             Found::Row(parsed, _) => {
                 survey.rows += 1;
-                survey.delete_markers += u64::from(parsed.delete_marker);
+                let marker = parsed.facts.delete_marker;
+                survey.delete_markers += u64::from(marker);
+                survey.latest_delete_markers += u64::from(marker && parsed.is_latest);
+                survey.sorted_bytes += parsed.sorted_bytes(options);
             }
             Found::Bad(file, row) => {
                 survey.bad_rows += 1;

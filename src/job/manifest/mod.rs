@@ -8,6 +8,7 @@ mod error;
 mod inventory;
 pub mod key;
 mod parquet;
+pub mod sort;
 mod watched;
 
 use std::fs::File;
@@ -57,16 +58,24 @@ pub struct Facts {
     /// Storage class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// Encryption, by S3 Inventory's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// It is a delete marker, which has no content.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_marker: bool,
 }
 
 impl Facts {
     /// The columns that a failed-rows file has behind the report's, in order.
-    pub fn fields(&self) -> [String; 4] {
+    pub fn fields(&self) -> [String; 6] {
         [
             self.size.map(|size| size.to_string()).unwrap_or_default(),
             self.last_modified.clone().unwrap_or_default(),
             self.e_tag.clone().unwrap_or_default(),
             self.storage_class.clone().unwrap_or_default(),
+            self.encryption.clone().unwrap_or_default(),
+            if self.delete_marker { "true" } else { "" }.to_owned(),
         ]
     }
 }
@@ -88,8 +97,8 @@ pub struct Row {
     pub facts: Facts,
     /// Why the row cannot be run; only rows of a manifest that came from a stream are kept so.
     pub problem: Option<String>,
-    /// It is a delete marker, which nothing can copy.
-    pub delete_marker: bool,
+    /// It was the current version when an inventory was made.
+    pub is_latest: bool,
 }
 
 /// A row before it has a place in its pass.
@@ -100,7 +109,7 @@ struct Parsed {
     version_id: Option<String>,
     facts: Facts,
     problem: Option<String>,
-    delete_marker: bool,
+    is_latest: bool,
 }
 
 impl Parsed {
@@ -111,7 +120,7 @@ impl Parsed {
             version_id,
             facts,
             problem,
-            delete_marker,
+            is_latest,
         } = self;
         Row {
             ordinal,
@@ -121,10 +130,13 @@ impl Parsed {
             version_id,
             facts,
             problem,
-            delete_marker,
+            is_latest,
         }
     }
 }
+
+/// Why a row has no place among the versions of its key.
+const NO_DATE: &str = "it has no LastModifiedDate, which --versions all sorts by";
 
 /// The rows of a pass, in order.
 #[derive(Debug)]
@@ -369,6 +381,8 @@ pub enum Versions {
     Listed,
     /// Keys whose latest version was no delete marker, as they stand when they are copied.
     Latest,
+    /// Every version that it lists, of each key the older before the newer ones.
+    All,
 }
 
 /// How a manifest is read. What `auto` means is settled by [`survey`].
@@ -447,9 +461,15 @@ pub struct Survey {
     pub bucket: String,
     /// Its rows name versions.
     pub version_ids: bool,
-    /// Delete markers among the selected rows: they are skipped.
+    /// Delete markers among the selected rows.
     #[serde(default)]
     pub delete_markers: u64,
+    /// Of them, those that may be the latest version of their key.
+    #[serde(default)]
+    pub latest_delete_markers: u64,
+    /// Bytes of the selected rows in a file of sorted rows, about; counted with [`Versions::All`].
+    #[serde(default)]
+    pub sorted_bytes: u64,
     /// What the manifest is.
     pub form: Form,
     /// MD5 of the manifest, hex: what S3 would show as its ETag.

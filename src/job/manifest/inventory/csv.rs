@@ -100,6 +100,7 @@ impl Decoder {
                 Some(Column::LastModifiedDate) => record.last_modified = Modified::Text(field),
                 Some(Column::ETag) => record.e_tag = field,
                 Some(Column::StorageClass) => record.storage_class = field,
+                Some(Column::EncryptionStatus) => record.encryption = field,
             }
         }
         Ok(Some(record))

@@ -396,6 +396,7 @@ fn outcome(ordinal: u64, key: &str, status: TaskStatus) -> OutcomeRecord {
         requests: 1,
         throttled: 0,
         in_doubt: false,
+        chained: false,
         row: format!(
             "b,{key},,{},200,,\"a \"\"message\"\", quoted\"\n",
             status.as_str()
