@@ -130,7 +130,7 @@ async fn prepare(new: &NewJob, folder: &Folder) -> Result<(JobFile, Access), Fai
         survey,
         job: new.job.clone(),
     };
-    check_versioned(&file, &access).await?;
+    Box::pin(check_versioned(&file, &access)).await?;
     Ok((file, access))
 }
 
@@ -431,7 +431,7 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     }
     let access = establish(&file.job, &file.survey, mfa_code.as_deref());
     let access = listening.unless_stopped(Box::pin(access)).await?;
-    let versioned = check_versioned(&file, &access);
+    let versioned = Box::pin(check_versioned(&file, &access));
     listening.unless_stopped(versioned).await?;
     let (id, scope) = (file.job_id.clone(), file.job.run.report_scope);
     let report = blocking(move || Report::recover(folder, &id, scope)).await?;

@@ -23,7 +23,7 @@ const CHAIN_ROWS: usize = 64;
 #[derive(Debug)]
 pub(super) enum Work {
     /// A row by itself.
-    Row(Task),
+    Row(Box<Task>),
     /// The versions of a key, or the next of them.
     Chain(Box<Chain>),
 }
@@ -228,7 +228,10 @@ mod tests {
         let linked: Vec<_> = chains.iter().map(|chain| chain.after.is_some()).collect();
         assert_eq!(linked, [true, true, false]);
         let waits = |chain: &Chain| matches!(chain.before, Before::Told(_));
-        assert_eq!(chains.iter().map(waits).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(
+            chains.iter().map(waits).collect::<Vec<_>>(),
+            [false, true, true]
+        );
         // It was broken before it began.
         assert!(matches!(&chains[0].before, Before::Known(standing) if standing.failed));
         let mut chains = chains.into_iter();
@@ -256,9 +259,17 @@ mod tests {
         ] {
             let mut gathering = Gathering::default();
             for (ordinal, marker) in (0..).zip(markers) {
-                assert!(gathering.take("k", planned(ordinal, "k", *marker), broken).is_none());
+                assert!(
+                    gathering
+                        .take("k", planned(ordinal, "k", *marker), broken)
+                        .is_none()
+                );
             }
-            assert_eq!(gathering.end().unwrap().proves(), proves, "{markers:?} {broken}");
+            assert_eq!(
+                gathering.end().unwrap().proves(),
+                proves,
+                "{markers:?} {broken}"
+            );
         }
     }
 }

@@ -557,9 +557,11 @@ impl Planner {
                 let gone = match planned {
                     // Markers are replayed with all versions alone, in chains.
                     Planned::Small(task) | Planned::Marker(task) => {
-                        self.small.send(Work::Row(task)).await.is_err()
+                        self.small.send(Work::Row(Box::new(task))).await.is_err()
                     }
-                    Planned::Large(task) => self.large.send(Work::Row(task)).await.is_err(),
+                    Planned::Large(task) => {
+                        self.large.send(Work::Row(Box::new(task))).await.is_err()
+                    }
                     Planned::Ended(row, ended) => {
                         self.events.send(self.unsent(row, &ended)).await.is_err()
                     }
@@ -650,11 +652,13 @@ impl Worker {
                 break;
             }
             let mut task = match work {
-                Work::Row(task) => task,
-                Work::Chain(chain) => match Box::pin(self.chain(*chain)).await {
-                    true => break,
-                    false => continue,
-                },
+                Work::Row(task) => *task,
+                Work::Chain(chain) => {
+                    if Box::pin(self.chain(*chain)).await {
+                        break;
+                    }
+                    continue;
+                }
             };
             let started = Instant::now();
             let mut tally = task.tally;
@@ -674,7 +678,7 @@ impl Worker {
                 }
                 (Turn::Large, Some(large)) => {
                     task.tally = tally;
-                    large.send(Work::Row(task)).await.is_err()
+                    large.send(Work::Row(Box::new(task))).await.is_err()
                 }
                 (Turn::Stopped | Turn::Large, _) => false,
             };

@@ -14,8 +14,8 @@ pub(super) use self::survey::survey;
 use super::key::{self, KeyEncoding, Shown};
 use super::watched::{Watched, check_unchanged};
 use super::{
-    BadRow, CsvForm, Facts, Field, ManifestError, ManifestOptions, NO_DATE, Parsed, Place, Position,
-    Row, Survey, Versions,
+    BadRow, CsvForm, Facts, Field, ManifestError, ManifestOptions, NO_DATE, Parsed, Place,
+    Position, Row, Survey, Versions,
 };
 use crate::job::report::row::{COLUMNS, ReportRow};
 

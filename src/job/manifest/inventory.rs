@@ -328,11 +328,13 @@ impl Inventory {
         options.rename.check_length(&key)?;
         let spelling = key::spelling(record.key, &key, encoding);
         let version_id = match options.versions {
-            Some(Versions::Listed | Versions::All) => Some(match text(record.version_id, "VersionId")? {
-                // Written before the bucket had versions.
-                None => "null".to_owned(),
-                Some(id) => id,
-            }),
+            Some(Versions::Listed | Versions::All) => {
+                Some(match text(record.version_id, "VersionId")? {
+                    // Written before the bucket had versions.
+                    None => "null".to_owned(),
+                    Some(id) => id,
+                })
+            }
             _ => None,
         };
         Ok(Some(Parsed {

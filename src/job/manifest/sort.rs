@@ -267,7 +267,10 @@ fn line(row: &Row, bucket: &str) -> Vec<u8> {
             .unwrap_or_default(),
     };
     let mut line = Vec::with_capacity(256);
-    write_line(&mut line, report.fields().into_iter().chain(row.facts.fields()));
+    write_line(
+        &mut line,
+        report.fields().into_iter().chain(row.facts.fields()),
+    );
     line
 }
 
@@ -317,9 +320,7 @@ fn bytes<const N: usize, R: Read>(from: &mut R) -> io::Result<[u8; N]> {
 mod tests {
     use super::*;
     use crate::job::manifest::key::encode;
-    use crate::job::manifest::{
-        Field, Filters, ManifestFormat, Position, Rename, Survey, survey,
-    };
+    use crate::job::manifest::{Field, Filters, ManifestFormat, Position, Rename, Survey, survey};
 
     const KEYS: [&str; 6] = ["a", "a b", "b", "é", "a\nb", "a,\"b"];
 
@@ -346,8 +347,16 @@ mod tests {
         let row = |n: u64| {
             let n = n * 7_919 % rows;
             let key = encode(KEYS[usize::try_from(n % 6).unwrap()]);
-            let id = if n < 6 { String::new() } else { format!("v{}", n * 31 % rows) };
-            format!("b,{key},{id},2026-01-01T00:{:02}:{:02}Z\n", n / 2 / 60 % 60, n / 2 % 60)
+            let id = if n < 6 {
+                String::new()
+            } else {
+                format!("v{}", n * 31 % rows)
+            };
+            format!(
+                "b,{key},{id},2026-01-01T00:{:02}:{:02}Z\n",
+                n / 2 / 60 % 60,
+                n / 2 % 60
+            )
         };
         fs::write(&path, (0..rows).map(row).collect::<String>()).unwrap();
         path
@@ -384,7 +393,10 @@ mod tests {
         }
         let measured = survey.sorted_bytes;
         let written = whole.len() as u64;
-        assert!((written..written * 3 / 2).contains(&measured), "{measured} for {written}");
+        assert!(
+            (written..written * 3 / 2).contains(&measured),
+            "{measured} for {written}"
+        );
     }
 
     #[test]
@@ -400,9 +412,14 @@ mod tests {
         let mut keys: Vec<_> = rows.iter().map(|row| row.key.as_str()).collect();
         keys.dedup();
         assert_eq!(keys, ["a", "a\nb", "a b", "a,\"b", "b", "é"]);
-        let null = rows.iter().filter(|row| row.version_id.as_deref() == Some("null"));
+        let null = rows
+            .iter()
+            .filter(|row| row.version_id.as_deref() == Some("null"));
         assert_eq!(null.count(), 6);
-        assert!(rows.iter().all(|row| row.spelling == encode(&row.key) && row.problem.is_none()));
+        assert!(
+            rows.iter()
+                .all(|row| row.spelling == encode(&row.key) && row.problem.is_none())
+        );
 
         // What has failed keeps its order within a key, whatever its dates are.
         let shuffled: Vec<_> = rows.iter().rev().map(|row| line(row, "b")).collect();

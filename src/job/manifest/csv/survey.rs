@@ -41,7 +41,10 @@ pub(crate) fn survey(
     if options.versions == Some(Versions::All) {
         let fields = options.fields.as_deref().unwrap_or_default();
         let lacking = |field: &Field| !fields.contains(field);
-        if let Some(lacks) = [Field::VersionId, Field::LastModifiedDate].into_iter().find(lacking) {
+        if let Some(lacks) = [Field::VersionId, Field::LastModifiedDate]
+            .into_iter()
+            .find(lacking)
+        {
             return Err(ManifestError::NoOrder {
                 path: path.to_owned(),
                 lacks,
