@@ -229,7 +229,8 @@ async fn skipped_delete_markers_let_deleted_keys_reappear_and_say_so() {
         "--delete-markers",
     ];
     all(&world).refused(2, &words).await;
-    let run = all(&world).set("--delete-markers", "skip").run().await;
+    let skip = all(&world).variable("S3HAUL_DELETE_MARKERS", "skip");
+    let run = skip.run().await;
     run.expect(0);
     assert!(
         run.stderr.contains("3 deleted keys will reappear"),

@@ -301,7 +301,7 @@ async fn every_flag_has_a_variable() {
 }
 
 /// Flags with a value that `job.json` shows: the flag, where it is shown, a value, another.
-const SHOWN: [(&str, &str, &str, &str); 37] = [
+const SHOWN: [(&str, &str, &str, &str); 38] = [
     ("--manifest", "/job/manifest", "a.csv", "b.csv"),
     (
         "--manifest-fields",
@@ -449,6 +449,7 @@ const SHOWN: [(&str, &str, &str, &str); 37] = [
     ),
     ("--drain-timeout", "/job/run/drain_timeout_ms", "5s", "6s"),
     ("--failed-rows-exit", "/job/run/failed_rows_exit", "0", "1"),
+    ("--work-dir", "/job/run/work_dir", "/proc", "/"),
 ];
 
 /// Flags that `job.json` does not show: a good value, and one that is refused.
@@ -644,6 +645,8 @@ async fn flags_beat_variables() {
             "--mfa-code",
             "--report",
             "--help",
+            // With all versions alone: `versions` has it.
+            "--delete-markers",
         ])
         .collect();
     let helped = flags_of(&help.stdout);

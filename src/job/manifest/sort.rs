@@ -151,7 +151,7 @@ impl SortedFile {
             .with_segment_size(segment_rows)
             .with_sort_dir(temporary.path().to_owned())
             .pushed();
-        let mut rows = 0;
+        let mut rows: u64 = 0;
         while let Some(row) = source.next_row()? {
             if stop.is_cancelled() {
                 return Err(SortError::Stopped);
@@ -160,6 +160,10 @@ impl SortedFile {
             rows += 1;
         }
         source.check_unchanged()?;
+        if rows % (segment_rows as u64 + 1) == 0 {
+            // The sorter forgets its segments when the last of them is exactly full.
+            sorter.push(Item::default()).map_err(io)?;
+        }
         let draft = temporary.path().join("sorted");
         let file = File::create(&draft).map_err(io)?;
         let mut file = BufWriter::with_capacity(256 << 10, file);
@@ -168,8 +172,9 @@ impl SortedFile {
             if stop.is_cancelled() {
                 return Err(SortError::Stopped);
             }
-            file.write_all(&item.map_err(io)?.line).map_err(io)?;
-            found += 1;
+            let line = item.map_err(io)?.line;
+            file.write_all(&line).map_err(io)?;
+            found += u64::from(!line.is_empty());
         }
         // A segment that is cut short looks like one that has ended.
         if found != rows {
@@ -223,8 +228,8 @@ impl Parsed {
     }
 }
 
-/// A row on its way; its fields compare in this order.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A row on its way; its fields compare in this order. Without a line it is none.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Item {
     key: String,
     /// Nanoseconds since 1970; rows without a date come first.
@@ -387,7 +392,7 @@ mod tests {
         let (path, options) = (manifest(folder.path(), 1_000), options(false));
         let survey = survey(&path, &options).unwrap();
         let whole = sorted(&path, &survey, &options, SEGMENT_ROWS);
-        for segment in [7, 100, 999] {
+        for segment in [7, 100, 199, 999, 1_000] {
             let same = sorted(&path, &survey, &options, segment) == whole;
             assert!(same, "in segments of {segment}");
         }
