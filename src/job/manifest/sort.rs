@@ -160,7 +160,7 @@ impl SortedFile {
             rows += 1;
         }
         source.check_unchanged()?;
-        if rows % (segment_rows as u64 + 1) == 0 {
+        if rows.is_multiple_of(segment_rows as u64 + 1) {
             // The sorter forgets its segments when the last of them is exactly full.
             sorter.push(Item::default()).map_err(io)?;
         }
