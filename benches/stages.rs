@@ -32,7 +32,7 @@ fn row(ordinal: u64) -> Row {
             ..Facts::default()
         },
         problem: None,
-        delete_marker: false,
+        is_latest: false,
         copied_before: None,
     }
 }

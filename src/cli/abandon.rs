@@ -51,6 +51,7 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
         }
         report.abandon()?;
         previous::remove(&file, &path);
+        file.remove_sorted(&path, 0..=report.checkpoint().pass);
     }
     let checkpoint = read_checkpoint(&path)?;
     let mut summary = attempt::summary(&file, &checkpoint, &path);

@@ -15,7 +15,9 @@ use super::{Output, previous, print_result};
 use crate::job::access::{Access, AccessOptions, Connection};
 use crate::job::copy::SourceChanged;
 use crate::job::manifest::key::Shown;
-use crate::job::manifest::{ManifestFile, Survey, survey};
+use crate::job::manifest::sort::{self, Order};
+use crate::job::manifest::{ManifestFile, Position, Source, Survey, Versions, survey};
+use crate::job::plan::DeleteMarkers;
 use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::previous::CopiedBefore;
 use crate::job::report::store::Folder;
@@ -24,6 +26,7 @@ use crate::job::spec::{JobFile, JobSpec};
 use crate::job::summary::Summary;
 use crate::job::{
     self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, retry_options,
+    sort_rows, versioned,
 };
 
 /// Where a manifest from stdin is kept in the job's folder.
@@ -81,6 +84,13 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let listening = Listening::start();
     let folder = Folder::stage(&new.report, &name)?;
     let prepared = prepare(&new, &folder, &listening).await;
+    let prepared = match prepared {
+        Ok((file, reached)) => {
+            let sorted = sort(&file, &reached.manifest, &folder, &listening.signals).await;
+            sorted.map(|()| (file, reached))
+        }
+        Err(failed) => Err(failed),
+    };
     let (file, reached) = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => {
@@ -150,6 +160,8 @@ async fn prepare(
         survey,
         job: new.job.clone(),
     };
+    let versioned = Box::pin(check_versioned(&file, &access));
+    listening.unless_stopped(versioned).await?;
     let reached = Reached {
         manifest,
         access,
@@ -188,6 +200,77 @@ pub(super) async fn manifest_of(
     Ok((manifest, connection))
 }
 
+/// Sorts the rows of the first pass, where that is asked: whether there is room shows before the
+/// first copy.
+async fn sort(
+    file: &JobFile,
+    manifest: &ManifestFile,
+    folder: &Folder,
+    signals: &StopSignals,
+) -> Result<(), Failed> {
+    if !file.sorts() {
+        return Ok(());
+    }
+    let (survey, read) = (&file.survey, &file.job.read);
+    let sorted = file.sorted_file(&folder.path(), 0);
+    let (rows, bytes) = (survey.rows, survey.sorted_bytes);
+    let _ = writeln!(
+        std::io::stderr(),
+        "sorting {rows} rows by key and version: takes about {} in {}",
+        indicatif::BinaryBytes(sort::needed(bytes)),
+        sorted.folder().display()
+    );
+    let source = Source::manifest(manifest.clone(), survey, read, Position::default());
+    let (bucket, stop) = (survey.bucket.clone(), signals.drain.clone());
+    let sorting = sort_rows(
+        sorted.clone(),
+        source,
+        Order::Versions,
+        rows,
+        bytes,
+        bucket,
+        stop,
+    );
+    Ok(sorting.await?)
+}
+
+/// Whether the destination keeps versions, where that is asked.
+async fn check_versioned(file: &JobFile, access: &Access) -> Result<(), Failed> {
+    if !file.sorts() {
+        return Ok(());
+    }
+    let job = &file.job;
+    let replay = job.copy.plan.delete_markers == Some(DeleteMarkers::Replay);
+    let retry = retry_options(&job.speed);
+    Ok(versioned::check(access, &job.destination_bucket, replay, retry).await?)
+}
+
+/// What becomes of keys whose latest version is a delete marker must be said.
+fn check_delete_markers(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
+    let markers = survey.latest_delete_markers;
+    if job.read.versions != Some(Versions::All) || markers == 0 {
+        return Ok(());
+    }
+    let plural = |one, more| if markers == 1 { one } else { more };
+    match job.copy.plan.delete_markers {
+        None => Err(Failed::usage(format!(
+            "the latest version of {markers} {} is a delete marker: say --delete-markers replay, which \
+             adds one in its place, or skip",
+            plural("key", "keys")
+        ))
+        .hinted("with skip deleted keys reappear at the destination".to_owned())),
+        Some(DeleteMarkers::Skip) => {
+            tracing::warn!(
+                "{markers} deleted {} will reappear at the destination: the delete {} left out",
+                plural("key", "keys"),
+                plural("marker is", "markers are")
+            );
+            Ok(())
+        }
+        Some(DeleteMarkers::Replay) => Ok(()),
+    }
+}
+
 pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
     bucket_kind(&survey.bucket).map_err(|why| {
         Failed::usage(format!(
@@ -206,7 +289,8 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
     if survey.csv().is_some_and(|form| form.byte_order_mark) {
         tracing::warn!("the manifest begins with a byte order mark, which was skipped");
     }
-    if survey.version_ids {
+    check_delete_markers(survey, job)?;
+    if survey.version_ids && job.read.versions != Some(Versions::All) {
         tracing::warn!(
             "the manifest lists versions: rows run in no order, so that of several versions of a \
              key any may end up as the current one"
@@ -429,6 +513,8 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     }
     let access = establish(&file.job, &file.survey, connection, mfa_code);
     let access = listening.unless_stopped(Box::pin(access)).await?;
+    let versioned = Box::pin(check_versioned(&file, &access));
+    listening.unless_stopped(versioned).await?;
     let (id, scope) = (file.job_id.clone(), file.job.run.report_scope);
     let report = blocking(move || Report::recover(folder, &id, scope)).await?;
     let reached = Reached {

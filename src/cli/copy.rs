@@ -14,7 +14,7 @@ use super::values::{self, Location};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
 use crate::job::manifest::key::KeyEncoding;
 use crate::job::manifest::{Field, Filters, ManifestFormat, ManifestOptions, Rename, Versions};
-use crate::job::plan::{PartSize, PlanOptions};
+use crate::job::plan::{DeleteMarkers, PartSize, PlanOptions};
 use crate::job::report::ReportScope;
 use crate::job::report::previous::{Matching, PreviousOptions};
 use crate::job::spec::{JobSpec, RunOptions};
@@ -68,6 +68,9 @@ struct ManifestArgs {
     /// Which versions; an inventory of all versions needs it
     #[arg(long, env = "S3HAUL_VERSIONS", value_enum)]
     versions: Option<VersionsFlag>,
+    /// With --versions all, what becomes of delete markers; needed where one is the latest version
+    #[arg(long, env = "S3HAUL_DELETE_MARKERS", value_enum)]
+    delete_markers: Option<DeleteMarkersFlag>,
     /// Only keys that begin with this (repeatable; a JSON array in S3HAUL_INCLUDE_PREFIX)
     #[arg(long, value_name = "PREFIX")]
     include_prefix: Vec<String>,
@@ -112,6 +115,16 @@ enum VersionsFlag {
     Listed,
     /// Of an inventory of all versions: objects as they stand when they are copied.
     Latest,
+    /// Every version, of each key the older before the newer ones; the destination keeps versions.
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeleteMarkersFlag {
+    /// They are left out: deleted keys reappear.
+    Skip,
+    /// A delete marker is added in the place of each.
+    Replay,
 }
 
 #[derive(Debug, Args)]
@@ -296,6 +309,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         versions: args.manifest.versions.map(|versions| match versions {
             VersionsFlag::Listed => Versions::Listed,
             VersionsFlag::Latest => Versions::Latest,
+            VersionsFlag::All => Versions::All,
         }),
         fields: manifest_fields.clone().map(|fields| fields.0),
         key_encoding: match key_encoding {
@@ -335,6 +349,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         work_dir: None,
     };
     args.run.apply(&mut run)?;
+    contradictions(&args)?;
     let copy = CopyOptions {
         overwrite: match args.destination.overwrite {
             OverwriteFlag::Always => Overwrite::Always,
@@ -349,6 +364,10 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         plan: PlanOptions {
             multipart_threshold: args.parts.multipart_threshold,
             part_size: args.parts.part_size,
+            delete_markers: args.manifest.delete_markers.map(|markers| match markers {
+                DeleteMarkersFlag::Skip => DeleteMarkers::Skip,
+                DeleteMarkersFlag::Replay => DeleteMarkers::Replay,
+            }),
         },
         row_timeout_ms: values::milliseconds(args.parts.row_timeout),
     };
@@ -382,6 +401,24 @@ fn previous(args: &EvidenceArgs) -> Result<Option<PreviousOptions>, Failed> {
             Some(MatchFlag::Key) => Matching::Key,
         },
     }))
+}
+
+/// Flags that mean nothing together.
+fn contradictions(args: &CopyArgs) -> Result<(), Failed> {
+    let all = args.manifest.versions == Some(VersionsFlag::All);
+    if args.manifest.delete_markers.is_some() && !all {
+        return Err(Failed::usage(
+            "--delete-markers says what becomes of delete markers with --versions all: give that too, \
+             or neither",
+        ));
+    }
+    if all && args.destination.overwrite != OverwriteFlag::Always {
+        return Err(Failed::usage(
+            "--versions all takes no --overwrite but always: the second version of a key would meet \
+             the first, and be left out",
+        ));
+    }
+    Ok(())
 }
 
 /// The manifest's address in S3, or its path, absolute, so that a resume finds it from anywhere.

@@ -112,7 +112,7 @@ fn estimate(manifest: ManifestFile, job: &JobSpec) -> Result<Estimate, Failed> {
     let before = previous::for_dry_run(job, &survey.bucket)?;
     let mut source = Source::manifest(manifest, &survey, &job.read, Position::default());
     let (hasher, mut seen) = (RandomState::new(), HashSet::new());
-    let (mut reads, mut writes) = (0_u64, 0_u64);
+    let (mut reads, mut writes, mut deletes) = (0_u64, 0_u64, 0_u64);
     while let Some(mut row) = source.next_row()? {
         if let Some(before) = &before {
             row.copied_before = before.look(&row).map_err(ManifestError::CopiedBefore)?;
@@ -127,6 +127,8 @@ fn estimate(manifest: ManifestFile, job: &JobSpec) -> Result<Estimate, Failed> {
         estimate.archived += u64::from(matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")));
         match plan(row, None, &job.read.rename, &job.copy.plan) {
             Planned::Small(_) => writes += 1,
+            // Deletes are free.
+            Planned::Marker(_) => deletes += 1,
             Planned::Large(task) => {
                 let bytes = task.row.facts.size.unwrap_or_default().max(1);
                 let parts = u64::from(PartPlan::new(bytes, job.copy.plan.part_size, None).parts());
@@ -142,7 +144,7 @@ fn estimate(manifest: ManifestFile, job: &JobSpec) -> Result<Estimate, Failed> {
             Planned::Ended(..) => {}
         }
     }
-    estimate.requests = reads + writes;
+    estimate.requests = reads + writes + deletes;
     #[expect(clippy::cast_precision_loss, reason = "a display value")]
     {
         estimate.cost_usd = writes as f64 * WRITE_PRICE + reads as f64 * READ_PRICE;

@@ -8,6 +8,7 @@ use s3haul_s3::{Class, ErrorKind};
 use crate::job::access::AccessError;
 use crate::job::manifest::ManifestError;
 use crate::job::manifest::key::Shown;
+use crate::job::manifest::sort::SortError;
 use crate::job::report::ReportError;
 use crate::job::report::passes::JobState;
 use crate::job::report::previous::PreviousError;
@@ -112,6 +113,19 @@ impl From<ManifestError> for Failed {
             _ => None,
         };
         Self::new(error, exit).hinted(hint.map(str::to_owned))
+    }
+}
+
+impl From<SortError> for Failed {
+    fn from(error: SortError) -> Self {
+        match error {
+            SortError::Manifest(error) => error.into(),
+            SortError::Stopped => Self::new(error, Exit::Stopped),
+            SortError::Room { .. } | SortError::Io { .. } => {
+                let hint = "give --work-dir a folder with more room";
+                Self::new(error, Exit::Usage).hinted(hint.to_owned())
+            }
+        }
     }
 }
 
@@ -231,7 +245,13 @@ impl From<StoreError> for Failed {
 
 impl From<JobError> for Failed {
     fn from(error: JobError) -> Self {
-        let hint = "everything durable is in the report: mend the cause, then run s3haul resume";
+        let hint = match &error {
+            JobError::Sort(SortError::Room { .. } | SortError::Io { .. }) => {
+                "everything durable is in the report: run s3haul resume, with a --work-dir that has \
+                 more room"
+            }
+            _ => "everything durable is in the report: mend the cause, then run s3haul resume",
+        };
         let exit = match error.state() {
             JobState::Failed => Exit::Access,
             _ => Exit::Stopped,

@@ -82,13 +82,12 @@ pub(super) struct RunArgs {
     /// Time for what is in flight after the first SIGINT or SIGTERM [default: 20s]
     #[arg(long, env = "S3HAUL_DRAIN_TIMEOUT", value_name = "DUR", value_parser = values::duration)]
     drain_timeout: Option<Duration>,
-    /// Where is sorted on disk what memory need not hold [default: the report's folder; for a dry run,
-    /// that of temporary files]
-    #[arg(long, env = "S3HAUL_WORK_DIR", value_name = "DIR")]
-    work_dir: Option<PathBuf>,
     /// Exit code of a job that ran to its end with failed rows [default: 1]
     #[arg(long, env = "S3HAUL_FAILED_ROWS_EXIT", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     failed_rows_exit: Option<u8>,
+    /// Where --versions all and --previous-report sort on disk [default: the job's own folder]
+    #[arg(long, env = "S3HAUL_WORK_DIR", value_name = "DIR")]
+    work_dir: Option<PathBuf>,
     /// How progress is shown on stderr
     #[arg(long, env = "S3HAUL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto)]
     pub(super) progress: ProgressMode,
@@ -106,7 +105,12 @@ impl RunArgs {
             run.failed_rows_exit = code;
         }
         if let Some(folder) = &self.work_dir {
-            run.work_dir = Some(absolute(folder)?);
+            // Absolute, so that a resume finds it from anywhere.
+            let found = std::fs::canonicalize(folder).map_err(|error| {
+                let folder = folder.display();
+                Failed::usage(format!("cannot find --work-dir {folder}: {error}"))
+            });
+            run.work_dir = Some(found?);
         }
         Ok(())
     }

@@ -111,6 +111,25 @@ pub enum AccessError {
         /// What is of another.
         second: String,
     },
+    /// The destination must keep versions, and does not.
+    #[error(
+        "--versions all needs a destination that keeps versions: the versioning of {bucket} is {}",
+        if *suspended { "suspended" } else { "off" }
+    )]
+    NotVersioned {
+        /// The destination bucket.
+        bucket: String,
+        /// It did keep versions once.
+        suspended: bool,
+    },
+    /// It cannot be asked whether the destination keeps versions.
+    #[error("cannot ask whether the destination bucket {bucket} keeps versions")]
+    VersioningUnknown {
+        /// The destination bucket.
+        bucket: String,
+        /// Why.
+        source: Box<S3Error>,
+    },
     /// A bucket cannot be asked for.
     #[error("cannot reach the {side} bucket {bucket}")]
     Unreachable {
@@ -148,6 +167,14 @@ impl AccessError {
                  --region and --source-region"
                     .to_owned(),
             ),
+            Self::NotVersioned { .. } => {
+                Some("enable its versioning, or copy with --versions latest".to_owned())
+            }
+            Self::VersioningUnknown { .. } => Some(
+                "who copies (the role, if there is one) needs s3:GetBucketVersioning there: with \
+                 --delete-markers replay deletes are sent, which in a bucket without versions delete"
+                    .to_owned(),
+            ),
             Self::Unreachable { source, .. } if source.class() == Class::Throttled => {
                 Some("S3 throttles these requests: begin again later".to_owned())
             }
@@ -161,7 +188,10 @@ impl AccessError {
 
     /// Whether access that is granted later would mend it; a wrong name it does not.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::NoSuchBucket { .. } | Self::Partitions { .. })
+        !matches!(
+            self,
+            Self::NoSuchBucket { .. } | Self::Partitions { .. } | Self::NotVersioned { .. }
+        )
     }
 }
 

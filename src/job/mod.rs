@@ -6,6 +6,7 @@
 //! Bounded channels join the stages; a stage ends when the one before it drops its sender.
 
 pub mod access;
+mod chain;
 pub mod copy;
 mod disk_sort;
 pub mod manifest;
@@ -14,27 +15,32 @@ pub mod plan;
 pub mod report;
 pub mod spec;
 pub mod summary;
+pub mod versioned;
 
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
+use futures::FutureExt;
 use s3haul_s3::{Concurrency, Requests, RetryOptions, S3Error, Tally, Throttle, ThrottleOptions};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
+use self::chain::{Chain, Gathering, Marks, Work};
 use self::copy::settings::JobHeaders;
 use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
-use self::manifest::{ManifestError, ManifestFile, Row, Source};
+use self::manifest::sort::{self, Order, SortError, SortedFile};
+use self::manifest::{ManifestError, ManifestFile, Position, Row, Source};
 use self::outcome::{Cost, Ended, record};
-use self::plan::{Planned, Task, plan};
-use self::report::journal::OpenUpload;
+use self::plan::{DeleteMarkers, Planned, plan};
+use self::report::journal::{OpenUpload, OutcomeRecord};
 use self::report::passes::JobState;
 use self::report::previous::CopiedBefore;
 use self::report::{Event, Report, ReportError};
@@ -80,6 +86,9 @@ pub enum JobError {
     /// The manifest cannot be read any more.
     #[error("the manifest cannot be read to its end")]
     Manifest(#[from] ManifestError),
+    /// The rows of a pass cannot be sorted.
+    #[error("the rows to copy cannot be sorted")]
+    Sort(#[from] SortError),
     /// A stage has panicked.
     #[error("a part of the program has failed: this is a bug, please report it ({0})")]
     Bug(String),
@@ -90,8 +99,12 @@ impl JobError {
     /// did not answer.
     pub fn state(&self) -> JobState {
         match self {
-            Self::Manifest(error) if !error.may_pass() => JobState::Failed,
-            Self::Manifest(_) | Self::Report(_) | Self::Bug(_) => JobState::Interrupted,
+            Self::Manifest(error) | Self::Sort(SortError::Manifest(error)) if !error.may_pass() => {
+                JobState::Failed
+            }
+            Self::Manifest(_) | Self::Sort(_) | Self::Report(_) | Self::Bug(_) => {
+                JobState::Interrupted
+            }
         }
     }
 }
@@ -163,10 +176,26 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
     ));
     let shared = Shared::of(&mut job);
     loop {
+        if let Err(error) = shared.sort(&job.report, signals).await {
+            let mut report = job.report;
+            let sealed = blocking(move || report.seal(JobState::Interrupted).map(|()| report));
+            let report = sealed.await?;
+            return match error {
+                SortError::Stopped => Ok((report, Some(Cause::Signal))),
+                error => Err(error.into()),
+            };
+        }
         let (mut report, cause) = run_pass(job.report, &shared, signals).await?;
         let passes = job.passes;
+        let file = job.file.clone();
         let (report, next) = blocking(move || {
             let next = close_pass(&mut report, passes, cause)?;
+            let pass = report.checkpoint().pass;
+            match next {
+                Next::Pass => file.remove_sorted(&report.path(), 0..pass),
+                Next::End(None) => file.remove_sorted(&report.path(), 0..=pass),
+                Next::End(Some(_)) => {}
+            }
             Ok::<_, JobError>((report, next))
         })
         .await?;
@@ -272,6 +301,7 @@ impl Shared {
             drain: signals.drain.clone(),
             wrote: watch.proved.clone(),
             large_in_hand: AtomicU32::new(0),
+            large_versions: Semaphore::new(LARGE_WORKERS),
             uploads: Uploads::new(&at.uploads),
             lost: Arc::clone(&watch.lost),
         }
@@ -281,17 +311,70 @@ impl Shared {
         let at = report.checkpoint();
         if at.done.is_all_of(at.rows) {
             Source::failed_rows(Vec::new(), at.position)
-        } else if at.pass == 0 {
-            Source::manifest(
-                self.manifest.clone(),
-                &self.file.survey,
-                &self.file.job.read,
-                at.position,
-            )
+        } else if self.file.sorts() {
+            let sorted = self.file.sorted_file(&report.path(), at.pass);
+            Source::failed_rows(vec![sorted.path().to_owned()], at.position)
         } else {
-            Source::failed_rows(report.source_files(), at.position)
+            self.unsorted(report, at.position)
         }
     }
+
+    /// The rows of the pass in hand as they come.
+    fn unsorted(&self, report: &Report, start: Position) -> Source {
+        if report.checkpoint().pass == 0 {
+            let (survey, options) = (&self.file.survey, &self.file.job.read);
+            Source::manifest(self.manifest.clone(), survey, options, start)
+        } else {
+            Source::failed_rows(report.source_files(), start)
+        }
+    }
+
+    /// Sorts the rows of the pass in hand if that is asked, and was not done or is not there any more.
+    async fn sort(&self, report: &Report, signals: &StopSignals) -> Result<(), SortError> {
+        let at = report.checkpoint();
+        let sorted = self.file.sorted_file(&report.path(), at.pass);
+        if !self.file.sorts() || at.done.is_all_of(at.rows) || sorted.path().exists() {
+            return Ok(());
+        }
+        let (order, bytes) = if at.pass == 0 {
+            (Order::Versions, self.file.survey.sorted_bytes)
+        } else {
+            // Rows that failed in a chain were recorded in its order, those of other keys among them.
+            let files = report.source_files();
+            let sizes = files.iter().flat_map(|path| path.metadata());
+            (Order::Failed, sizes.map(|found| found.len()).sum())
+        };
+        let source = self.unsorted(report, Position::default());
+        let (bucket, stop) = (self.file.survey.bucket.clone(), signals.drain.clone());
+        sort_rows(sorted, source, order, at.rows, bytes, bucket, stop).await
+    }
+}
+
+/// Sorts the rows of a pass, about `bytes` of them, and says so.
+///
+/// # Errors
+/// There is no room, reading or writing fails, or the job is to stop.
+pub async fn sort_rows(
+    sorted: SortedFile,
+    source: Source,
+    order: Order,
+    rows: u64,
+    bytes: u64,
+    bucket: String,
+    stop: CancellationToken,
+) -> Result<(), SortError> {
+    let needed = sort::needed(bytes);
+    tracing::info!(
+        rows,
+        bytes = needed,
+        folder = %sorted.folder().display(),
+        "sorts the rows by key and version"
+    );
+    blocking(move || {
+        sorted.check_room(needed)?;
+        sorted.write(source, order, &bucket, &stop)
+    })
+    .await
 }
 
 /// What a stage hands back.
@@ -311,8 +394,8 @@ async fn run_pass(
     let speed = &shared.file.job.speed;
     let small_workers = 2 * max_concurrency(speed) as usize;
     let (rows, to_plan) = bounded::<Vec<Row>>(4);
-    let (small, to_small) = bounded::<Task>(64);
-    let (large, to_large) = bounded::<Task>(LARGE_QUEUE);
+    let (small, to_small) = bounded::<Work>(64);
+    let (large, to_large) = bounded::<Work>(LARGE_QUEUE);
     let (events, to_report) = bounded::<Event>(1024);
     let copier = Arc::new(shared.copier(&report, events.clone(), &watch, signals));
 
@@ -323,9 +406,13 @@ async fn run_pass(
     // Failed rows of this job are its own.
     let before = shared.copied_before.clone();
     let before = before.filter(|_| report.checkpoint().pass == 0);
-    stages.spawn_blocking(move || {
-        Stage::Reader(read(source, &done, expected, before.as_deref(), &rows))
+    let marks = before.map(|before| Marks {
+        before,
+        chains: shared.file.sorts(),
+        markers: shared.file.job.copy.plan.delete_markers == Some(DeleteMarkers::Replay),
+        last: None,
     });
+    stages.spawn_blocking(move || Stage::Reader(read(source, &done, expected, marks, &rows)));
     let planner = Planner {
         uploads: report
             .checkpoint()
@@ -333,11 +420,21 @@ async fn run_pass(
             .iter()
             .map(|upload| (upload.ordinal, upload.clone()))
             .collect(),
+        broken: report.checkpoint().broken.clone(),
         file: shared.file.clone(),
         watch: watch.clone(),
         drain: signals.drain.clone(),
+        sent: 0,
+        small,
+        large: large.clone(),
+        events: events.clone(),
     };
-    stages.spawn(planner.run(to_plan, small, large.clone(), events.clone()));
+    let planned = if shared.file.sorts() {
+        planner.run_chains(to_plan).left_future()
+    } else {
+        planner.run(to_plan).right_future()
+    };
+    stages.spawn(planned);
     for _ in 0..small_workers {
         let worker = Worker {
             copier: Arc::clone(&copier),
@@ -417,12 +514,13 @@ fn read(
     mut source: Source,
     done: &report::done::Done,
     expected: u64,
-    before: Option<&CopiedBefore>,
+    marks: Option<Marks>,
     rows: &Sender<Vec<Row>>,
 ) -> Result<(), ManifestError> {
     if done.is_all_of(expected) {
         return Ok(());
     }
+    let mut marks = marks;
     let mut next = 0;
     let mut batch = Vec::with_capacity(ROWS_AT_ONCE);
     while let Some(mut row) = source.next_row()? {
@@ -430,10 +528,10 @@ fn read(
         if next > expected {
             break;
         }
+        if let Some(marks) = &mut marks {
+            marks.mark(&mut row).map_err(ManifestError::CopiedBefore)?;
+        }
         if !done.contains(row.ordinal) {
-            if let Some(before) = before {
-                row.copied_before = before.look(&row).map_err(ManifestError::CopiedBefore)?;
-            }
             batch.push(row);
         }
         // No row waits for others while there is nothing to do.
@@ -452,6 +550,10 @@ fn read(
         return Ok(());
     }
     if next == expected {
+        // Empty: the last chain has all its rows. Behind an error it may not.
+        if rows.send_blocking(Vec::new()).is_err() {
+            return Ok(());
+        }
         // Other rows of the same number are other rows.
         return source.check_unchanged();
     }
@@ -464,39 +566,39 @@ fn read(
 /// The stage that says which way each row goes.
 struct Planner {
     uploads: HashMap<u64, OpenUpload>,
+    /// Rows before which an older version of their key has failed.
+    broken: BTreeSet<u64>,
     file: JobFile,
     watch: Watch,
     drain: CancellationToken,
+    /// Rows, or chains of them, that went to a lane.
+    sent: u64,
+    small: Sender<Work>,
+    large: Sender<Work>,
+    events: Sender<Event>,
 }
 
 impl Planner {
-    async fn run(
-        mut self,
-        rows: Receiver<Vec<Row>>,
-        small: Sender<Task>,
-        large: Sender<Task>,
-        events: Sender<Event>,
-    ) -> Stage {
-        let mut sent = 0;
+    async fn run(mut self, rows: Receiver<Vec<Row>>) -> Stage {
         while let Some(Ok(batch)) = self.drain.run_until_cancelled(rows.recv()).await {
             for row in batch {
                 if self.drain.is_cancelled() {
                     return Stage::Worker;
                 }
-                let upload = self.uploads.remove(&row.ordinal);
-                let job = &self.file.job;
-                let planned = plan(row, upload, &job.read.rename, &job.copy.plan);
-                if !matches!(planned, Planned::Ended(..)) {
-                    if sent == CANARY_ROWS && !self.watch.proof().await {
-                        return Stage::Worker;
-                    }
-                    sent += 1;
+                let planned = self.plan(row);
+                if !matches!(planned, Planned::Ended(..)) && !self.may_send().await {
+                    return Stage::Worker;
                 }
                 let gone = match planned {
-                    Planned::Small(task) => small.send(task).await.is_err(),
-                    Planned::Large(task) => large.send(task).await.is_err(),
+                    // Markers are replayed with all versions alone, in chains.
+                    Planned::Small(task) | Planned::Marker(task) => {
+                        self.small.send(Work::Row(Box::new(task))).await.is_err()
+                    }
+                    Planned::Large(task) => {
+                        self.large.send(Work::Row(Box::new(task))).await.is_err()
+                    }
                     Planned::Ended(row, ended) => {
-                        events.send(self.unsent(row, &ended)).await.is_err()
+                        self.events.send(self.unsent(row, &ended)).await.is_err()
                     }
                 };
                 if gone {
@@ -507,13 +609,58 @@ impl Planner {
         Stage::Worker
     }
 
+    /// As [`run`](Self::run), of sorted rows: those of a key go together.
+    async fn run_chains(mut self, rows: Receiver<Vec<Row>>) -> Stage {
+        let mut gathering = Gathering::default();
+        while let Some(Ok(batch)) = self.drain.run_until_cancelled(rows.recv()).await {
+            let ended = batch.is_empty();
+            for row in batch {
+                let (key, broken) = (row.key.clone(), self.broken.remove(&row.ordinal));
+                let planned = self.plan(row);
+                let chain = gathering.take(&key, planned, broken);
+                if !self.send(chain).await {
+                    return Stage::Worker;
+                }
+            }
+            if ended && !self.send(gathering.end()).await {
+                return Stage::Worker;
+            }
+        }
+        Stage::Worker
+    }
+
+    fn plan(&mut self, row: Row) -> Planned {
+        let upload = self.uploads.remove(&row.ordinal);
+        let job = &self.file.job;
+        plan(row, upload, &job.read.rename, &job.copy.plan)
+    }
+
+    /// Waits for proof of access once the first rows are sent; `false` if the job stops instead.
+    async fn may_send(&mut self) -> bool {
+        let may = self.sent != CANARY_ROWS || self.watch.proof().await;
+        self.sent += 1;
+        may
+    }
+
+    /// Hands on a chain, always to the small lane: pieces of one must stay in their order. `false` if
+    /// the job stops instead.
+    async fn send(&mut self, chain: Option<Chain>) -> bool {
+        let Some(chain) = chain else {
+            return true;
+        };
+        if self.drain.is_cancelled() || chain.proves() && !self.may_send().await {
+            return false;
+        }
+        self.small.send(Work::Chain(Box::new(chain))).await.is_ok()
+    }
+
     /// The outcome of a row for which nothing is sent.
     fn unsent(&self, row: Row, ended: &Ended) -> Event {
         let cost = Cost {
             tally: Tally::default(),
             elapsed: Duration::ZERO,
         };
-        outcome_event(&self.file.survey.bucket, row, ended, &cost)
+        outcome_event(&self.file.survey.bucket, row, ended, &cost, false)
     }
 }
 
@@ -521,9 +668,9 @@ impl Planner {
 struct Worker {
     copier: Arc<Copier>,
     bucket: String,
-    tasks: Receiver<Task>,
+    tasks: Receiver<Work>,
     /// Where rows go that prove large; none in their own lane.
-    large: Option<Sender<Task>>,
+    large: Option<Sender<Work>>,
     signals: StopSignals,
 }
 
@@ -535,11 +682,19 @@ impl Worker {
     }
 
     async fn work(&self) {
-        while let Ok(task) = self.tasks.recv().await {
+        while let Ok(work) = self.tasks.recv().await {
             if self.signals.drain.is_cancelled() {
                 break;
             }
-            let mut task = task;
+            let mut task = match work {
+                Work::Row(task) => *task,
+                Work::Chain(chain) => {
+                    if Box::pin(self.chain(*chain)).await {
+                        break;
+                    }
+                    continue;
+                }
+            };
             let started = Instant::now();
             let mut tally = task.tally;
             // Boxed: there are twice as many workers as requests in flight, and most wait.
@@ -553,12 +708,12 @@ impl Worker {
                         tally,
                         elapsed: started.elapsed(),
                     };
-                    let event = outcome_event(&self.bucket, task.row, &ended, &cost);
+                    let event = outcome_event(&self.bucket, task.row, &ended, &cost, false);
                     self.copier.events.send(event).await.is_err()
                 }
                 (Turn::Large, Some(large)) => {
                     task.tally = tally;
-                    large.send(task).await.is_err()
+                    large.send(Work::Row(Box::new(task))).await.is_err()
                 }
                 (Turn::Stopped | Turn::Large, _) => false,
             };
@@ -569,11 +724,15 @@ impl Worker {
     }
 }
 
-fn outcome_event(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> Event {
+/// `chained`: a later version of its key follows it in this pass.
+fn outcome_event(bucket: &str, row: Row, ended: &Ended, cost: &Cost, chained: bool) -> Event {
     tracing::debug!(bucket, key = row.spelling, ?ended, "a row has ended");
     let access = matches!(ended, Ended::Failed(failure) if failure.access);
     Event::Outcome {
-        outcome: Box::new(record(bucket, row, ended, cost)),
+        outcome: Box::new(OutcomeRecord {
+            chained,
+            ..record(bucket, row, ended, cost)
+        }),
         access,
     }
 }

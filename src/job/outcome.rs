@@ -35,6 +35,8 @@ pub enum By {
     Copy,
     /// UploadPartCopy, part by part.
     Multipart,
+    /// DeleteObject without a version: a delete marker in the place of the source's.
+    Marker,
 }
 
 /// What proved a success.
@@ -60,7 +62,8 @@ impl Evidence {
 /// The result of a copy, as the report's message shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Success {
-    /// ETag of the copy.
+    /// ETag of the copy; a delete marker has none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub e_tag: String,
     /// Version of the copy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,6 +190,10 @@ fn hint(error: &S3Error) -> Option<&'static str> {
             "who copies (the role, if there is one) needs s3:PutObject, s3:PutObjectTagging for tagged objects and s3:PutObjectAcl \
              (unless --acl none) on the destination"
         }
+        ("AccessDenied" | "Forbidden", "DeleteObject") => {
+            "who copies (the role, if there is one) needs s3:DeleteObject on the destination to add delete markers: it \
+             removes no version, which would take s3:DeleteObjectVersion"
+        }
         ("AccessControlListNotSupported", _) => {
             "the destination bucket has ACLs disabled: give --acl bucket-owner-full-control or \
              --acl none"
@@ -292,6 +299,7 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
         requests: cost.tally.requests,
         throttled: cost.tally.throttled,
         in_doubt: success.is_some_and(|success| success.in_doubt),
+        chained: false,
         row: String::from_utf8(line).unwrap_or_default(),
         facts: (status == TaskStatus::Failed).then_some(row.facts),
     }

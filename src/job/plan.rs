@@ -26,6 +26,16 @@ pub enum PartSize {
     Bytes(u64),
 }
 
+/// What becomes of a delete marker that a manifest lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeleteMarkers {
+    /// Its row is skipped.
+    Skip,
+    /// A delete marker is added in its place.
+    Replay,
+}
+
 /// Which rows are copied with CopyObject, and which in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanOptions {
@@ -34,6 +44,9 @@ pub struct PlanOptions {
     pub multipart_threshold: u64,
     /// Size of the parts.
     pub part_size: PartSize,
+    /// What becomes of delete markers; skipped where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_markers: Option<DeleteMarkers>,
 }
 
 impl Default for PlanOptions {
@@ -41,6 +54,7 @@ impl Default for PlanOptions {
         Self {
             multipart_threshold: 1 << 30,
             part_size: PartSize::Auto,
+            delete_markers: None,
         }
     }
 }
@@ -65,8 +79,20 @@ pub enum Planned {
     Small(Task),
     /// To a multipart copy.
     Large(Task),
+    /// To DeleteObject: it is a delete marker.
+    Marker(Task),
     /// It ends without a request.
     Ended(Row, Ended),
+}
+
+impl Planned {
+    /// The row.
+    pub fn into_row(self) -> Row {
+        match self {
+            Self::Small(task) | Self::Large(task) | Self::Marker(task) => task.row,
+            Self::Ended(row, _) => row,
+        }
+    }
 }
 
 /// Plans a row. `upload` is what an earlier attempt of this pass left open for it.
@@ -80,7 +106,8 @@ pub fn plan(
         let failure = Failure::of("InvalidManifestRow", problem.clone());
         return Planned::Ended(row, Ended::Failed(failure));
     }
-    if row.delete_marker {
+    let replay = options.delete_markers == Some(DeleteMarkers::Replay);
+    if row.facts.delete_marker && !replay {
         let message = "a delete marker has no content: nothing is copied".to_owned();
         let skipped = Ended::Skipped {
             code: "DeleteMarker",
@@ -128,7 +155,9 @@ pub fn plan(
         upload,
         tally: Tally::default(),
     };
-    if large {
+    if task.row.facts.delete_marker {
+        Planned::Marker(task)
+    } else if large {
         Planned::Large(task)
     } else {
         Planned::Small(task)
@@ -212,7 +241,7 @@ mod tests {
                 ..Facts::default()
             },
             problem: None,
-            delete_marker: false,
+            is_latest: false,
             copied_before: None,
         }
     }
@@ -221,7 +250,7 @@ mod tests {
     fn size_decides_and_an_unknown_size_tries_one_request() {
         let options = PlanOptions {
             multipart_threshold: 100,
-            part_size: PartSize::Auto,
+            ..PlanOptions::default()
         };
         for (size, large) in [(None, false), (Some(100), false), (Some(101), true)] {
             let planned = plan(row(size, None), None, &Rename::default(), &options);
@@ -297,6 +326,29 @@ mod tests {
         };
         let planned = plan(copied(), None, &rename, &options);
         assert!(matches!(planned, Planned::Ended(_, Ended::Failed(_))));
+    }
+
+    #[test]
+    fn delete_markers_are_skipped_or_replayed() {
+        for (delete_markers, replayed) in [
+            (None, false),
+            (Some(DeleteMarkers::Skip), false),
+            (Some(DeleteMarkers::Replay), true),
+        ] {
+            let options = PlanOptions {
+                delete_markers,
+                ..PlanOptions::default()
+            };
+            let mut marker = row(None, None);
+            marker.facts.delete_marker = true;
+            match plan(marker, None, &Rename::default(), &options) {
+                Planned::Marker(task) => assert!(replayed && task.destination_key == "a/b"),
+                Planned::Ended(_, Ended::Skipped { code, .. }) => {
+                    assert!(!replayed && code == "DeleteMarker");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     proptest! {

@@ -1,11 +1,12 @@
 //! The job as given: what `job.json` holds, composed of the options of each part.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::access::AccessOptions;
 use super::copy::CopyOptions;
+use super::manifest::sort::SortedFile;
 use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::ReportScope;
 use super::report::previous::PreviousOptions;
@@ -34,8 +35,8 @@ pub struct RunOptions {
     pub failed_rows_exit: u8,
     /// Time for what is in flight after a signal, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// Where is sorted what memory need not hold; in the report's folder without a path.
-    #[serde(default)]
+    /// Where rows are sorted; in the job's own folder where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_dir: Option<PathBuf>,
 }
 
@@ -78,6 +79,28 @@ pub struct JobFile {
 }
 
 impl JobFile {
+    /// Whether each pass walks its rows in the order of keys, the older version first.
+    pub fn sorts(&self) -> bool {
+        self.job.read.versions == Some(Versions::All)
+    }
+
+    /// Where the sorted rows of a pass lie; `folder` is the job's.
+    pub fn sorted_file(&self, folder: &Path, pass: u32) -> SortedFile {
+        let Some(work_dir) = &self.job.run.work_dir else {
+            return SortedFile::at(folder.join(format!("work/sorted-{pass}.csv")));
+        };
+        // Its rows are this job's, whichever other had the same ID.
+        let (id, began) = (&self.job_id, self.created_at.unix_timestamp());
+        SortedFile::at(work_dir.join(format!("s3haul-{id}-{began}-sorted-{pass}.csv")))
+    }
+
+    /// Removes the sorted rows of `passes`.
+    pub fn remove_sorted(&self, folder: &Path, passes: impl Iterator<Item = u32>) {
+        for pass in passes.filter(|_| self.sorts()) {
+            self.sorted_file(folder, pass).remove();
+        }
+    }
+
     /// Whether the role's session is this job's alone, so that what it began is known by its ARN.
     pub fn own_session(&self) -> bool {
         let session = format!("s3haul-{}", self.job_id);
@@ -133,6 +156,10 @@ impl JobSpec {
                 c.plan.multipart_threshold != d.plan.multipart_threshold,
             ),
             ("--part-size", c.plan.part_size != d.plan.part_size),
+            (
+                "--delete-markers",
+                c.plan.delete_markers != d.plan.delete_markers,
+            ),
             (
                 "--report-scope",
                 self.run.report_scope != other.run.report_scope,

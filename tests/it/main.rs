@@ -24,4 +24,5 @@ mod settle;
 mod structure;
 mod support;
 mod throttle;
+mod versions;
 mod words;

@@ -389,7 +389,7 @@ async fn a_report_that_cannot_help_is_refused() {
     // A folder to sort in that is none.
     let nowhere = after(of("one")).set("--work-dir", world.path("nowhere").to_str().unwrap());
     nowhere
-        .refused(2, &["cannot write the index", "--work-dir"])
+        .refused(2, &["cannot find --work-dir", "--work-dir"])
         .await;
     // The report of the job itself, and another report for a job that has one.
     std::fs::rename(world.path("reports"), world.path("report")).unwrap();

@@ -671,6 +671,8 @@ async fn flags_beat_variables() {
             "--mfa-code",
             "--report",
             "--help",
+            // With all versions alone: `versions` has it.
+            "--delete-markers",
         ])
         .collect();
     let helped = flags_of(&help.stdout);

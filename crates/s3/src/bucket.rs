@@ -47,4 +47,30 @@ impl S3Client {
             access_point_alias: output.access_point_alias().unwrap_or(false),
         })
     }
+
+    /// Asks whether a bucket keeps versions: `Enabled`, `Suspended`, or none where it never did.
+    ///
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketVersioning.html>
+    ///
+    /// # Errors
+    ///
+    /// S3's.
+    pub async fn get_bucket_versioning(
+        &self,
+        bucket: &str,
+        headers: &[HeaderPair],
+    ) -> Result<Option<String>> {
+        let operation = Operation::GetBucketVersioning;
+        let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
+        let output = self
+            .sdk
+            .get_bucket_versioning()
+            .bucket(bucket)
+            .customize()
+            .interceptor(headers)
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        Ok(output.status.map(|status| status.as_str().to_owned()))
+    }
 }

@@ -71,7 +71,7 @@ pub use multipart::{
     CompleteMultipartUpload, Completed, CopiedPart, CreateMultipartUpload, CreatedUpload,
     UploadPartCopy,
 };
-pub use object::{Copied, CopyObject, GetObject, Head, HeadObject, PutObject, Tag};
+pub use object::{Copied, CopyObject, Deleted, GetObject, Head, HeadObject, PutObject, Tag};
 pub use operation::{Operation, attempt_timeout};
 pub use region::{find_region, partition_of};
 pub use requests::{OnDoubt, Requests, Tally, Totals};

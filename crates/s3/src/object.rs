@@ -128,6 +128,15 @@ pub struct PutObject<'a> {
     pub headers: &'a [HeaderPair],
 }
 
+/// What `DeleteObject` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// The delete marker's version, if the bucket has versions.
+    pub version_id: Option<String>,
+    /// Whether a delete marker was added, and nothing removed.
+    pub delete_marker: bool,
+}
+
 /// A tag of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag {
@@ -298,6 +307,37 @@ impl S3Client {
             .map_err(|error| S3Error::from_sdk(operation, error))?;
         let request_id = aws_sdk_s3::operation::RequestId::request_id(&output);
         result_e_tag(output.e_tag()).ok_or_else(|| empty_answer(operation, "ETag", request_id))
+    }
+
+    /// Deletes an object. No version is named: a bucket with versions keeps them all, and adds a delete marker.
+    ///
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>
+    ///
+    /// # Errors
+    ///
+    /// S3's.
+    pub async fn delete_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        headers: &[HeaderPair],
+    ) -> Result<Deleted> {
+        let operation = Operation::DeleteObject;
+        let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
+        let output = self
+            .sdk
+            .delete_object()
+            .bucket(bucket)
+            .key(key)
+            .customize()
+            .interceptor(headers)
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        Ok(Deleted {
+            delete_marker: output.delete_marker().unwrap_or(false),
+            version_id: output.version_id,
+        })
     }
 
     /// Reads an object's tags.

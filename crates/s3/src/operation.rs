@@ -19,6 +19,8 @@ pub enum Operation {
     PutObjectTagging,
     /// Sends an object.
     PutObject,
+    /// Deletes an object: in a bucket with versions, adds a delete marker.
+    DeleteObject,
     /// Starts a multipart upload.
     CreateMultipartUpload,
     /// Copies a range of an object into a part.
@@ -37,6 +39,8 @@ pub enum Operation {
     ListObjectVersions,
     /// Asks whether a bucket can be reached, and where it is.
     HeadBucket,
+    /// Asks whether a bucket keeps versions.
+    GetBucketVersioning,
     /// STS: becomes a role.
     AssumeRole,
     /// STS: makes a session of an IAM user, with MFA.
@@ -55,6 +59,7 @@ impl Operation {
             Self::GetObjectTagging => "GetObjectTagging",
             Self::PutObjectTagging => "PutObjectTagging",
             Self::PutObject => "PutObject",
+            Self::DeleteObject => "DeleteObject",
             Self::CreateMultipartUpload => "CreateMultipartUpload",
             Self::UploadPartCopy => "UploadPartCopy",
             Self::CompleteMultipartUpload => "CompleteMultipartUpload",
@@ -64,6 +69,7 @@ impl Operation {
             Self::ListObjectsV2 => "ListObjectsV2",
             Self::ListObjectVersions => "ListObjectVersions",
             Self::HeadBucket => "HeadBucket",
+            Self::GetBucketVersioning => "GetBucketVersioning",
             Self::AssumeRole => "AssumeRole",
             Self::GetSessionToken => "GetSessionToken",
             Self::GetCallerIdentity => "GetCallerIdentity",
@@ -77,6 +83,7 @@ impl Operation {
             Self::CopyObject
                 | Self::PutObjectTagging
                 | Self::PutObject
+                | Self::DeleteObject
                 | Self::CreateMultipartUpload
                 | Self::UploadPartCopy
                 | Self::CompleteMultipartUpload
@@ -146,6 +153,8 @@ mod tests {
         for operation in [
             Operation::CopyObject,
             Operation::PutObject,
+            Operation::DeleteObject,
+            Operation::GetBucketVersioning,
             Operation::ListMultipartUploads,
             Operation::ListObjectsV2,
             Operation::ListObjectVersions,

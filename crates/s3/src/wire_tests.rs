@@ -426,6 +426,52 @@ async fn listings_go_on_to_their_end() {
 }
 
 #[tokio::test]
+async fn a_delete_says_whether_it_added_a_marker() {
+    let marker: &[(&str, &str)] = &[("x-amz-delete-marker", "true"), ("x-amz-version-id", "m1")];
+    let server = TestServer::start(vec![
+        Answer::Whole(204, marker, ""),
+        Answer::Whole(204, &[], ""),
+    ])
+    .await;
+    let client = server.client(&Credentials::fixed());
+    let owner: HeaderPair = (
+        Cow::Borrowed("x-amz-expected-bucket-owner"),
+        "111122223333".into(),
+    );
+    let deleted = client.delete_object("b", "a+b", &[owner]).await.unwrap();
+    assert!(deleted.delete_marker);
+    assert_eq!(deleted.version_id.as_deref(), Some("m1"));
+    // A bucket without versions has forgotten the object.
+    let gone = client.delete_object("b", "k", &[]).await.unwrap();
+    assert!(!gone.delete_marker && gone.version_id.is_none());
+    let request = &server.requests()[0];
+    assert!(request.starts_with("DELETE /b/a%2Bb"), "{request}");
+    assert!(!request.contains("versionId"), "{request}");
+    assert!(request.contains("x-amz-expected-bucket-owner: 111122223333\r\n"));
+}
+
+#[tokio::test]
+async fn versioning_is_said_in_s3s_words() {
+    let status = |status: &str| {
+        let body = format!("<VersioningConfiguration>{status}</VersioningConfiguration>");
+        Answer::Whole(200, &[], body.leak())
+    };
+    let server = TestServer::start(vec![
+        status("<Status>Enabled</Status>"),
+        status("<Status>Suspended</Status>"),
+        status(""),
+    ])
+    .await;
+    let client = server.client(&Credentials::fixed());
+    for expected in [Some("Enabled"), Some("Suspended"), None] {
+        let status = client.get_bucket_versioning("b", &[]).await.unwrap();
+        assert_eq!(status.as_deref(), expected);
+    }
+    let request = &server.requests()[0];
+    assert!(request.starts_with("GET /b?versioning") || request.starts_with("GET /b/?versioning"));
+}
+
+#[tokio::test]
 async fn tags_go_there_and_back() {
     let tags = "<Tagging><TagSet><Tag><Key>a &amp; b</Key><Value></Value></Tag></TagSet></Tagging>";
     let server = TestServer::start(vec![

@@ -7,6 +7,7 @@ mod multipart;
 pub mod settings;
 mod settle;
 pub mod uploads;
+pub mod versions;
 mod whole;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,7 @@ use s3haul_s3::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::settings::JobHeaders;
@@ -135,6 +137,8 @@ pub struct Copier {
     pub wrote: CancellationToken,
     /// Large objects in hand.
     pub large_in_hand: AtomicU32,
+    /// Large versions that chains may have in hand.
+    pub large_versions: Semaphore,
     /// Uploads in hand.
     pub uploads: Uploads,
     /// Why there are no credentials any more, once that is so.

@@ -205,7 +205,7 @@ fn exists() -> Ended {
     }
 }
 
-fn cannot_look(error: &S3Error) -> Failure {
+pub(super) fn cannot_look(error: &S3Error) -> Failure {
     Failure::from(error).hinted(
         "the answer to a write was lost, and the destination cannot be looked at to settle it: \
          allow s3:GetObject and s3:ListBucket there, then run resume",

@@ -13,8 +13,8 @@ pub(super) use self::survey::survey;
 use super::file::Content;
 use super::key::{self, KeyEncoding, Shown};
 use super::{
-    BadRow, CsvForm, Facts, Field, ManifestError, ManifestFile, ManifestOptions, Parsed, Place,
-    Position, Row, Survey, io_error,
+    BadRow, CsvForm, Facts, Field, ManifestError, ManifestFile, ManifestOptions, NO_DATE, Parsed,
+    Place, Position, Row, Survey, Versions, io_error,
 };
 use crate::job::report::row::{COLUMNS, ReportRow};
 
@@ -288,7 +288,7 @@ impl RowParser {
                     version_id: None,
                     facts: Facts::default(),
                     problem: Some(problem),
-                    delete_marker: false,
+                    is_latest: false,
                 }))
             }
             parsed => parsed,
@@ -319,7 +319,7 @@ impl RowParser {
             version_id,
             facts,
             problem: None,
-            delete_marker: false,
+            is_latest: false,
         }))
     }
 
@@ -359,6 +359,10 @@ impl RowParser {
             return Ok(None);
         }
         let version_id = self.text(record, Field::VersionId)?;
+        if self.options.versions == Some(Versions::All) {
+            // Written before the bucket had versions.
+            return Ok(Some(version_id.unwrap_or("null").to_owned()));
+        }
         let expected = *self.versions.get_or_insert(version_id.is_some());
         match (expected, version_id) {
             (true, None) => Err("it has no version ID, and the first row has one: \
@@ -388,12 +392,17 @@ impl RowParser {
                 Shown(text)
             ));
         }
+        if last_modified.is_none() && self.options.versions == Some(Versions::All) {
+            return Err(NO_DATE.to_owned());
+        }
         let e_tag = self.text(record, Field::ETag)?;
         Ok(Facts {
             size,
             last_modified: last_modified.map(str::to_owned),
             e_tag: e_tag.map(|e_tag| e_tag.trim_matches('"').to_owned()),
             storage_class: self.text(record, Field::StorageClass)?.map(str::to_owned),
+            encryption: None,
+            delete_marker: false,
         })
     }
 }
@@ -427,9 +436,11 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
                 last_modified: fact(1),
                 e_tag: fact(2),
                 storage_class: fact(3),
+                encryption: fact(4),
+                delete_marker: fact(5).is_some(),
             },
             problem,
-            delete_marker: false,
+            is_latest: false,
         })
     };
     read()

@@ -64,6 +64,14 @@ pub enum ManifestError {
         /// The manifest.
         path: PathBuf,
     },
+    /// Nothing tells the order of the versions.
+    #[error("--versions all needs the column {}, which the manifest {} does not have: it tells which version is older", lacks.name(), path.display())]
+    NoOrder {
+        /// The manifest.
+        path: PathBuf,
+        /// The column.
+        lacks: Field,
+    },
     /// The first row names columns.
     #[error("the manifest {} begins with a header row ({row}): a manifest has none", path.display())]
     Header {

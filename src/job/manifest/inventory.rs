@@ -13,7 +13,7 @@ use super::key::{self, KeyEncoding, Shown};
 use super::parquet;
 use super::{
     BadRow, Facts, Field, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile,
-    ManifestOptions, Parsed, Place, Position, Row, Survey, Versions, digest_of, io_error,
+    ManifestOptions, NO_DATE, Parsed, Place, Position, Row, Survey, Versions, digest_of, io_error,
 };
 use crate::job::report::time_text;
 
@@ -52,6 +52,7 @@ pub(super) struct Record<'a> {
     pub(super) last_modified: Modified<'a>,
     pub(super) e_tag: &'a [u8],
     pub(super) storage_class: &'a [u8],
+    pub(super) encryption: &'a [u8],
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -76,6 +77,7 @@ pub(super) enum Column {
     LastModifiedDate,
     ETag,
     StorageClass,
+    EncryptionStatus,
 }
 
 impl Column {
@@ -91,6 +93,7 @@ impl Column {
             "lastmodifieddate" => Self::LastModifiedDate,
             "etag" => Self::ETag,
             "storageclass" => Self::StorageClass,
+            "encryptionstatus" => Self::EncryptionStatus,
             _ => return None,
         })
     }
@@ -196,13 +199,22 @@ impl Inventory {
         let versions = has(Column::IsLatest);
         if versions && options.versions.is_none() {
             return Err(bad(
-                "lists all versions: say --versions latest for the objects as they stand, or \
-                 --versions listed for every version, in no order"
+                "lists all versions: say --versions latest for the objects as they stand, \
+                 --versions all for every version, older ones first, or --versions listed for \
+                 every version, in no order"
                     .to_owned(),
             ));
         }
         if options.versions == Some(Versions::Listed) && !has(Column::VersionId) {
             return Err(bad("lists no version IDs for --versions listed".to_owned()));
+        }
+        let order = [
+            (Column::VersionId, Field::VersionId),
+            (Column::LastModifiedDate, Field::LastModifiedDate),
+        ];
+        let lacking = order.into_iter().find(|(column, _)| !has(*column));
+        if let (Some(Versions::All), Some((_, lacks))) = (options.versions, lacking) {
+            return Err(ManifestError::NoOrder { path, lacks });
         }
         check_sum(file, &json)?;
         Ok(Self {
@@ -343,17 +355,22 @@ impl Inventory {
         };
         let key = key::decode(record.key, encoding).map_err(|error| error.to_string())?;
         let facts = facts(record)?;
+        if facts.last_modified.is_none() && options.versions == Some(Versions::All) {
+            return Err(NO_DATE.to_owned());
+        }
         if !options.filters.select(&key, &facts) {
             return Ok(None);
         }
         options.rename.check_length(&key)?;
         let spelling = key::spelling(record.key, &key, encoding);
         let version_id = match options.versions {
-            Some(Versions::Listed) => Some(match text(record.version_id, "VersionId")? {
-                // Written before the bucket had versions.
-                None => "null".to_owned(),
-                Some(id) => id,
-            }),
+            Some(Versions::Listed | Versions::All) => {
+                Some(match text(record.version_id, "VersionId")? {
+                    // Written before the bucket had versions.
+                    None => "null".to_owned(),
+                    Some(id) => id,
+                })
+            }
             _ => None,
         };
         Ok(Some(Parsed {
@@ -362,7 +379,8 @@ impl Inventory {
             version_id,
             facts,
             problem: None,
-            delete_marker: record.is_delete_marker,
+            // Where nothing tells, any may be.
+            is_latest: record.is_latest != Some(false),
         }))
     }
 }
@@ -435,6 +453,8 @@ fn facts(record: &Record<'_>) -> Result<Facts, String> {
         last_modified,
         e_tag: e_tag.map(|e_tag| e_tag.trim_matches('"').to_owned()),
         storage_class: text(record.storage_class, "StorageClass")?,
+        encryption: text(record.encryption, "EncryptionStatus")?,
+        delete_marker: record.is_delete_marker,
     })
 }
 
@@ -609,8 +629,10 @@ pub(super) fn survey(
         filtered: 0,
         bad_rows: 0,
         bucket: inventory.manifest.source_bucket.clone(),
-        version_ids: options.versions == Some(Versions::Listed),
+        version_ids: matches!(options.versions, Some(Versions::Listed | Versions::All)),
         delete_markers: 0,
+        latest_delete_markers: 0,
+        sorted_bytes: 0,
         form: Form::Inventory(form.clone()),
         e_tag: pinned.e_tag().to_owned(),
         file_bytes: pinned.bytes(),
@@ -624,7 +646,10 @@ pub(super) fn survey(
             Found::Filtered => survey.filtered += 1,
             Found::Row(parsed, _) => {
                 survey.rows += 1;
-                survey.delete_markers += u64::from(parsed.delete_marker);
+                let marker = parsed.facts.delete_marker;
+                survey.delete_markers += u64::from(marker);
+                survey.latest_delete_markers += u64::from(marker && parsed.is_latest);
+                survey.sorted_bytes += parsed.sorted_bytes(options);
             }
             Found::Bad(file, row) => {
                 survey.bad_rows += 1;

@@ -10,6 +10,7 @@ mod inventory;
 pub mod key;
 mod object;
 mod parquet;
+pub mod sort;
 mod watched;
 
 use std::io::{self, Read};
@@ -60,16 +61,24 @@ pub struct Facts {
     /// Storage class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// Encryption, by S3 Inventory's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// It is a delete marker, which has no content.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_marker: bool,
 }
 
 impl Facts {
     /// The columns that a failed-rows file has behind the report's, in order.
-    pub fn fields(&self) -> [String; 4] {
+    pub fn fields(&self) -> [String; 6] {
         [
             self.size.map(|size| size.to_string()).unwrap_or_default(),
             self.last_modified.clone().unwrap_or_default(),
             self.e_tag.clone().unwrap_or_default(),
             self.storage_class.clone().unwrap_or_default(),
+            self.encryption.clone().unwrap_or_default(),
+            if self.delete_marker { "true" } else { "" }.to_owned(),
         ]
     }
 }
@@ -91,8 +100,8 @@ pub struct Row {
     pub facts: Facts,
     /// Why the row cannot be run; only rows of a manifest that came from a stream are kept so.
     pub problem: Option<String>,
-    /// It is a delete marker, which nothing can copy.
-    pub delete_marker: bool,
+    /// It was the current version when an inventory was made.
+    pub is_latest: bool,
     /// By what a previous report has it: it is skipped.
     pub copied_before: Option<Matching>,
 }
@@ -105,7 +114,7 @@ struct Parsed {
     version_id: Option<String>,
     facts: Facts,
     problem: Option<String>,
-    delete_marker: bool,
+    is_latest: bool,
 }
 
 impl Parsed {
@@ -116,7 +125,7 @@ impl Parsed {
             version_id,
             facts,
             problem,
-            delete_marker,
+            is_latest,
         } = self;
         Row {
             ordinal,
@@ -126,11 +135,14 @@ impl Parsed {
             version_id,
             facts,
             problem,
-            delete_marker,
+            is_latest,
             copied_before: None,
         }
     }
 }
+
+/// Why a row has no place among the versions of its key.
+const NO_DATE: &str = "it has no LastModifiedDate, which --versions all sorts by";
 
 /// The rows of a pass, in order.
 #[derive(Debug)]
@@ -385,6 +397,8 @@ pub enum Versions {
     Listed,
     /// Keys whose latest version was no delete marker, as they stand when they are copied.
     Latest,
+    /// Every version that it lists, of each key the older before the newer ones.
+    All,
 }
 
 /// How a manifest is read. What `auto` means is settled by [`survey`].
@@ -466,9 +480,15 @@ pub struct Survey {
     pub bucket: String,
     /// Its rows name versions.
     pub version_ids: bool,
-    /// Delete markers among the selected rows: they are skipped.
+    /// Delete markers among the selected rows.
     #[serde(default)]
     pub delete_markers: u64,
+    /// Of them, those that may be the latest version of their key.
+    #[serde(default)]
+    pub latest_delete_markers: u64,
+    /// Bytes of the selected rows in a file of sorted rows, about; counted with [`Versions::All`].
+    #[serde(default)]
+    pub sorted_bytes: u64,
     /// What the manifest is.
     pub form: Form,
     /// ETag of the manifest; of a file its MD5, hex, as S3 would show it.

@@ -49,7 +49,7 @@ impl std::fmt::Debug for Decoder {
 #[derive(Default)]
 struct Batch {
     rows: usize,
-    bytes: [Vec<Option<ByteArray>>; 5],
+    bytes: [Vec<Option<ByteArray>>; 6],
     is_latest: Vec<Option<bool>>,
     is_delete_marker: Vec<Option<bool>>,
     size: Vec<Option<i64>>,
@@ -172,6 +172,7 @@ impl Decoder {
             }),
             e_tag: bytes(Column::ETag),
             storage_class: bytes(Column::StorageClass),
+            encryption: bytes(Column::EncryptionStatus),
         }))
     }
 }
@@ -214,6 +215,7 @@ fn slot(column: Column) -> usize {
         Column::Key => 1,
         Column::VersionId => 2,
         Column::ETag => 3,
+        Column::EncryptionStatus => 5,
         _ => 4,
     }
 }

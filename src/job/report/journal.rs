@@ -55,6 +55,9 @@ pub struct OutcomeRecord {
     /// A write's fate was once unknown, and settled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_doubt: bool,
+    /// A later version of its key follows it in this pass, as the row behind it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chained: bool,
     /// The report row: one CSV line with its LF.
     pub row: String,
     /// What the manifest knew of the row, for the next pass; only where it failed.
@@ -265,6 +268,7 @@ mod tests {
             requests: 1,
             throttled: 0,
             in_doubt: false,
+            chained: false,
             row: format!(
                 "b,k{ordinal},,{},200,,\"{{\"\"a\"\":1}}\"\n",
                 status.as_str()
@@ -355,7 +359,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             String::from_utf8(failed).unwrap(),
-            "b,k1,,failed,200,,\"{\"\"a\"\":1}\",,,,\n"
+            "b,k1,,failed,200,,\"{\"\"a\"\":1}\",,,,,,\n"
         );
         let mut succeeded = Vec::new();
         extract(&bytes[..], TaskStatus::Succeeded, &mut succeeded)

@@ -4,7 +4,7 @@
 //! brings back to the same state: what a seal writes is a function of the journal alone, so that
 //! writing it twice is writing it once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,10 @@ pub struct Checkpoint {
     pub position: Position,
     /// Uploads that are neither completed nor aborted.
     pub uploads: Vec<OpenUpload>,
+    /// Rows of the pass before which an older version of their key has failed: none of them may land
+    /// in this pass. At most one of each key that is in hand.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub broken: BTreeSet<u64>,
     /// Files that seals have written.
     pub sealed: Vec<SealedFile>,
     /// What is counted.
@@ -243,6 +247,7 @@ impl State {
             done: Done::default(),
             position: Position::default(),
             uploads: Vec::new(),
+            broken: BTreeSet::new(),
             sealed: Vec::new(),
             counts: Counts {
                 rows,
@@ -318,6 +323,10 @@ impl State {
         }
         at.position = at.done.position();
         at.uploads.retain(|open| open.ordinal != ordinal);
+        at.broken.remove(&ordinal);
+        if outcome.chained && outcome.status == TaskStatus::Failed {
+            at.broken.insert(ordinal + 1);
+        }
         let counts = &mut at.counts;
         counts.requests += outcome.requests;
         counts.throttled += outcome.throttled;
@@ -418,6 +427,7 @@ impl State {
         at.counts.errors.clear();
         at.done = Done::default();
         at.position = Position::default();
+        at.broken.clear();
         at.state = JobState::Running;
         let mut steps = vec![self.write_checkpoint()];
         steps.extend(leftovers.into_iter().map(|path| Step::Remove { path }));

@@ -30,6 +30,16 @@ pub(crate) fn survey(
     if options.versions == Some(Versions::Latest) {
         return Err(ManifestError::NoLatest { path });
     }
+    if options.versions == Some(Versions::All) {
+        let fields = options.fields.as_deref().unwrap_or_default();
+        let lacking = |field: &Field| !fields.contains(field);
+        if let Some(lacks) = [Field::VersionId, Field::LastModifiedDate]
+            .into_iter()
+            .find(lacking)
+        {
+            return Err(ManifestError::NoOrder { path, lacks });
+        }
+    }
     let (input, byte) = pinned
         .content(0)
         .and_then(|content| past_mark(content, 0))
@@ -47,6 +57,8 @@ pub(crate) fn survey(
         bucket: parser.bucket.ok_or_else(empty)?,
         version_ids: parser.versions.unwrap_or(false),
         delete_markers: 0,
+        latest_delete_markers: 0,
+        sorted_bytes: found.sorted_bytes,
         form: Form::Csv(CsvForm {
             fields: parser.fields,
             key_encoding: parser.key_encoding,
@@ -105,6 +117,7 @@ struct Surveyor<'a> {
     rows: u64,
     filtered: u64,
     bad_rows: u64,
+    sorted_bytes: u64,
     listed: Vec<BadRow>,
 }
 
@@ -122,6 +135,7 @@ impl<'a> Surveyor<'a> {
             rows: 0,
             filtered: 0,
             bad_rows: 0,
+            sorted_bytes: 0,
             listed: Vec::new(),
         }
     }
@@ -202,6 +216,7 @@ impl<'a> Surveyor<'a> {
             Ok(None) => self.filtered += 1,
             Ok(Some(parsed)) => {
                 self.rows += 1;
+                self.sorted_bytes += parsed.sorted_bytes(self.options);
                 self.bad_rows += u64::from(parsed.problem.is_some());
             }
             Err(problem) => {

@@ -36,7 +36,7 @@ fn row(key: &str, version_id: &str, e_tag: &str, last_modified: &str) -> Row {
             ..Facts::default()
         },
         problem: None,
-        delete_marker: false,
+        is_latest: false,
         copied_before: None,
     }
 }

@@ -148,6 +148,10 @@ struct Machine {
     uploads: BTreeSet<String>,
     /// Rows that ended, by key, with how often.
     sent: BTreeMap<String, u32>,
+    /// Rows are versions of few keys, and end in their order.
+    chains: bool,
+    /// Versions in the order in which they landed.
+    landed: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -162,6 +166,8 @@ impl Machine {
             settled: BTreeSet::new(),
             uploads: BTreeSet::new(),
             sent: BTreeMap::new(),
+            chains: false,
+            landed: Vec::new(),
         }
     }
 
@@ -245,6 +251,9 @@ impl Machine {
         }
         let keys = self.keys(state);
         assert_eq!(keys.len() as u64, state.checkpoint().rows);
+        if self.chains {
+            return self.pass_of_chains(state, &keys);
+        }
         let done = state.checkpoint().done.clone();
         // Workers end rows out of order.
         let mut rows: Vec<u64> = (0..keys.len() as u64)
@@ -289,6 +298,60 @@ impl Machine {
         Ok(())
     }
 
+    /// As the planner and its workers do it: a chain that failed before goes on failed, and chains run
+    /// side by side.
+    fn pass_of_chains(&mut self, state: &mut State, versions: &[String]) -> Result<(), Crashed> {
+        let at = state.checkpoint();
+        let pass = at.pass;
+        let mut chains: Vec<Vec<u64>> = Vec::new();
+        for ordinal in (0..at.rows).filter(|ordinal| !at.done.contains(*ordinal)) {
+            let key = |ordinal: u64| chain_of(&versions[usize::try_from(ordinal).unwrap()]);
+            match chains.last_mut() {
+                Some(chain) if key(chain[0]) == key(ordinal) => chain.push(ordinal),
+                _ => chains.push(vec![ordinal]),
+            }
+        }
+        let mut failed: Vec<_> = chains
+            .iter()
+            .map(|chain| at.broken.contains(&chain[0]))
+            .collect();
+        let (mut frames, mut ended) = (Vec::new(), 0);
+        for turn in 0..3 {
+            for (chain, failed) in chains.iter().zip(&mut failed) {
+                let Some(&ordinal) = chain.get(turn) else {
+                    continue;
+                };
+                let version = &versions[usize::try_from(ordinal).unwrap()];
+                *failed |= pass == 0 && ["c0v0", "c1v1", "c2v2"].contains(&version.as_str());
+                let status = if *failed {
+                    TaskStatus::Failed
+                } else {
+                    self.landed.push(version.clone());
+                    TaskStatus::Succeeded
+                };
+                let outcome = OutcomeRecord {
+                    chained: turn + 1 < chain.len(),
+                    ..outcome(ordinal, version, status)
+                };
+                Self::record(state, &mut frames, &Record::Outcome(outcome));
+                let at = state.checkpoint();
+                assert!(at.broken.len() <= chains.len());
+                assert!(at.broken.iter().all(|broken| !at.done.contains(*broken)));
+                ended += 1;
+                if ended % 2 == 0 {
+                    let steps = state.commit(std::mem::take(&mut frames));
+                    self.apply(&steps)?;
+                }
+                if ended % 5 == 0 && frames.is_empty() {
+                    let steps = state.seal(JobState::Running, 1);
+                    self.apply(&steps)?;
+                }
+            }
+        }
+        let steps = state.commit(frames);
+        self.apply(&steps)
+    }
+
     fn record(state: &mut State, frames: &mut Vec<u8>, record: &Record) {
         state.take(record).unwrap();
         write_frame(frames, record).unwrap();
@@ -297,14 +360,25 @@ impl Machine {
     /// The keys of the pass in hand, as its source lists them.
     fn keys(&self, state: &State) -> Vec<String> {
         if state.checkpoint().pass == 0 {
-            return (0..ROWS).map(|n| format!("k{n}")).collect();
+            let name = |n| {
+                if self.chains {
+                    format!("c{}v{}", n / 3, n % 3)
+                } else {
+                    format!("k{n}")
+                }
+            };
+            return (0..ROWS).map(name).collect();
         }
         let files = state.source_files();
-        files
+        let mut keys: Vec<String> = files
             .iter()
             .flat_map(|file| rows(self.disk.read(&format!("{JOB}/{}", file.name)).unwrap()))
             .map(|row| row.key)
-            .collect()
+            .collect();
+        if self.chains {
+            keys.sort_by(|a, b| chain_of(a).cmp(chain_of(b)));
+        }
+        keys
     }
 
     /// What must hold of a job that ran to its end.
@@ -368,6 +442,10 @@ fn rows(csv: &[u8]) -> Vec<ReportRow> {
         .collect()
 }
 
+fn chain_of(version: &str) -> &str {
+    version.split_once('v').unwrap().0
+}
+
 /// How a row ends in a pass: some fail at first, some for good.
 fn status(pass: u32, key: &str) -> TaskStatus {
     let n: u32 = key[1..].parse().unwrap();
@@ -396,6 +474,7 @@ fn outcome(ordinal: u64, key: &str, status: TaskStatus) -> OutcomeRecord {
         requests: 1,
         throttled: 0,
         in_doubt: false,
+        chained: false,
         row: format!(
             "b,{key},,{},200,,\"a \"\"message\"\", quoted\"\n",
             status.as_str()
@@ -457,6 +536,46 @@ fn every_prefix_of_the_steps_recovers() {
             machine.left = usize::MAX;
             machine.attempt(2).unwrap();
             machine.check();
+        }
+    }
+}
+
+#[test]
+fn no_older_version_lands_last_wherever_it_crashes() {
+    let chains = |left| Machine {
+        chains: true,
+        ..Machine::new(left)
+    };
+    let life = |machine: &mut Machine| {
+        machine.attempt(1)?;
+        machine.attempt(2)
+    };
+    let mut whole = chains(usize::MAX);
+    life(&mut whole).unwrap();
+    assert_eq!(whole.landed.len() as u64, ROWS);
+    for crash in [Crash::Kill, Crash::Power, Crash::Torn] {
+        for stop in 0..whole.used {
+            let mut machine = chains(stop);
+            assert!(life(&mut machine).is_err());
+            machine.disk.crash(crash);
+            machine.left = usize::MAX;
+            machine.attempt(1).unwrap();
+            machine.attempt(2).unwrap();
+            let at = machine.checkpoint().unwrap();
+            assert_eq!(at.counts.succeeded, ROWS);
+            assert!(at.broken.is_empty());
+            // What was not durable lands again; each version for the last time behind the older ones.
+            let last: BTreeMap<_, _> = machine.landed.iter().zip(0..).collect();
+            let versions: Vec<_> = last.iter().collect();
+            assert_eq!(versions.len() as u64, ROWS);
+            for pair in versions.windows(2) {
+                let same = chain_of(pair[0].0) == chain_of(pair[1].0);
+                assert!(
+                    !same || pair[0].1 < pair[1].1,
+                    "{stop}: {:?}",
+                    machine.landed
+                );
+            }
         }
     }
 }
