@@ -18,7 +18,7 @@ def binary():
         return pathlib.Path(given).resolve()
     if not os.environ.get("BUILT"):
         release = ["--release"] if PROFILE == "release" else []
-        subprocess.run(["cargo", "build", "--locked", "-p", "s3haul", "--bin", "s3haul", *release],
+        subprocess.run(["cargo", "build", "--locked", "--features", "orc", "-p", "s3haul", "--bin", "s3haul", *release],
                        cwd=ROOT, check=True)
     return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / PROFILE / "s3haul"
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::key::{self, KeyEncoding, Shown};
+#[cfg(feature = "orc")]
+use super::orc;
 use super::parquet;
 use super::watched::{self, Stamp, Watched};
 use super::{
@@ -101,6 +103,8 @@ pub(super) type Decoded<'a> = Result<Option<Record<'a>>, Box<dyn std::error::Err
 #[derive(Debug)]
 enum Decoder {
     Csv(Box<csv::Decoder>),
+    #[cfg(feature = "orc")]
+    Orc(Box<orc::Decoder>),
     Parquet(Box<parquet::Decoder>),
 }
 
@@ -108,6 +112,8 @@ impl Decoder {
     fn next(&mut self) -> Decoded<'_> {
         match self {
             Self::Csv(decoder) => decoder.next(),
+            #[cfg(feature = "orc")]
+            Self::Orc(decoder) => decoder.next(),
             Self::Parquet(decoder) => decoder.next(),
         }
     }
@@ -116,6 +122,8 @@ impl Decoder {
     fn at(&self) -> (u64, u64, Option<u64>) {
         match self {
             Self::Csv(decoder) => decoder.at(),
+            #[cfg(feature = "orc")]
+            Self::Orc(decoder) => (decoder.row(), decoder.row(), None),
             Self::Parquet(decoder) => (decoder.row(), decoder.row(), None),
         }
     }
@@ -160,10 +168,12 @@ impl Inventory {
         let has = |column| columns.contains(&Some(column));
         match manifest.file_format.as_str() {
             "CSV" | "Parquet" => {}
+            "ORC" if cfg!(feature = "orc") => {}
             "ORC" => {
                 return Err(bad(
-                    "has data files in ORC, which this version does not read: have S3 write CSV or \
-                     Parquet"
+                    "has data files in ORC, which this build does not read: install it with \
+                     `cargo install --features orc`, take the container or a binary of a release, or \
+                     have S3 write CSV or Parquet"
                         .to_owned(),
                 ));
             }
@@ -227,19 +237,27 @@ impl Inventory {
             source,
         };
         let watched = |file_again| Watched::new(file_again, &path, &file.md5, Some(before));
-        // A Parquet reader goes to and fro in the file: that one is looked at once more at its end.
+        // Readers of ORC and Parquet go to and fro in the file: it is looked at once more at its end.
         let at_end = opened
             .try_clone()
             .and_then(watched)
             .map_err(io_error(&path))?;
         let watched = watched(opened).map_err(io_error(&path))?;
-        let decoder = if self.manifest.file_format == "CSV" {
-            let columns = self.columns.clone();
-            let decoder = csv::Decoder::new(watched, columns, byte).map_err(failed)?;
-            Decoder::Csv(Box::new(decoder))
-        } else {
-            let decoder = parquet::Decoder::new(watched.into_file(), byte).map_err(failed)?;
-            Decoder::Parquet(Box::new(decoder))
+        let decoder = match self.manifest.file_format.as_str() {
+            "CSV" => {
+                let columns = self.columns.clone();
+                let decoder = csv::Decoder::new(watched, columns, byte).map_err(failed)?;
+                Decoder::Csv(Box::new(decoder))
+            }
+            #[cfg(feature = "orc")]
+            "ORC" => {
+                let decoder = orc::Decoder::new(watched.into_file(), byte).map_err(failed)?;
+                Decoder::Orc(Box::new(decoder))
+            }
+            _ => {
+                let decoder = parquet::Decoder::new(watched.into_file(), byte).map_err(failed)?;
+                Decoder::Parquet(Box::new(decoder))
+            }
         };
         Ok(Open {
             path,
@@ -349,9 +367,25 @@ fn check_sum(path: &Path, json: &[u8]) -> Result<(), ManifestError> {
     })
 }
 
-/// The columns of a `fileSchema`: `Bucket, Key, …` of CSV, `message s3.inventory { required binary
-/// bucket (UTF8); … }` of Parquet.
+/// The columns of a `fileSchema`: `Bucket, Key, …` of CSV, `struct<bucket:string,…>` of ORC, `message
+/// s3.inventory { required binary bucket (UTF8); … }` of Parquet.
 fn columns(schema: &str) -> Vec<Option<Column>> {
+    let schema = schema.trim();
+    if let Some(fields) = schema.strip_prefix("struct<") {
+        let fields = fields.strip_suffix('>').unwrap_or(fields);
+        // Types have commas of their own: `decimal(10,2)`, `map<string,bigint>`.
+        let mut depth = 0_usize;
+        let fields = fields.split(move |character| {
+            match character {
+                '<' | '(' => depth += 1,
+                '>' | ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            character == ',' && depth == 0
+        });
+        let names = fields.map(|field| field.split(':').next().unwrap_or_default());
+        return names.map(|name| Column::named(name.trim())).collect();
+    }
     let Some((_, fields)) = schema.split_once('{') else {
         return schema
             .split(',')

@@ -7,6 +7,8 @@ mod csv;
 mod error;
 mod inventory;
 pub mod key;
+#[cfg(feature = "orc")]
+mod orc;
 mod parquet;
 mod watched;
 
@@ -28,7 +30,7 @@ use self::watched::Stamp;
 pub struct Place {
     /// Number of the file, from 0.
     pub file: u32,
-    /// Byte in the file, once it is decompressed; of a Parquet file the number of the row.
+    /// Byte in the file, once it is decompressed; of an ORC or Parquet file the number of the row.
     pub byte: u64,
 }
 
