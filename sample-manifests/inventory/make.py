@@ -114,10 +114,10 @@ def orc_schema(names):
 
 
 def orc_file(rows, names, compression, **other):
-    """Stripes as small as they get, so that a file has several."""
+    """Stripes as small as they get, so that a file has several; dictionaries where Java's writer makes them."""
     content = io.BytesIO()
     with pyarrow.orc.ORCWriter(content, compression=compression, stripe_size=1,
-                               compression_block_size=256) as writer:
+                               compression_block_size=256, dictionary_key_size_threshold=0.8) as writer:
         for at in range(0, len(rows), 5):
             writer.write(table(rows[at: at + 5], names, **other))
     return content.getvalue()

@@ -130,6 +130,8 @@ impl Decoder {
                     return Ok(None);
                 };
                 self.left = stripe.number_of_rows();
+                // One stripe in memory, not two.
+                self.open = None;
                 self.open = Some(self.stripe(&stripe)?);
                 continue;
             }
