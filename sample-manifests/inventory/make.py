@@ -5,7 +5,7 @@ pyarrow, their rows do not.
 """
 import csv, datetime, gzip, hashlib, io, json, pathlib
 from urllib.parse import quote_plus
-import pyarrow, pyarrow.parquet
+import pyarrow, pyarrow.orc, pyarrow.parquet
 
 HERE = pathlib.Path(__file__).resolve().parent
 DAY = "2026-01-01T01-00Z"
@@ -20,6 +20,8 @@ PARQUET = {
     "LastModifiedDate": "optional int64 last_modified_date (TIMESTAMP_MILLIS)",
     "ETag": "optional binary e_tag (UTF8)", "StorageClass": "optional binary storage_class (UTF8)",
     "EncryptionStatus": "optional binary encryption_status (UTF8)"}
+
+ORC = {"IsLatest": "boolean", "IsDeleteMarker": "boolean", "Size": "bigint", "LastModifiedDate": "timestamp"}
 
 
 def objects():
@@ -86,21 +88,38 @@ def field(row, name):
     return "" if value is None else str(value)
 
 
-def table(rows, names):
+def table(rows, names, **other):
     kinds = {"IsLatest": pyarrow.bool_(), "IsDeleteMarker": pyarrow.bool_(), "Size": pyarrow.int64(),
-             "LastModifiedDate": pyarrow.timestamp("ms")}
+             "LastModifiedDate": pyarrow.timestamp("ms")} | other
     schema = pyarrow.schema([
         pyarrow.field(PARQUET[name].split()[2], kinds.get(name, pyarrow.string()), name not in ("Bucket", "Key"))
         for name in names])
     columns = [[row[name].replace(tzinfo=None) if name == "LastModifiedDate" else row[name] for row in rows]
                for name in names]
-    return pyarrow.table([pyarrow.array(c, f.type) for c, f in zip(columns, schema)], schema=schema)
+    arrays = [pyarrow.array(column, pyarrow.timestamp("ms")).cast(field.type)
+              if name == "LastModifiedDate" else pyarrow.array(column, field.type)
+              for name, column, field in zip(names, columns, schema)]
+    return pyarrow.table(arrays, schema=schema)
 
 
-def parquet_file(rows, names, compression):
+def parquet_file(rows, names, compression, **other):
     """Row groups of five, so that a file has several."""
     content = io.BytesIO()
-    pyarrow.parquet.write_table(table(rows, names), content, compression=compression, row_group_size=5)
+    pyarrow.parquet.write_table(table(rows, names, **other), content, compression=compression, row_group_size=5)
+    return content.getvalue()
+
+
+def orc_schema(names):
+    return "struct<" + ",".join(f"{PARQUET[name].split()[2]}:{ORC.get(name, 'string')}" for name in names) + ">"
+
+
+def orc_file(rows, names, compression, **other):
+    """Stripes as small as they get, so that a file has several; dictionaries where Java's writer makes them."""
+    content = io.BytesIO()
+    with pyarrow.orc.ORCWriter(content, compression=compression, stripe_size=1,
+                               compression_block_size=256, dictionary_key_size_threshold=0.8) as writer:
+        for at in range(0, len(rows), 5):
+            writer.write(table(rows[at: at + 5], names, **other))
     return content.getvalue()
 
 
@@ -115,6 +134,17 @@ def main():
               [("parquet", parquet_file(half, NAMES, compression)) for half in halves(everything)])
     schema = "message s3.inventory { " + " ".join(PARQUET[name] + ";" for name in short) + "}"
     write("parquet-current", "Parquet", schema, [("parquet", parquet_file(now, short, "snappy"))])
+    # S3 writes timestamps without a zone; other writers may have instants, or milliseconds.
+    time = pyarrow.timestamp("ms")
+    instant = pyarrow.timestamp("ms", "UTC")
+    for compression, time in (("zlib", time), ("uncompressed", time), ("zstd", instant), ("snappy", pyarrow.int64())):
+        write(f"orc-{compression}", "ORC", orc_schema(NAMES),
+              [("orc", orc_file(half, NAMES, compression, LastModifiedDate=time)) for half in halves(everything)])
+    write("orc-current", "ORC", orc_schema(short), [("orc", orc_file(now, short, "zlib"))])
+    # Which S3 would not write: the key of the seventh row is Latin-1.
+    latin = [dict(row, Key=b"caf\xe9" if n == 6 else row["Key"].encode()) for n, row in enumerate(now)]
+    write("parquet-latin", "Parquet", schema, [("parquet", parquet_file(latin, short, "snappy", Key=pyarrow.binary()))])
+    write("orc-latin", "ORC", orc_schema(short), [("orc", orc_file(latin, short, "zlib", Key=pyarrow.binary()))])
 
 
 main()

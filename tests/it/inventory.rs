@@ -1,8 +1,10 @@
 //! An S3 Inventory as manifest, in every format.
 
+use std::path::{Path, PathBuf};
+
 use s3haul::job::report::row::TaskStatus;
 use s3haul_sandbox::{BucketSettings, ObjectProperties, Operation, SandboxOptions, Versioning};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Run, SOURCE, World, count, message, read_report};
 
@@ -14,6 +16,11 @@ const KEYS: [&str; 11] = [
 fn sample(name: &str) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     format!("{root}/sample-manifests/inventory/{name}/2026-01-01T01-00Z/manifest.json")
+}
+
+/// These samples in ORC, if this build reads them.
+fn if_read(orc: &'static [&'static str]) -> &'static [&'static str] {
+    if cfg!(feature = "orc") { orc } else { &[] }
 }
 
 /// A world that has what the samples list.
@@ -39,7 +46,8 @@ async fn copy(world: &World, name: &str, flags: &[(&str, &str)]) -> Run {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_latest_versions_of_every_format_are_copied() {
-    for name in ["csv", "parquet-snappy", "csv-current", "parquet-current"] {
+    let names = ["csv", "parquet-snappy", "csv-current", "parquet-current"];
+    for name in names.iter().chain(if_read(&["orc-zlib", "orc-current"])) {
         let world = world();
         let latest: &[_] = if name.ends_with("current") {
             &[]
@@ -126,7 +134,8 @@ async fn listed_versions_name_the_null_version_and_skip_delete_markers() {
 async fn dry_runs_of_every_format_agree() {
     let world = World::new();
     let mut seen = Vec::new();
-    for name in ["csv", "parquet-snappy", "parquet-gzip", "parquet-zstd"] {
+    let names = ["csv", "parquet-snappy", "parquet-gzip", "parquet-zstd"];
+    for name in names.iter().chain(if_read(&["orc-zlib", "orc-zstd"])) {
         let given = world
             .given()
             .set("--manifest", sample(name))
@@ -161,4 +170,167 @@ async fn inventories_that_say_too_little_are_refused() {
     latest
         .refused(2, &["--versions latest needs an inventory"])
         .await;
+}
+
+/// What is wrong with an inventory: of which sample, in `manifest.json`, in its data file, and what is
+/// to be said.
+struct Wrong {
+    sample: &'static str,
+    manifest: fn(&mut Value),
+    file: fn(&Path),
+    words: &'static [&'static str],
+}
+
+impl Wrong {
+    fn manifest(words: &'static [&'static str], manifest: fn(&mut Value)) -> Self {
+        let sample = "csv-current";
+        let file = |_: &Path| ();
+        Self {
+            sample,
+            manifest,
+            file,
+            words,
+        }
+    }
+
+    fn file(sample: &'static str, words: &'static [&'static str], file: fn(&Path)) -> Self {
+        let manifest = |_: &mut Value| ();
+        Self {
+            sample,
+            manifest,
+            file,
+            words,
+        }
+    }
+
+    /// Makes it, with its data file's new MD5; its `manifest.json`.
+    fn write(&self, folder: &Path) -> PathBuf {
+        let sample = sample(self.sample);
+        let mut manifest: Value = serde_json::from_slice(&std::fs::read(&sample).unwrap()).unwrap();
+        let key = manifest["files"][0]["key"].as_str().unwrap();
+        let name = key.rsplit('/').next().unwrap();
+        let (data, day) = (folder.join("data"), folder.join("day"));
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::create_dir_all(&day).unwrap();
+        let file = data.join(name);
+        let from = Path::new(&sample).ancestors().nth(2).unwrap();
+        std::fs::copy(from.join("data").join(name), &file).unwrap();
+        (self.file)(&file);
+        if let Ok(content) = std::fs::read(&file) {
+            let (md5, _) = s3haul::job::manifest::digest_of(&*content).unwrap();
+            manifest["files"][0]["MD5checksum"] = md5.into();
+        }
+        (self.manifest)(&mut manifest);
+        let path = day.join("manifest.json");
+        std::fs::write(&path, manifest.to_string()).unwrap();
+        path
+    }
+}
+
+fn cut(file: &Path, bytes: usize) {
+    let content = std::fs::read(file).unwrap();
+    std::fs::write(file, &content[..content.len() - bytes]).unwrap();
+}
+
+fn write_lines(file: &Path, lines: &str) {
+    // What is not compressed is read too.
+    std::fs::write(file, lines).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_an_inventory_is_named_before_the_first_request() {
+    const CSV: &str = "00000000-0000-4000-8000-000000000000.csv.gz";
+    const PARQUET: &str = "00000000-0000-4000-8000-000000000000.parquet";
+    let mut wrong = vec![
+        Wrong::file("csv-current", &[CSV, "data file"], |file| cut(file, 9)),
+        Wrong::file(
+            "csv-current",
+            &[CSV, "line 2: its Size is 1 MiB, no number"],
+            |file| {
+                write_lines(
+                    file,
+                    "\"source\",\"a\",\"1\",\"\",\"\",\"\",\"\"\n\
+                 \"source\",\"b\",\"1 MiB\",\"\",\"\",\"\",\"\"\n",
+                );
+            },
+        ),
+        Wrong::file(
+            "csv-current",
+            &[
+                CSV,
+                "line 2 (byte 29)",
+                "its bucket is other, the inventory's source",
+            ],
+            |file| {
+                write_lines(
+                    file,
+                    "\"source\",\"a\",\"1\",\"\",\"\",\"\",\"\"\n\
+                     \"other\",\"b\",\"1\",\"\",\"\",\"\",\"\"\n",
+                );
+            },
+        ),
+        Wrong::file(
+            "csv-current",
+            &[CSV, "which lies neither beside it nor above"],
+            |file| {
+                std::fs::remove_file(file).unwrap();
+            },
+        ),
+        Wrong::file("parquet-current", &[PARQUET, "data file"], |file| {
+            cut(file, 9);
+        }),
+        Wrong::file(
+            "parquet-latin",
+            &[PARQUET, "row 7: the key is not UTF-8"],
+            |_| (),
+        ),
+        Wrong::manifest(&[CSV, "manifest.json lists 0"], |manifest| {
+            manifest["files"][0]["MD5checksum"] = "0".into();
+        }),
+        Wrong::manifest(
+            &["manifest.json", "no column Key in its fileSchema"],
+            |manifest| {
+                manifest["fileSchema"] = "Bucket, Size".into();
+            },
+        ),
+        Wrong::manifest(&["manifest.json", "the unknown format Avro"], |manifest| {
+            manifest["fileFormat"] = "Avro".into();
+        }),
+        Wrong::manifest(
+            &["manifest.json", "--versions latest", "--versions listed"],
+            |manifest| {
+                manifest["fileSchema"] = "Bucket, Key, Size, X, Y, Z, IsLatest".into();
+            },
+        ),
+    ];
+    if cfg!(feature = "orc") {
+        wrong.extend([
+            Wrong::file("orc-current", &[".orc", "data file"], |file| cut(file, 9)),
+            // The first stripe, behind the three letters that begin the file.
+            Wrong::file("orc-current", &[".orc", "data file"], |file| {
+                let mut content = std::fs::read(file).unwrap();
+                content[3..600].fill(0xff);
+                std::fs::write(file, content).unwrap();
+            }),
+            Wrong::file(
+                "orc-latin",
+                &[".orc", "row 7: the key is not UTF-8"],
+                |_| (),
+            ),
+        ]);
+    } else {
+        let words = &[
+            "manifest.json",
+            "does not read",
+            "cargo install --features orc",
+        ];
+        wrong.push(Wrong::file("orc-current", words, |_| ()));
+    }
+    let world = world();
+    for (number, wrong) in wrong.iter().enumerate() {
+        let manifest = wrong.write(&world.path(&number.to_string()));
+        let given = world.given().set("--manifest", manifest.to_str().unwrap());
+        given.refused(2, wrong.words).await;
+    }
+    assert_eq!(world.sandbox.log().entries().len(), 0);
 }

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod corpus;
 mod faults;
 mod given;
 mod guards;

@@ -18,20 +18,23 @@ def binary():
         return pathlib.Path(given).resolve()
     if not os.environ.get("BUILT"):
         release = ["--release"] if PROFILE == "release" else []
-        subprocess.run(["cargo", "build", "--locked", "-p", "s3haul", "--bin", "s3haul", *release],
+        subprocess.run(["cargo", "build", "--locked", "--features", "orc", "-p", "s3haul", "--bin", "s3haul", *release],
                        cwd=ROOT, check=True)
     return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / PROFILE / "s3haul"
 
 
 class Copy:
-    """A job of s3haul: its manifest, its command line, its report."""
+    """A job of s3haul: its manifest, its command line, its report. `rows` make the manifest; without them it is
+    `manifest`, or what `list_source` makes."""
 
     def __init__(self, world, name, rows, *flags, fields="Bucket,Key", role=accounts.ROLE, external_id=None,
-                 endpoint=None, keys=None, prefix=""):
+                 endpoint=None, keys=None, prefix="", manifest=None):
         self.folder = world.folder / name
         self.folder.mkdir()
-        self.manifest = self.folder / "manifest.csv"
-        self.manifest.write_text("".join(line(world.source, row) for row in rows), newline="")
+        self.manifest = manifest or self.folder / "manifest.csv"
+        self.source = world.source
+        if rows is not None:
+            self.manifest.write_text("".join(line(world.source, row) for row in rows), newline="")
         self.report = self.folder / "report"
         self.job = self.report / f"job-{name}"
         keys = keys or world.server.operator
@@ -41,12 +44,14 @@ class Copy:
             "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(self.folder / "none"),
             "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "none")}
         self.program = world.binary
-        self.command = [
-            "copy", "--manifest", self.manifest, "--manifest-fields", fields, "--to", f"s3://{world.destination}/{prefix}",
+        self.access = [
             *(["--role-arn", accounts.role_arn(role)] if role else ["--no-role"]),
             *(["--external-id", external_id] if external_id else []),
             "--endpoint-url", endpoint or world.server.endpoint, "--region", accounts.REGION,
-            "--source-region", accounts.REGION, "--report", self.report, "--job-id", name, *flags]
+            "--source-region", accounts.REGION]
+        self.command = [
+            "copy", "--manifest", self.manifest, *(["--manifest-fields", fields] if fields else []),
+            "--to", f"s3://{world.destination}/{prefix}", *self.access, "--report", self.report, "--job-id", name, *flags]
 
     def start(self, command=None):
         """Starts it, with what it says in files beside the report."""
@@ -68,6 +73,16 @@ class Copy:
 
     def run(self):
         return self.ended(self.start())
+
+    def list_source(self, *flags):
+        """Makes the manifest: lists the source."""
+        return self.ended(self.start(["manifest", "create", f"s3://{self.source}", "--output-file", self.manifest,
+                                      *self.access, *flags]))
+
+    def listed(self):
+        """The lines of the manifest, the keys decoded."""
+        with open(self.manifest, newline="", encoding="utf-8") as lines:
+            return [[bucket, unquote_plus(key), *more] for bucket, key, *more in csv.reader(lines, strict=True)]
 
     def resume(self, *flags):
         return self.ended(self.start(["resume", self.job, *flags]))

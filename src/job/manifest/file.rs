@@ -343,8 +343,15 @@ impl Anywhere {
         }
     }
 
-    /// Reads so many bytes at a place.
+    /// Reads so many bytes at a place; not more than there are, as lengths come from the file itself and
+    /// memory is reserved by them.
     pub(super) fn read_at(&self, at: u64, length: usize) -> io::Result<Bytes> {
+        if at
+            .checked_add(length as u64)
+            .is_none_or(|end| end > self.bytes())
+        {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let mut all = vec![0; length];
         match self {
             Self::Disk(file, _) => file.read_exact_at(&mut all, at)?,

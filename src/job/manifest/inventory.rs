@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use super::file::{Pinned, Raw, same_md5};
 use super::key::{self, KeyEncoding, Shown};
+#[cfg(feature = "orc")]
+use super::orc;
 use super::parquet;
 use super::{
     BadRow, Facts, Field, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile,
@@ -105,6 +107,8 @@ pub(super) type Decoded<'a> = Result<Option<Record<'a>>, Box<dyn std::error::Err
 #[derive(Debug)]
 enum Decoder {
     Csv(Box<csv::Decoder>),
+    #[cfg(feature = "orc")]
+    Orc(Box<orc::Decoder>),
     Parquet(Box<parquet::Decoder>),
 }
 
@@ -112,6 +116,8 @@ impl Decoder {
     fn next(&mut self) -> Decoded<'_> {
         match self {
             Self::Csv(decoder) => decoder.next(),
+            #[cfg(feature = "orc")]
+            Self::Orc(decoder) => decoder.next(),
             Self::Parquet(decoder) => decoder.next(),
         }
     }
@@ -120,6 +126,8 @@ impl Decoder {
     fn at(&self) -> (u64, u64, Option<u64>) {
         match self {
             Self::Csv(decoder) => decoder.at(),
+            #[cfg(feature = "orc")]
+            Self::Orc(decoder) => (decoder.row(), decoder.row(), None),
             Self::Parquet(decoder) => (decoder.row(), decoder.row(), None),
         }
     }
@@ -170,10 +178,12 @@ impl Inventory {
         let has = |column| columns.contains(&Some(column));
         match manifest.file_format.as_str() {
             "CSV" | "Parquet" => {}
+            "ORC" if cfg!(feature = "orc") => {}
             "ORC" => {
                 return Err(bad(
-                    "has data files in ORC, which this version does not read: have S3 write CSV or \
-                     Parquet"
+                    "has data files in ORC, which this build does not read: install it with \
+                     `cargo install --features orc`, take the container or a binary of a release, or \
+                     have S3 write CSV or Parquet"
                         .to_owned(),
                 ));
             }
@@ -257,19 +267,27 @@ impl Inventory {
                     .map_err(|error| failed(error.into()))?;
             }
         }
-        let decoder = if csv {
-            let content = if byte == 0 && e_tag.is_none() {
-                pinned.verified_content(&listed.md5)
-            } else {
-                pinned.content(byte)
-            };
-            let content = content.map_err(|error| failed(error.into()))?;
-            let decoder = csv::Decoder::new(content, self.columns.clone(), byte);
-            Decoder::Csv(Box::new(decoder))
-        } else {
-            let anywhere = pinned.anywhere().map_err(|error| failed(error.into()))?;
-            let decoder = parquet::Decoder::new(anywhere, byte).map_err(failed)?;
-            Decoder::Parquet(Box::new(decoder))
+        let anywhere = || pinned.anywhere().map_err(|error| failed(error.into()));
+        let decoder = match self.manifest.file_format.as_str() {
+            "CSV" => {
+                let content = if byte == 0 && e_tag.is_none() {
+                    pinned.verified_content(&listed.md5)
+                } else {
+                    pinned.content(byte)
+                };
+                let content = content.map_err(|error| failed(error.into()))?;
+                let decoder = csv::Decoder::new(content, self.columns.clone(), byte);
+                Decoder::Csv(Box::new(decoder))
+            }
+            #[cfg(feature = "orc")]
+            "ORC" => {
+                let decoder = orc::Decoder::new(anywhere()?, byte).map_err(failed)?;
+                Decoder::Orc(Box::new(decoder))
+            }
+            _ => {
+                let decoder = parquet::Decoder::new(anywhere()?, byte).map_err(failed)?;
+                Decoder::Parquet(Box::new(decoder))
+            }
         };
         let at_end = pinned.raw(0).map_err(io_error(&path))?;
         let open = Open {
@@ -405,9 +423,25 @@ fn check_sum(file: &ManifestFile, json: &[u8]) -> Result<(), ManifestError> {
     })
 }
 
-/// The columns of a `fileSchema`: `Bucket, Key, …` of CSV, `message s3.inventory { required binary
-/// bucket (UTF8); … }` of Parquet.
+/// The columns of a `fileSchema`: `Bucket, Key, …` of CSV, `struct<bucket:string,…>` of ORC, `message
+/// s3.inventory { required binary bucket (UTF8); … }` of Parquet.
 fn columns(schema: &str) -> Vec<Option<Column>> {
+    let schema = schema.trim();
+    if let Some(fields) = schema.strip_prefix("struct<") {
+        let fields = fields.strip_suffix('>').unwrap_or(fields);
+        // Types have commas of their own: `decimal(10,2)`, `map<string,bigint>`.
+        let mut depth = 0_usize;
+        let fields = fields.split(move |character| {
+            match character {
+                '<' | '(' => depth += 1,
+                '>' | ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            character == ',' && depth == 0
+        });
+        let names = fields.map(|field| field.split(':').next().unwrap_or_default());
+        return names.map(|name| Column::named(name.trim())).collect();
+    }
     let Some((_, fields)) = schema.split_once('{') else {
         return schema
             .split(',')

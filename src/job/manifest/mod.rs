@@ -9,6 +9,8 @@ mod file;
 mod inventory;
 pub mod key;
 mod object;
+#[cfg(feature = "orc")]
+mod orc;
 mod parquet;
 pub mod sort;
 mod watched;
@@ -32,7 +34,7 @@ use super::report::previous::Matching;
 pub struct Place {
     /// Number of the file, from 0.
     pub file: u32,
-    /// Byte in the file, once it is decompressed; of a Parquet file the number of the row.
+    /// Byte in the file, once it is decompressed; of an ORC or Parquet file the number of the row.
     pub byte: u64,
 }
 

@@ -1,2 +1,2 @@
 """One file a group of jobs. Importing it registers them, in this order."""
-from jobs import access, conditions, demo, keys, multipart, network, properties, resume, sessions, versions
+from jobs import access, conditions, demo, inventory, keys, listing, multipart, network, properties, resume, sessions, versions

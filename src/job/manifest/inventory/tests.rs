@@ -5,8 +5,25 @@ use crate::job::manifest::{Source, survey};
 
 /// What `sample-manifests/inventory/make.py` has written by other software.
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sample-manifests/inventory");
-const ALL_VERSIONS: [&str; 4] = ["csv", "parquet-snappy", "parquet-gzip", "parquet-zstd"];
-const CURRENT: [&str; 2] = ["csv-current", "parquet-current"];
+
+/// Inventories of all versions, in the formats that this build reads.
+fn all_versions() -> Vec<&'static str> {
+    let mut names = vec!["csv", "parquet-snappy", "parquet-gzip", "parquet-zstd"];
+    if cfg!(feature = "orc") {
+        // Its times: without a zone, the same, instants, milliseconds.
+        names.extend(["orc-zlib", "orc-uncompressed", "orc-zstd", "orc-snappy"]);
+    }
+    names
+}
+
+/// Inventories of current versions.
+fn current() -> Vec<&'static str> {
+    let mut names = vec!["csv-current", "parquet-current"];
+    if cfg!(feature = "orc") {
+        names.push("orc-current");
+    }
+    names
+}
 
 fn sample(name: &str) -> PathBuf {
     format!("{SAMPLES}/{name}/2026-01-01T01-00Z/manifest.json").into()
@@ -51,7 +68,7 @@ fn every_format_has_the_same_rows() {
     let listed = options(Some(Versions::Listed));
     let expected = rows("csv", &listed);
     assert_eq!(expected.len(), 26);
-    for name in ALL_VERSIONS {
+    for name in all_versions() {
         assert_eq!(seen(&rows(name, &listed)), seen(&expected), "{name}");
     }
     let by_version: BTreeMap<_, _> = expected
@@ -75,9 +92,9 @@ fn every_format_has_the_same_rows() {
 }
 
 #[test]
-fn keys_are_decoded_once_in_csv_and_never_in_parquet() {
+fn keys_are_decoded_once_in_csv_and_never_in_other_formats() {
     let latest = options(Some(Versions::Latest));
-    for name in ALL_VERSIONS {
+    for name in all_versions() {
         let found = rows(name, &latest);
         let keys: Vec<_> = found.iter().map(|row| row.key.as_str()).collect();
         let long = "k".repeat(300);
@@ -110,7 +127,7 @@ fn the_latest_versions_are_those_of_a_current_inventory() {
             .iter()
             .all(|(_, _, version_id, ..)| version_id.is_none())
     );
-    for name in CURRENT {
+    for name in current() {
         assert_eq!(seen(&rows(name, &options(None))), expected, "{name}");
         assert_eq!(seen(&rows(name, &latest)), expected, "{name}");
     }
@@ -130,7 +147,7 @@ fn the_latest_versions_are_those_of_a_current_inventory() {
 fn reading_goes_on_from_any_row() {
     let mut options = options(Some(Versions::Listed));
     options.filters.exclude_prefixes = vec!["a".into()];
-    for name in ALL_VERSIONS {
+    for name in all_versions() {
         let all = rows(name, &options);
         let mut place = Place::default();
         for (at, row) in all.iter().enumerate() {
@@ -153,7 +170,7 @@ fn filters_select_rows_of_every_format() {
     options.filters.modified_before = crate::job::manifest::parse_time("2025-12-02T00:00:00Z");
     let expected = seen(&rows("csv", &options));
     assert_eq!(expected.len(), 7);
-    for name in ALL_VERSIONS {
+    for name in all_versions() {
         assert_eq!(seen(&rows(name, &options)), expected, "{name}");
     }
 }
@@ -233,7 +250,13 @@ fn inventories_that_cannot_be_read() {
     let set = |member: &'static str, value: &'static str| {
         changed("csv-current", |manifest| manifest[member] = value.into())
     };
-    has(refused(&set("fileFormat", "ORC").1, &none), "in ORC");
+    if !cfg!(feature = "orc") {
+        let orc = refused(&sample("orc-current"), &none);
+        has(
+            orc,
+            "which this build does not read: install it with `cargo install --features orc`",
+        );
+    }
     has(
         refused(&set("fileFormat", "Avro").1, &none),
         "unknown format Avro",
@@ -268,6 +291,28 @@ fn inventories_that_cannot_be_read() {
 }
 
 #[test]
+fn schemas_of_every_format_name_their_columns() {
+    let names = [
+        Some(Column::Bucket),
+        None,
+        Some(Column::Key),
+        None,
+        Some(Column::Size),
+    ];
+    for schema in [
+        "Bucket, ObjectOwner, Key, Else, Size",
+        "message s3.inventory { required binary bucket (UTF8); optional binary object_owner (UTF8); \
+         required binary key (UTF8); optional int32 else; optional int64 size; }",
+        "struct<bucket:string,object_owner:struct<key:string,size:map<string,decimal(10,2)>>,\
+         key:string,else:decimal(10,2),size:bigint>",
+    ] {
+        assert_eq!(columns(schema), names, "{schema}");
+    }
+    assert_eq!(columns(""), [None]);
+    assert_eq!(columns("struct<"), [None]);
+}
+
+#[test]
 fn data_files_that_cannot_be_read() {
     use std::io::Write as _;
     let none = options(None);
@@ -288,6 +333,12 @@ fn data_files_that_cannot_be_read() {
     has(refused(&path, &none), "data file");
     let (_kept, path) = rewritten("parquet-current", &parquet[..parquet.len() - 9]);
     has(refused(&path, &none), "data file");
+    for name in ["parquet-latin", "orc-latin"]
+        .into_iter()
+        .filter(|name| cfg!(feature = "orc") || !name.starts_with("orc"))
+    {
+        has(refused(&sample(name), &none), "row 7: the key is not UTF-8");
+    }
     let text = |text: &str| {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(text.as_bytes()).unwrap();
@@ -328,7 +379,7 @@ fn data_files_that_cannot_be_read() {
 
 #[test]
 fn a_data_file_that_is_written_to_meanwhile_stops_the_job() {
-    for name in CURRENT {
+    for name in current() {
         let (folder, path) = changed(name, |_| ());
         let none = options(None);
         let survey = survey(&path, &none).unwrap();
