@@ -24,7 +24,7 @@ fn row(ordinal: u64) -> Row {
     Row {
         ordinal,
         after: Place::default(),
-        spelling: key.replace(' ', "%20"),
+        spelt: Some(key.replace(' ', "%20")),
         key,
         version_id: None,
         facts: Facts {
@@ -40,7 +40,7 @@ fn row(ordinal: u64) -> Row {
 fn manifest(c: &mut Criterion) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     for ordinal in 0..ROWS {
-        writeln!(file, "example-source,{}", row(ordinal).spelling).expect("room for a manifest");
+        writeln!(file, "example-source,{}", row(ordinal).spelling()).expect("room for a manifest");
     }
     let options = ManifestOptions {
         format: ManifestFormat::Csv,

@@ -224,7 +224,7 @@ mod tests {
             ordinal,
             after: Place::default(),
             key: key.into(),
-            spelling: key.into(),
+            spelt: None,
             version_id: Some(format!("v{ordinal}")),
             facts: Facts {
                 delete_marker,

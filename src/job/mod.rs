@@ -726,7 +726,7 @@ impl Worker {
 
 /// `chained`: a later version of its key follows it in this pass.
 fn outcome_event(bucket: &str, row: Row, ended: &Ended, cost: &Cost, chained: bool) -> Event {
-    tracing::debug!(bucket, key = row.spelling, ?ended, "a row has ended");
+    tracing::debug!(bucket, key = %row.spelling(), ?ended, "a row has ended");
     let access = matches!(ended, Ended::Failed(failure) if failure.access);
     Event::Outcome {
         outcome: Box::new(OutcomeRecord {

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::manifest::Row;
 use super::report::journal::OutcomeRecord;
-use super::report::now;
 use super::report::previous::{COPIED_BEFORE, Matching};
 use super::report::row::{ReportRow, TaskStatus, write_line};
+use super::report::{now, time_text};
 
 /// How a row ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,10 +228,11 @@ pub struct Cost {
 fn skipped(row: &Row, code: &str, message: &str) -> serde_json::Value {
     let mut members = serde_json::json!({ "message": message });
     if code == COPIED_BEFORE && row.copied_before == Some(Matching::Source) {
+        let last_modified = row.facts.last_modified.map(time_text);
         let known = [
             ("source_e_tag", &row.facts.e_tag),
             ("source_version_id", &row.version_id),
-            ("source_last_modified", &row.facts.last_modified),
+            ("source_last_modified", &last_modified),
         ];
         for (name, value) in known {
             if let Some(value) = value {
@@ -272,7 +273,7 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
     }
     let report_row = ReportRow {
         bucket: bucket.to_owned(),
-        key: row.spelling,
+        key: row.spelling().into_owned(),
         version_id: row.version_id.unwrap_or_default(),
         status,
         http_status,

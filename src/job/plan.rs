@@ -233,7 +233,7 @@ mod tests {
             ordinal: 0,
             after: Place::default(),
             key: "a/b".into(),
-            spelling: "a/b".into(),
+            spelt: None,
             version_id: None,
             facts: Facts {
                 size,

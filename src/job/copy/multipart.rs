@@ -107,7 +107,7 @@ impl Copier {
             if start >= MAX_STARTS {
                 return Err(failure.into());
             }
-            tracing::debug!(key = %task.row.spelling, %error, "begins a multipart copy again");
+            tracing::debug!(key = %task.row.spelling(), %error, "begins a multipart copy again");
             self.abort_open(task, open, tally).await?;
         }
         Err(Stop::Stopped)

@@ -6,6 +6,7 @@ use super::settle::cannot_look;
 use super::{Copier, Turn};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::{Planned, Task};
+use crate::job::report::time_text;
 
 /// How the versions of a key stand that have ended.
 #[derive(Debug, Clone, Default)]
@@ -91,7 +92,7 @@ impl Copier {
             source_e_tag: None,
             source_version_id: task.row.version_id.clone(),
             source_size: None,
-            source_last_modified: task.row.facts.last_modified.clone(),
+            source_last_modified: task.row.facts.last_modified.map(time_text),
             source_changed: false,
             in_doubt: tally.in_doubt,
             notes: Vec::new(),

@@ -7,6 +7,7 @@ use super::settle::{Settled, found};
 use super::{Copier, Overwrite, Stop, Turn};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::{Task, fits_one_copy};
+use crate::job::report::time_text;
 
 impl Copier {
     pub(super) async fn whole(
@@ -136,7 +137,7 @@ fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
             .source_version_id
             .or_else(|| task.row.version_id.clone()),
         source_size: facts.size,
-        source_last_modified: facts.last_modified.clone(),
+        source_last_modified: facts.last_modified.map(time_text),
         source_changed: false,
         in_doubt: false,
         notes,

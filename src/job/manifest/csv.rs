@@ -283,7 +283,7 @@ impl RowParser {
                 let raw = String::from_utf8_lossy(key.get(..SHOWN_BYTES).unwrap_or(key));
                 let problem: String = problem.chars().take(SHOWN_BYTES).collect();
                 Ok(Some(Parsed {
-                    spelling: key::encode(&raw),
+                    spelt: None,
                     key: raw.into_owned(),
                     version_id: None,
                     facts: Facts::default(),
@@ -308,14 +308,15 @@ impl RowParser {
         let key = key::decode(spelt, self.key_encoding).map_err(|error| error.to_string())?;
         let version_id = self.version_id(record)?;
         let facts = self.facts(record)?;
-        if !self.options.filters.select(&key, &facts) {
+        let filters = &self.options.filters;
+        if !filters.select(&key, facts.size, facts.last_modified) {
             return Ok(None);
         }
         self.options.rename.check_length(&key)?;
-        let spelling = key::spelling(spelt, &key, self.key_encoding);
+        let spelt = key::spelt(spelt, self.key_encoding).map(str::to_owned);
         Ok(Some(Parsed {
-            key,
-            spelling,
+            key: key.into_owned(),
+            spelt,
             version_id,
             facts,
             problem: None,
@@ -384,21 +385,14 @@ impl RowParser {
             ),
         };
         let last_modified = self.text(record, Field::LastModifiedDate)?;
-        if let Some(text) = last_modified
-            && super::parse_time(text).is_none()
-        {
-            return Err(format!(
-                "its LastModifiedDate is {}, no RFC 3339 time",
-                Shown(text)
-            ));
-        }
+        let last_modified = last_modified.map(super::date).transpose()?;
         if last_modified.is_none() && self.options.versions == Some(Versions::All) {
             return Err(NO_DATE.to_owned());
         }
         let e_tag = self.text(record, Field::ETag)?;
         Ok(Facts {
             size,
-            last_modified: last_modified.map(str::to_owned),
+            last_modified,
             e_tag: e_tag.map(|e_tag| e_tag.trim_matches('"').to_owned()),
             storage_class: self.text(record, Field::StorageClass)?.map(str::to_owned),
             encryption: None,
@@ -425,15 +419,17 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
         });
         let key = match &problem {
             Some(_) => row.key.clone(),
-            None => key::decode(row.key.as_bytes(), KeyEncoding::Url).ok()?,
+            None => key::decode(row.key.as_bytes(), KeyEncoding::Url)
+                .ok()?
+                .into_owned(),
         };
         Some(Parsed {
             key,
-            spelling: row.key,
+            spelt: Some(row.key),
             version_id: Some(row.version_id).filter(|id| !id.is_empty()),
             facts: Facts {
                 size: fact(0).and_then(|size| size.parse().ok()),
-                last_modified: fact(1),
+                last_modified: fact(1).and_then(|text| super::parse_time(&text)),
                 e_tag: fact(2),
                 storage_class: fact(3),
                 encryption: fact(4),

@@ -4,9 +4,11 @@
 
 mod csv;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use time::OffsetDateTime;
 
 use super::file::{Pinned, Raw, same_md5};
 use super::key::{self, KeyEncoding, Shown};
@@ -15,7 +17,8 @@ use super::orc;
 use super::parquet;
 use super::{
     BadRow, Facts, Field, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile,
-    ManifestOptions, NO_DATE, Parsed, Place, Position, Row, Survey, Versions, digest_of, io_error,
+    ManifestOptions, NO_DATE, Parsed, Place, Position, Row, Survey, Versions, date, digest_of,
+    io_error,
 };
 use crate::job::report::time_text;
 
@@ -151,6 +154,8 @@ struct Inventory {
     columns: Vec<Option<Column>>,
     /// It lists versions.
     versions: bool,
+    /// How it spells keys: encoded in CSV alone.
+    encoding: KeyEncoding,
 }
 
 impl Inventory {
@@ -227,11 +232,17 @@ impl Inventory {
             return Err(ManifestError::NoOrder { path, lacks });
         }
         check_sum(file, &json)?;
+        let encoding = if manifest.file_format == "CSV" {
+            KeyEncoding::Url
+        } else {
+            KeyEncoding::Raw
+        };
         Ok(Self {
             file: file.clone(),
             manifest,
             columns,
             versions,
+            encoding,
         })
     }
 
@@ -345,12 +356,12 @@ impl Inventory {
         })
     }
 
-    /// The row that a record makes; `None` if it is not selected.
-    fn select(
+    /// What a record says; `None` if it is not selected.
+    fn select<'r>(
         &self,
-        record: &Record<'_>,
+        record: &Record<'r>,
         options: &ManifestOptions,
-    ) -> Result<Option<Parsed>, String> {
+    ) -> Result<Option<Seen<'r>>, String> {
         if record.bucket != self.manifest.source_bucket.as_bytes() {
             return Err(format!(
                 "its bucket is {}, the inventory's {}",
@@ -364,42 +375,69 @@ impl Inventory {
         {
             return Ok(None);
         }
-        // Encoded in CSV alone.
-        let csv = self.manifest.file_format == "CSV";
-        let encoding = if csv {
-            KeyEncoding::Url
-        } else {
-            KeyEncoding::Raw
-        };
-        let key = key::decode(record.key, encoding).map_err(|error| error.to_string())?;
-        let facts = facts(record)?;
-        if facts.last_modified.is_none() && options.versions == Some(Versions::All) {
+        let key = key::decode(record.key, self.encoding).map_err(|error| error.to_string())?;
+        let last_modified = last_modified(record.last_modified)?;
+        if last_modified.is_none() && options.versions == Some(Versions::All) {
             return Err(NO_DATE.to_owned());
         }
-        if !options.filters.select(&key, &facts) {
+        if !options.filters.select(&key, record.size, last_modified) {
             return Ok(None);
         }
         options.rename.check_length(&key)?;
-        let spelling = key::spelling(record.key, &key, encoding);
         let version_id = match options.versions {
             Some(Versions::Listed | Versions::All) => {
-                Some(match text(record.version_id, "VersionId")? {
-                    // Written before the bucket had versions.
-                    None => "null".to_owned(),
-                    Some(id) => id,
-                })
+                // Without one it was written before the bucket had versions.
+                Some(text(record.version_id, "VersionId")?.unwrap_or("null"))
             }
             _ => None,
         };
-        Ok(Some(Parsed {
+        Ok(Some(Seen {
             key,
-            spelling,
+            spelt: key::spelt(record.key, self.encoding),
             version_id,
-            facts,
-            problem: None,
+            size: record.size,
+            last_modified,
+            e_tag: text(record.e_tag, "ETag")?.map(|e_tag| e_tag.trim_matches('"')),
+            storage_class: text(record.storage_class, "StorageClass")?,
+            encryption: text(record.encryption, "EncryptionStatus")?,
+            delete_marker: record.is_delete_marker,
             // Where nothing tells, any may be.
             is_latest: record.is_latest != Some(false),
         }))
+    }
+}
+
+/// A selected record, none of which is copied: to count rows takes no more.
+struct Seen<'r> {
+    key: Cow<'r, str>,
+    spelt: Option<&'r str>,
+    version_id: Option<&'r str>,
+    size: Option<u64>,
+    last_modified: Option<OffsetDateTime>,
+    e_tag: Option<&'r str>,
+    storage_class: Option<&'r str>,
+    encryption: Option<&'r str>,
+    delete_marker: bool,
+    is_latest: bool,
+}
+
+impl Seen<'_> {
+    fn into_parsed(self) -> Parsed {
+        Parsed {
+            key: self.key.into_owned(),
+            spelt: self.spelt.map(str::to_owned),
+            version_id: self.version_id.map(str::to_owned),
+            facts: Facts {
+                size: self.size,
+                last_modified: self.last_modified,
+                e_tag: self.e_tag.map(str::to_owned),
+                storage_class: self.storage_class.map(str::to_owned),
+                encryption: self.encryption.map(str::to_owned),
+                delete_marker: self.delete_marker,
+            },
+            problem: None,
+            is_latest: self.is_latest,
+        }
     }
 }
 
@@ -455,46 +493,26 @@ fn columns(schema: &str) -> Vec<Option<Column>> {
         .collect()
 }
 
-fn text(bytes: &[u8], name: &str) -> Result<Option<String>, String> {
+fn text<'b>(bytes: &'b [u8], name: &str) -> Result<Option<&'b str>, String> {
     match std::str::from_utf8(bytes) {
-        Ok("") => Ok(None),
-        Ok(text) => Ok(Some(text.to_owned())),
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
         Err(_) => Err(format!("its {name} is not UTF-8")),
     }
 }
 
-fn facts(record: &Record<'_>) -> Result<Facts, String> {
-    let last_modified = match record.last_modified {
-        Modified::Unknown => None,
-        Modified::Text(bytes) => text(bytes, "LastModifiedDate")?,
-        Modified::Nanoseconds(at) => {
-            let at = time::OffsetDateTime::from_unix_timestamp_nanos(at)
-                .map_err(|_| "its last_modified_date is no time".to_owned())?;
-            Some(time_text(at))
-        }
-    };
-    if let Some(text) = &last_modified
-        && super::parse_time(text).is_none()
-    {
-        return Err(format!(
-            "its LastModifiedDate is {}, no RFC 3339 time",
-            Shown(text)
-        ));
+fn last_modified(at: Modified<'_>) -> Result<Option<OffsetDateTime>, String> {
+    match at {
+        Modified::Unknown => Ok(None),
+        Modified::Text(bytes) => text(bytes, "LastModifiedDate")?.map(date).transpose(),
+        Modified::Nanoseconds(at) => OffsetDateTime::from_unix_timestamp_nanos(at)
+            .map(Some)
+            .map_err(|_| "its last_modified_date is no time".to_owned()),
     }
-    let e_tag = text(record.e_tag, "ETag")?;
-    Ok(Facts {
-        size: record.size,
-        last_modified,
-        e_tag: e_tag.map(|e_tag| e_tag.trim_matches('"').to_owned()),
-        storage_class: text(record.storage_class, "StorageClass")?,
-        encryption: text(record.encryption, "EncryptionStatus")?,
-        delete_marker: record.is_delete_marker,
-    })
 }
 
-/// What comes next of an inventory.
-enum Found {
-    Row(Parsed, Place),
+/// What comes next of an inventory; of a row what was made of it.
+enum Found<T> {
+    Row(T),
     Filtered,
     Bad(PathBuf, BadRow),
 }
@@ -550,7 +568,7 @@ impl Rows {
     /// As [`Source::next_row`](super::Source::next_row).
     pub fn next_row(&mut self) -> Result<Option<Row>, ManifestError> {
         loop {
-            match self.next()? {
+            match self.next(|seen| seen.into_parsed())? {
                 None => return Ok(None),
                 Some(Found::Filtered) => {}
                 Some(Found::Bad(path, row)) => {
@@ -561,16 +579,20 @@ impl Rows {
                         rows,
                     });
                 }
-                Some(Found::Row(parsed, after)) => {
+                Some(Found::Row(parsed)) => {
                     let ordinal = self.ordinal;
                     self.ordinal += 1;
-                    return Ok(Some(parsed.into_row(ordinal, after)));
+                    return Ok(Some(parsed.into_row(ordinal, self.next)));
                 }
             }
         }
     }
 
-    fn next(&mut self) -> Result<Option<Found>, ManifestError> {
+    /// Reads on by a record; `self.next` is the place behind it.
+    fn next<T>(
+        &mut self,
+        row: impl FnOnce(Seen<'_>) -> T,
+    ) -> Result<Option<Found<T>>, ManifestError> {
         if self.inventory.is_none() {
             let inventory = Inventory::open(&self.file, &self.look()?, &self.options)?;
             self.inventory = Some(inventory);
@@ -608,20 +630,20 @@ impl Rows {
                     };
                     continue;
                 }
-                Ok(Some(record)) => inventory.select(&record, &self.options),
+                Ok(Some(record)) => {
+                    let selected = inventory.select(&record, &self.options);
+                    selected.map(|seen| seen.map(row))
+                }
                 Err(source) => {
                     let path = path.clone();
                     return Err(ManifestError::DataFile { path, source });
                 }
             };
             let (after, line, byte) = decoder.at();
-            let after = Place {
-                byte: after,
-                ..self.next
-            };
+            self.next.byte = after;
             return Ok(Some(match selected {
                 Ok(None) => Found::Filtered,
-                Ok(Some(parsed)) => Found::Row(parsed, after),
+                Ok(Some(row)) => Found::Row(row),
                 Err(problem) => {
                     let row = BadRow {
                         line,
@@ -675,15 +697,24 @@ pub(super) fn survey(
     let mut rows = Rows::new(file, &survey, &form, options, Position::default());
     rows.inventory = Some(inventory);
     let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
-    while let Some(found) = rows.next()? {
+    let sorted = options.versions == Some(Versions::All);
+    let counted = |seen: Seen<'_>| {
+        let (marker, latest) = (seen.delete_marker, seen.is_latest);
+        let bytes = if sorted {
+            seen.into_parsed().sorted_bytes()
+        } else {
+            0
+        };
+        (marker, marker && latest, bytes)
+    };
+    while let Some(found) = rows.next(counted)? {
         match found {
             Found::Filtered => survey.filtered += 1,
-            Found::Row(parsed, _) => {
+            Found::Row((marker, latest_marker, sorted_bytes)) => {
                 survey.rows += 1;
-                let marker = parsed.facts.delete_marker;
                 survey.delete_markers += u64::from(marker);
-                survey.latest_delete_markers += u64::from(marker && parsed.is_latest);
-                survey.sorted_bytes += parsed.sorted_bytes(options);
+                survey.latest_delete_markers += u64::from(latest_marker);
+                survey.sorted_bytes += sorted_bytes;
             }
             Found::Bad(file, row) => {
                 survey.bad_rows += 1;

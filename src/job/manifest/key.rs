@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +49,7 @@ pub enum KeyError {
 ///
 /// # Errors
 /// An empty key, a stray `%`, bytes that are not UTF-8.
-pub fn decode(field: &[u8], encoding: KeyEncoding) -> Result<String, KeyError> {
+pub fn decode(field: &[u8], encoding: KeyEncoding) -> Result<Cow<'_, str>, KeyError> {
     let bytes = match encoding {
         KeyEncoding::Raw => Cow::Borrowed(field),
         KeyEncoding::Url => decode_form(field)?,
@@ -56,15 +57,19 @@ pub fn decode(field: &[u8], encoding: KeyEncoding) -> Result<String, KeyError> {
     if bytes.is_empty() {
         return Err(KeyError::Empty);
     }
-    String::from_utf8(bytes.into_owned()).map_err(|_| KeyError::NotUtf8)
+    match bytes {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
+    .ok_or(KeyError::NotUtf8)
 }
 
 fn decode_form(field: &[u8]) -> Result<Cow<'_, [u8]>, KeyError> {
-    if !field.iter().any(|b| matches!(b, b'%' | b'+')) {
+    let Some(mut at) = memchr2(b'%', b'+', field) else {
         return Ok(Cow::Borrowed(field));
-    }
+    };
     let mut bytes = Vec::with_capacity(field.len());
-    let mut at = 0;
+    bytes.extend_from_slice(field.get(..at).unwrap_or_default());
     while let Some(&byte) = field.get(at) {
         match byte {
             b'+' => bytes.push(b' '),
@@ -88,11 +93,11 @@ pub fn encode(key: &str) -> String {
     utf8_percent_encode(key, ENCODED).to_string()
 }
 
-/// How the report writes a key: as an encoded manifest spells it, else encoded.
-pub fn spelling(field: &[u8], key: &str, encoding: KeyEncoding) -> String {
-    match (encoding, std::str::from_utf8(field)) {
-        (KeyEncoding::Url, Ok(spelt)) => spelt.to_owned(),
-        _ => encode(key),
+/// How an encoded manifest spells a key, for the report to spell it so too.
+pub fn spelt(field: &[u8], encoding: KeyEncoding) -> Option<&str> {
+    match encoding {
+        KeyEncoding::Url => std::str::from_utf8(field).ok(),
+        KeyEncoding::Raw => None,
     }
 }
 

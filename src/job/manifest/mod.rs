@@ -15,12 +15,14 @@ mod parquet;
 pub mod sort;
 mod watched;
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
 use md5::{Digest, Md5};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use self::error::io_error;
 pub use self::error::{BadRow, LISTED_BAD_ROWS, ManifestError};
@@ -28,6 +30,7 @@ pub use self::file::ManifestFile;
 use self::key::KeyEncoding;
 use self::watched::Stamp;
 use super::report::previous::Matching;
+use super::report::time_text;
 
 /// Where a row begins: a file of the source, by number, and a byte in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,9 +57,13 @@ pub struct Facts {
     /// Size in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Time of last change, as the manifest wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_modified: Option<String>,
+    /// Time of last change.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option"
+    )]
+    pub last_modified: Option<OffsetDateTime>,
     /// ETag without quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub e_tag: Option<String>,
@@ -76,7 +83,7 @@ impl Facts {
     pub fn fields(&self) -> [String; 6] {
         [
             self.size.map(|size| size.to_string()).unwrap_or_default(),
-            self.last_modified.clone().unwrap_or_default(),
+            self.last_modified.map(time_text).unwrap_or_default(),
             self.e_tag.clone().unwrap_or_default(),
             self.storage_class.clone().unwrap_or_default(),
             self.encryption.clone().unwrap_or_default(),
@@ -94,8 +101,8 @@ pub struct Row {
     pub after: Place,
     /// The key, decoded.
     pub key: String,
-    /// The key as the report writes it: URL-encoded, an encoded manifest's own spelling.
-    pub spelling: String,
+    /// An encoded manifest's own spelling of the key.
+    pub spelt: Option<String>,
     /// The version, where the manifest names one.
     pub version_id: Option<String>,
     /// What else the manifest knows.
@@ -108,11 +115,21 @@ pub struct Row {
     pub copied_before: Option<Matching>,
 }
 
+impl Row {
+    /// The key as the report writes it: URL-encoded, as an encoded manifest spells it.
+    pub fn spelling(&self) -> Cow<'_, str> {
+        match &self.spelt {
+            Some(spelt) => Cow::Borrowed(spelt),
+            None => Cow::Owned(key::encode(&self.key)),
+        }
+    }
+}
+
 /// A row before it has a place in its pass.
 #[derive(Debug)]
 struct Parsed {
     key: String,
-    spelling: String,
+    spelt: Option<String>,
     version_id: Option<String>,
     facts: Facts,
     problem: Option<String>,
@@ -123,7 +140,7 @@ impl Parsed {
     fn into_row(self, ordinal: u64, after: Place) -> Row {
         let Self {
             key,
-            spelling,
+            spelt,
             version_id,
             facts,
             problem,
@@ -133,7 +150,7 @@ impl Parsed {
             ordinal,
             after,
             key,
-            spelling,
+            spelt,
             version_id,
             facts,
             problem,
@@ -353,17 +370,16 @@ impl Filters {
 
     /// Whether a row is selected. A row whose size or time is unknown passes those filters: it is
     /// better copied than lost.
-    pub fn select(&self, key: &str, facts: &Facts) -> bool {
+    pub fn select(&self, key: &str, size: Option<u64>, modified: Option<OffsetDateTime>) -> bool {
         let begins = |prefixes: &[String]| prefixes.iter().any(|p| key.starts_with(p.as_str()));
-        let modified = facts.last_modified.as_deref().and_then(parse_time);
         (self.include_prefixes.is_empty() || begins(&self.include_prefixes))
             && !begins(&self.exclude_prefixes)
             && self
                 .min_size
-                .is_none_or(|min| facts.size.is_none_or(|size| size >= min))
+                .is_none_or(|min| size.is_none_or(|size| size >= min))
             && self
                 .max_size
-                .is_none_or(|max| facts.size.is_none_or(|size| size <= max))
+                .is_none_or(|max| size.is_none_or(|size| size <= max))
             && self
                 .modified_after
                 .is_none_or(|after| modified.is_none_or(|at| at >= after))
@@ -374,8 +390,16 @@ impl Filters {
 }
 
 /// Reads a time of S3 Inventory or RFC 3339.
-pub fn parse_time(text: &str) -> Option<time::OffsetDateTime> {
-    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
+pub fn parse_time(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
+}
+
+/// Reads the date of a row.
+fn date(text: &str) -> Result<OffsetDateTime, String> {
+    parse_time(text).ok_or_else(|| {
+        let text = key::Shown(text);
+        format!("its LastModifiedDate is {text}, no RFC 3339 time")
+    })
 }
 
 /// What a manifest is.
@@ -442,13 +466,11 @@ impl Rename {
     ///
     /// A key that lacks the prefix to strip fails its own row later.
     fn check_length(&self, key: &str) -> Result<(), String> {
-        let renamed = self.destination_key(key);
-        let (what, bytes) = match &renamed {
-            Some(renamed) if renamed.is_empty() => {
-                return Err("its key is empty once --strip-prefix is removed".to_owned());
-            }
+        let renamed = self.rest(key).map(|rest| self.prefix.len() + rest.len());
+        let (what, bytes) = match renamed {
+            Some(0) => return Err("its key is empty once --strip-prefix is removed".to_owned()),
             _ if key.len() > MAX_KEY_BYTES => ("its key", key.len()),
-            Some(renamed) => ("its destination key", renamed.len()),
+            Some(bytes) => ("its destination key", bytes),
             None => return Ok(()),
         };
         if bytes > MAX_KEY_BYTES {
@@ -461,11 +483,15 @@ impl Rename {
 
     /// The destination key; `None` where the source key lacks the prefix to strip.
     pub fn destination_key(&self, key: &str) -> Option<String> {
-        let rest = match &self.strip_prefix {
-            Some(prefix) => key.strip_prefix(prefix.as_str())?,
-            None => key,
-        };
+        let rest = self.rest(key)?;
         Some(format!("{}{rest}", self.prefix))
+    }
+
+    fn rest<'k>(&self, key: &'k str) -> Option<&'k str> {
+        match &self.strip_prefix {
+            Some(prefix) => key.strip_prefix(prefix.as_str()),
+            None => Some(key),
+        }
     }
 }
 
@@ -593,11 +619,6 @@ mod tests {
 
     #[test]
     fn filters_select() {
-        let facts = |size: Option<u64>, at: &str| Facts {
-            size,
-            last_modified: Some(at.into()),
-            ..Facts::default()
-        };
         let filters = Filters {
             include_prefixes: vec!["a/".into(), "b/".into()],
             exclude_prefixes: vec!["a/x".into()],
@@ -624,7 +645,7 @@ mod tests {
             ("a/1", Some(10), "?", true),
         ] {
             assert_eq!(
-                filters.select(key, &facts(size, at)),
+                filters.select(key, size, parse_time(at)),
                 selected,
                 "{key} {size:?} {at}"
             );

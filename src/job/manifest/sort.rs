@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{ManifestError, ManifestOptions, Parsed, Row, Source, Versions, parse_time};
+use super::{ManifestError, Parsed, Row, Source, key};
 use crate::job::disk_sort::{DiskSort, Item};
 use crate::job::report::row::{ReportRow, TaskStatus, write_line};
 
@@ -179,15 +179,14 @@ impl SortedFile {
 }
 
 impl Parsed {
-    /// About the bytes of its line in a sorted file; 0 where nothing is sorted.
-    pub(super) fn sorted_bytes(&self, options: &ManifestOptions) -> u64 {
-        if options.versions != Some(Versions::All) {
-            return 0;
-        }
+    /// About the bytes of its line in a sorted file.
+    pub(super) fn sorted_bytes(&self) -> u64 {
         let texts = [&self.version_id, &self.problem].into_iter().flatten();
         let facts = self.facts.fields();
         let bytes = texts.chain(&facts).map(String::len).sum::<usize>();
-        (bytes + self.spelling.len() + LINE_BYTES) as u64
+        let spelt = self.spelt.as_ref();
+        let key = spelt.map_or_else(|| key::encode(&self.key).len(), String::len);
+        (bytes + key + LINE_BYTES) as u64
     }
 }
 
@@ -206,8 +205,7 @@ struct Line {
 impl Line {
     fn of(row: &Row, order: Order, bucket: &str) -> Self {
         let versions = order == Order::Versions;
-        let modified = row.facts.last_modified.as_deref().filter(|_| versions);
-        let modified = modified.and_then(parse_time);
+        let modified = row.facts.last_modified.filter(|_| versions);
         let version_id = row.version_id.clone().filter(|_| versions);
         Self {
             key: row.key.clone(),
@@ -225,7 +223,7 @@ fn line(row: &Row, bucket: &str) -> Vec<u8> {
     let problem = row.problem.as_ref();
     let report = ReportRow {
         bucket: bucket.to_owned(),
-        key: row.spelling.clone(),
+        key: row.spelling().into_owned(),
         version_id: row.version_id.clone().unwrap_or_default(),
         status: TaskStatus::Failed,
         http_status: None,
@@ -292,7 +290,9 @@ fn bytes<const N: usize>(from: &mut impl Read) -> io::Result<[u8; N]> {
 mod tests {
     use super::*;
     use crate::job::manifest::key::encode;
-    use crate::job::manifest::{Field, ManifestFormat, Position, Survey, survey};
+    use crate::job::manifest::{
+        Field, ManifestFormat, ManifestOptions, Position, Survey, Versions, survey,
+    };
 
     const KEYS: [&str; 6] = ["a", "a b", "b", "é", "a\nb", "a,\"b"];
 
@@ -378,7 +378,7 @@ mod tests {
         fs::write(&path, sorted(&path, &survey, &options, 50)).unwrap();
         let rows = read(&path);
         assert_eq!(rows.len(), 600);
-        let order = |row: &Row| (row.key.clone(), row.facts.last_modified.clone());
+        let order = |row: &Row| (row.key.clone(), row.facts.last_modified);
         assert!(rows.is_sorted_by_key(order));
         let mut keys: Vec<_> = rows.iter().map(|row| row.key.as_str()).collect();
         keys.dedup();
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(null.count(), 6);
         assert!(
             rows.iter()
-                .all(|row| row.spelling == encode(&row.key) && row.problem.is_none())
+                .all(|row| row.spelling() == encode(&row.key) && row.problem.is_none())
         );
 
         // What has failed keeps its order within a key, whatever its dates are.

@@ -6,11 +6,13 @@
 
 mod index;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use self::index::{Fingerprint, Index, Writer};
@@ -194,7 +196,8 @@ struct Message {
 }
 
 fn of_report_row(row: &ReportRow, matching: Matching) -> Option<Fingerprint> {
-    let key = key::decode(row.key.as_bytes(), KeyEncoding::Url).unwrap_or_else(|_| row.key.clone());
+    let key = key::decode(row.key.as_bytes(), KeyEncoding::Url);
+    let key = key.unwrap_or(Cow::Borrowed(&row.key));
     // S3 Batch Operations writes plain text.
     let message: Message = match matching {
         Matching::Source => serde_json::from_str(&row.message).unwrap_or_default(),
@@ -205,7 +208,7 @@ fn of_report_row(row: &ReportRow, matching: Matching) -> Option<Fingerprint> {
         key: &key,
         version_id: &row.version_id,
         e_tag: message.source_e_tag.as_deref(),
-        last_modified: message.source_last_modified.as_deref(),
+        last_modified: message.source_last_modified.as_deref().and_then(parse_time),
     };
     object.fingerprint(matching)
 }
@@ -216,7 +219,7 @@ fn of_row(bucket: &str, row: &Row, matching: Matching) -> Option<Fingerprint> {
         key: &row.key,
         version_id: row.version_id.as_deref().unwrap_or_default(),
         e_tag: row.facts.e_tag.as_deref(),
-        last_modified: row.facts.last_modified.as_deref(),
+        last_modified: row.facts.last_modified,
     };
     object.fingerprint(matching)
 }
@@ -227,7 +230,7 @@ struct Object<'o> {
     key: &'o str,
     version_id: &'o str,
     e_tag: Option<&'o str>,
-    last_modified: Option<&'o str>,
+    last_modified: Option<OffsetDateTime>,
 }
 
 impl Object<'_> {
@@ -241,7 +244,7 @@ impl Object<'_> {
             Matching::Source if is_version => fingerprint("version", &named),
             Matching::Source => {
                 let e_tag = self.e_tag?.trim_matches('"');
-                let at = parse_time(self.last_modified?)?;
+                let at = self.last_modified?;
                 if e_tag.is_empty() {
                     return None;
                 }

@@ -216,7 +216,9 @@ impl<'a> Surveyor<'a> {
             Ok(None) => self.filtered += 1,
             Ok(Some(parsed)) => {
                 self.rows += 1;
-                self.sorted_bytes += parsed.sorted_bytes(self.options);
+                if self.options.versions == Some(Versions::All) {
+                    self.sorted_bytes += parsed.sorted_bytes();
+                }
                 self.bad_rows += u64::from(parsed.problem.is_some());
             }
             Err(problem) => {

@@ -28,11 +28,11 @@ fn row(key: &str, version_id: &str, e_tag: &str, last_modified: &str) -> Row {
         ordinal: 0,
         after: Place::default(),
         key: key.into(),
-        spelling: key.into(),
+        spelt: None,
         version_id: given(version_id),
         facts: Facts {
             e_tag: given(e_tag),
-            last_modified: given(last_modified),
+            last_modified: parse_time(last_modified),
             ..Facts::default()
         },
         problem: None,
