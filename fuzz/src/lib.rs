@@ -144,8 +144,8 @@ pub fn keys(data: &[u8]) {
             continue;
         };
         assert!(!decoded.is_empty());
-        let spelt = key::spelling(data, &decoded, encoding);
-        for spelling in [key::encode(&decoded), spelt] {
+        let spelt = key::spelt(data, encoding).map(str::to_owned);
+        for spelling in spelt.into_iter().chain([key::encode(&decoded)]) {
             let again = key::decode(spelling.as_bytes(), KeyEncoding::Url).unwrap();
             assert_eq!(again, decoded, "{spelling}");
         }

@@ -22,7 +22,7 @@ use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::previous::CopiedBefore;
 use crate::job::report::store::Folder;
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
-use crate::job::spec::{JobFile, JobSpec};
+use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
 use crate::job::summary::Summary;
 use crate::job::{
     self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, retry_options,
@@ -179,17 +179,27 @@ pub(super) async fn manifest_of(
     if job.read.keep_bad_rows {
         return Ok((spool.into(), None));
     }
-    let path = job.manifest.to_string_lossy();
-    if !path.starts_with("s3://") {
+    if !job.manifest.starts_with("s3://") {
         return Ok((job.manifest.as_path().into(), None));
     }
-    let Location { bucket, prefix } = location(&path).map_err(Failed::usage)?;
-    let (connection, reader) = if let Some(profile) = &job.access.manifest_profile {
-        let retry = retry_options(&job.speed);
-        let reader = Connection::of_profile(&job.access, profile, retry).await?;
+    manifest_in_s3(&job.manifest, &job.access, &job.speed, mfa_code).await
+}
+
+/// A manifest by its address, and who copies if that reads it.
+pub(super) async fn manifest_in_s3(
+    address: &Path,
+    access: &AccessOptions,
+    speed: &SpeedOptions,
+    mfa_code: Option<&str>,
+) -> Result<(ManifestFile, Option<Connection>), Failed> {
+    let address = address.to_string_lossy();
+    let Location { bucket, prefix } = location(&address).map_err(Failed::usage)?;
+    let (connection, reader) = if let Some(profile) = &access.manifest_profile {
+        let retry = retry_options(speed);
+        let reader = Connection::of_profile(access, profile, retry).await?;
         (None, reader)
     } else {
-        let connection = begin(job, mfa_code).await?;
+        let connection = begin(access, speed, mfa_code).await?;
         (Some(connection.clone()), connection)
     };
     let manifest = ManifestFile::Object {
@@ -341,10 +351,14 @@ fn check_stdin(survey: &Survey) -> Result<(), Failed> {
 }
 
 /// Becomes who copies, and asks for the MFA code where one is needed and none was given.
-async fn begin(job: &JobSpec, mfa_code: Option<&str>) -> Result<Connection, Failed> {
-    let connections = max_concurrency(&job.speed) as usize;
-    let code = mfa_code_for(&job.access, mfa_code).await?;
-    Ok(Connection::begin(&job.access, code, connections, retry_options(&job.speed)).await?)
+async fn begin(
+    access: &AccessOptions,
+    speed: &SpeedOptions,
+    mfa_code: Option<&str>,
+) -> Result<Connection, Failed> {
+    let connections = max_concurrency(speed) as usize;
+    let code = mfa_code_for(access, mfa_code).await?;
+    Ok(Connection::begin(access, code, connections, retry_options(speed)).await?)
 }
 
 /// Looks at both buckets, as who copies.
@@ -356,7 +370,7 @@ pub(super) async fn establish(
 ) -> Result<Access, Failed> {
     let connection = match connection {
         Some(connection) => connection,
-        None => begin(job, mfa_code).await?,
+        None => begin(&job.access, &job.speed, mfa_code).await?,
     };
     let access = connection.job(&survey.bucket, &job.destination_bucket);
     Ok(access.await?)

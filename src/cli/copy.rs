@@ -4,16 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use time::OffsetDateTime;
 
 use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
 use super::exit::Failed;
-use super::flags::{AgainArgs, KeyEncodingFlag, RunArgs, SpeedArgs, absolute, repeated};
+use super::flags::{AgainArgs, RunArgs, SpeedArgs, absolute};
+use super::read::{ReadArgs, VersionsFlag, manifest_path};
 use super::values::{self, Location};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
-use crate::job::manifest::key::KeyEncoding;
-use crate::job::manifest::{Field, Filters, ManifestFormat, ManifestOptions, Rename, Versions};
+use crate::job::manifest::{ManifestOptions, Rename};
 use crate::job::plan::{DeleteMarkers, PartSize, PlanOptions};
 use crate::job::report::ReportScope;
 use crate::job::report::previous::{Matching, PreviousOptions};
@@ -49,74 +48,11 @@ struct ManifestArgs {
     /// the report before the first copy)
     #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH|s3://BUCKET/KEY|-")]
     manifest: PathBuf,
-    /// Refuse a manifest with another ETag (of a file: MD5)
-    #[arg(long, env = "S3HAUL_MANIFEST_ETAG", value_name = "ETAG")]
-    manifest_etag: Option<String>,
-    /// Profile that reads a manifest in S3 [default: who copies]
-    #[arg(long, env = "S3HAUL_MANIFEST_PROFILE", value_name = "NAME")]
-    manifest_profile: Option<String>,
-    /// The form of the manifest
-    #[arg(long, env = "S3HAUL_MANIFEST_FORMAT", value_enum, default_value_t = FormatFlag::Auto)]
-    manifest_format: FormatFlag,
-    /// Columns, e.g. Bucket,Key,VersionId,Size,LastModifiedDate,ETag,StorageClass,Ignore [default: by
-    /// their number, two or three]
-    #[arg(long, env = "S3HAUL_MANIFEST_FIELDS", value_name = "FIELD,…", value_parser = fields)]
-    manifest_fields: Option<Fields>,
-    /// How keys are spelt
-    #[arg(long, env = "S3HAUL_KEY_ENCODING", value_enum, default_value_t = KeyEncodingFlag::Auto)]
-    key_encoding: KeyEncodingFlag,
-    /// Which versions; an inventory of all versions needs it
-    #[arg(long, env = "S3HAUL_VERSIONS", value_enum)]
-    versions: Option<VersionsFlag>,
+    #[command(flatten)]
+    read: ReadArgs,
     /// With --versions all, what becomes of delete markers; needed where one is the latest version
     #[arg(long, env = "S3HAUL_DELETE_MARKERS", value_enum)]
     delete_markers: Option<DeleteMarkersFlag>,
-    /// Only keys that begin with this (repeatable; a JSON array in S3HAUL_INCLUDE_PREFIX)
-    #[arg(long, value_name = "PREFIX")]
-    include_prefix: Vec<String>,
-    /// No keys that begin with this (repeatable; a JSON array in S3HAUL_EXCLUDE_PREFIX)
-    #[arg(long, value_name = "PREFIX")]
-    exclude_prefix: Vec<String>,
-    /// Only objects of at least this size; needs the column Size
-    #[arg(long, env = "S3HAUL_MIN_SIZE", value_name = "SIZE", value_parser = values::size)]
-    min_size: Option<u64>,
-    /// Only objects of at most this size; needs the column Size
-    #[arg(long, env = "S3HAUL_MAX_SIZE", value_name = "SIZE", value_parser = values::size)]
-    max_size: Option<u64>,
-    /// Only objects changed at or after this time; needs the column LastModifiedDate
-    #[arg(long, env = "S3HAUL_MODIFIED_AFTER", value_name = "TIME", value_parser = values::instant)]
-    modified_after: Option<OffsetDateTime>,
-    /// Only objects changed before this time; needs the column LastModifiedDate
-    #[arg(long, env = "S3HAUL_MODIFIED_BEFORE", value_name = "TIME", value_parser = values::instant)]
-    modified_before: Option<OffsetDateTime>,
-}
-
-/// A type of its own: clap would read a `Vec` as a repeated flag.
-#[derive(Debug, Clone)]
-struct Fields(Vec<Field>);
-
-fn fields(text: &str) -> Result<Fields, String> {
-    values::fields(text).map(Fields)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FormatFlag {
-    /// An inventory if it is JSON, else CSV.
-    Auto,
-    /// Rows of bucket, key, version.
-    Csv,
-    /// The manifest.json of an S3 Inventory.
-    Inventory,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum VersionsFlag {
-    /// Every version that the manifest lists, in no order.
-    Listed,
-    /// Of an inventory of all versions: objects as they stand when they are copied.
-    Latest,
-    /// Every version, of each key the older before the newer ones; the destination keeps versions.
-    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -289,45 +225,17 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
 
 /// The job that the flags give.
 fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
-    let ManifestArgs {
-        manifest,
-        manifest_fields,
-        key_encoding,
-        ..
-    } = &args.manifest;
     // Both have one value that is not the default's name for what the program does anyway.
     debug_assert!(args.evidence.verify == VerifyFlag::Response);
-    let manifest = manifest_path(manifest)?;
+    let manifest = manifest_path(&args.manifest.manifest)?;
     let stream = manifest.as_os_str() == "-";
-    let filters = filters(&args.manifest)?;
     let read = ManifestOptions {
-        format: match args.manifest.manifest_format {
-            FormatFlag::Auto => ManifestFormat::Auto,
-            FormatFlag::Csv => ManifestFormat::Csv,
-            FormatFlag::Inventory => ManifestFormat::Inventory,
-        },
-        versions: args.manifest.versions.map(|versions| match versions {
-            VersionsFlag::Listed => Versions::Listed,
-            VersionsFlag::Latest => Versions::Latest,
-            VersionsFlag::All => Versions::All,
-        }),
-        fields: manifest_fields.clone().map(|fields| fields.0),
-        key_encoding: match key_encoding {
-            KeyEncodingFlag::Auto => None,
-            KeyEncodingFlag::Url => Some(KeyEncoding::Url),
-            KeyEncodingFlag::Raw => Some(KeyEncoding::Raw),
-        },
-        filters,
-        expected_e_tag: args
-            .manifest
-            .manifest_etag
-            .as_deref()
-            .map(|e_tag| e_tag.trim_matches('"').to_owned()),
         keep_bad_rows: stream,
         rename: Rename {
             prefix: args.destination.to.prefix.clone(),
             strip_prefix: args.destination.strip_prefix.clone(),
         },
+        ..args.manifest.read.options()?
     };
     let source_changed = match args.destination.source_changed {
         SourceChangedFlag::Copy => SourceChanged::Copy,
@@ -372,7 +280,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         row_timeout_ms: values::milliseconds(args.parts.row_timeout),
     };
     let mut access = args.access.options(args.again.profile, job_id)?;
-    access.manifest_profile = args.manifest.manifest_profile;
+    access.manifest_profile = args.manifest.read.manifest_profile;
     Ok(JobSpec {
         manifest,
         read,
@@ -405,7 +313,7 @@ fn previous(args: &EvidenceArgs) -> Result<Option<PreviousOptions>, Failed> {
 
 /// Flags that mean nothing together.
 fn contradictions(args: &CopyArgs) -> Result<(), Failed> {
-    let all = args.manifest.versions == Some(VersionsFlag::All);
+    let all = args.manifest.read.versions == Some(VersionsFlag::All);
     if args.manifest.delete_markers.is_some() && !all {
         return Err(Failed::usage(
             "--delete-markers says what becomes of delete markers with --versions all: give that too, \
@@ -419,42 +327,4 @@ fn contradictions(args: &CopyArgs) -> Result<(), Failed> {
         ));
     }
     Ok(())
-}
-
-/// The manifest's address in S3, or its path, absolute, so that a resume finds it from anywhere.
-fn manifest_path(manifest: &std::path::Path) -> Result<PathBuf, Failed> {
-    let text = manifest.to_string_lossy();
-    if text.starts_with("s3://") {
-        let location = values::location(&text)
-            .map_err(|why| Failed::usage(format!("--manifest {text}: {why}")))?;
-        if location.prefix.is_empty() || location.prefix.ends_with('/') {
-            return Err(Failed::usage(format!(
-                "--manifest {text} names no object: write s3://BUCKET/KEY"
-            )));
-        }
-        return Ok(manifest.to_owned());
-    }
-    if text == "-" {
-        return Ok(manifest.to_owned());
-    }
-    // It is read more than once.
-    if std::fs::metadata(manifest).is_ok_and(|found| !found.is_file()) {
-        return Err(
-            Failed::usage(format!("--manifest takes a file, and {text} is none"))
-                .hinted("give what a pipe or another program writes on stdin, with -".to_owned()),
-        );
-    }
-    std::path::absolute(manifest)
-        .map_err(|error| Failed::usage(format!("cannot find the manifest {text}: {error}")))
-}
-
-fn filters(args: &ManifestArgs) -> Result<Filters, Failed> {
-    Ok(Filters {
-        include_prefixes: repeated(args.include_prefix.clone(), "S3HAUL_INCLUDE_PREFIX")?,
-        exclude_prefixes: repeated(args.exclude_prefix.clone(), "S3HAUL_EXCLUDE_PREFIX")?,
-        min_size: args.min_size,
-        max_size: args.max_size,
-        modified_after: args.modified_after,
-        modified_before: args.modified_before,
-    })
 }

@@ -1,6 +1,7 @@
-//! `s3haul manifest`: make manifests.
+//! `s3haul manifest`: make manifests, and see what is in them.
 
 mod create;
+mod inspect;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use super::access::AccessArgs;
 use super::exit::Failed;
 use super::flags::{AgainArgs, SpeedArgs, WordsArgs, repeated};
 use super::progress::ProgressMode;
+use super::read::ReadArgs;
 use super::values::{self, Location};
 use crate::job::manifest::Field;
 use crate::listing::rows::{MAX_RUNS, RowOptions, Selection};
@@ -21,6 +23,26 @@ use crate::listing::rows::{MAX_RUNS, RowOptions, Selection};
 pub(super) enum ManifestCommand {
     /// List a bucket into a CSV manifest, with S3 Batch Operations' filters
     Create(Box<CreateArgs>),
+    /// Count rows, bytes, versions, storage classes, sizes, bad rows, requests and their cost
+    Inspect(Box<InspectArgs>),
+}
+
+/// The flags of `manifest inspect`. Those under Access are for a manifest in S3.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A CSV manifest or an S3 Inventory's manifest.json, here or in S3
+    #[arg(value_name = "PATH|s3://BUCKET/KEY")]
+    manifest: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    again: AgainArgs,
+    #[command(flatten)]
+    speed: SpeedArgs,
+    #[command(flatten)]
+    words: WordsArgs,
 }
 
 /// The flags of `manifest create`.
@@ -279,8 +301,10 @@ impl CreateArgs {
 
 /// Runs `s3haul manifest`.
 pub(super) async fn run(command: ManifestCommand) -> Result<u8, Failed> {
-    let ManifestCommand::Create(args) = command;
-    create::run(*args).await
+    match command {
+        ManifestCommand::Create(args) => create::run(*args).await,
+        ManifestCommand::Inspect(args) => inspect::run(*args).await,
+    }
 }
 
 #[cfg(test)]

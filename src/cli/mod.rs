@@ -9,10 +9,12 @@ mod demo;
 mod dry_run;
 mod exit;
 mod flags;
+mod inspection;
 mod log;
 mod manifest;
 mod previous;
 mod progress;
+mod read;
 mod report;
 mod resume;
 mod values;
@@ -50,7 +52,7 @@ enum Command {
     Resume(Box<resume::ResumeArgs>),
     /// Abort the multipart uploads that an interrupted job keeps, and mark the job abandoned
     Abandon(abandon::AbandonArgs),
-    /// Make manifests
+    /// Make manifests, and see what is in them
     #[command(subcommand)]
     Manifest(manifest::ManifestCommand),
     /// Read completion reports

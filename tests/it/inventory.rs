@@ -245,7 +245,7 @@ async fn what_is_wrong_with_an_inventory_is_named_before_the_first_request() {
         Wrong::file("csv-current", &[CSV, "data file"], |file| cut(file, 9)),
         Wrong::file(
             "csv-current",
-            &[CSV, "line 2: its Size is 1 MiB, no number"],
+            &[CSV, "its Size is 1 MiB, no number"],
             |file| {
                 write_lines(
                     file,

@@ -83,7 +83,9 @@ fn rows(manifest: &str) -> Vec<Vec<String>> {
 fn keys(manifest: &str) -> Vec<String> {
     let key = |row: Vec<String>| {
         assert_eq!(row[0], SOURCE);
-        decode(row[1].as_bytes(), KeyEncoding::Url).unwrap()
+        decode(row[1].as_bytes(), KeyEncoding::Url)
+            .unwrap()
+            .into_owned()
     };
     rows(manifest).into_iter().map(key).collect()
 }

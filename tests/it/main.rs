@@ -12,6 +12,7 @@ mod faults;
 mod given;
 mod guards;
 mod input;
+mod inspect;
 mod inventory;
 mod keys;
 mod listing;

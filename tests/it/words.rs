@@ -756,13 +756,29 @@ async fn a_dry_run_asks_nobody() {
         "requests": 6 + 20,
         "archived": 2,
         "delete_markers": 0,
+        "latest_delete_markers": 0,
+        "noncurrent_versions": 0,
         "duplicates": 1,
+        "duplicates_estimated": false,
         "bad_rows": 0,
+        "bad": [],
         "unknown_sizes": 1,
+        "over_5gib": 0,
         "copied_before": 0,
+        "encryption": {},
+        "storage_classes": {
+            "DEEP_ARCHIVE": {"rows": 1, "bytes": 7},
+            "GLACIER": {"rows": 1, "bytes": 7},
+            "GLACIER_IR": {"rows": 1, "bytes": 7},
+            "STANDARD": {"rows": 3, "bytes": 200 + 2_147_483_648_u64},
+        },
     });
     let mut counted: Value = serde_json::from_str(&run.expect(0).stdout).unwrap();
     let cost = counted.as_object_mut().unwrap().remove("cost_usd").unwrap();
+    let sizes = counted.as_object_mut().unwrap().remove("sizes").unwrap();
+    let objects = sizes.as_array().unwrap().iter();
+    let objects: Vec<_> = objects.map(|class| class["objects"].clone()).collect();
+    assert_eq!(objects, [0, 5, 0, 0, 0, 0, 0, 1, 0]);
     assert_eq!(counted, expected);
     let expected = 24.0 * 0.005 / 1000.0 + 2.0 * 0.0004 / 1000.0;
     assert!((cost.as_f64().unwrap() - expected).abs() < 1e-9, "{cost}");

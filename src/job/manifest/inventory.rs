@@ -17,7 +17,7 @@ use super::orc;
 use super::parquet;
 use super::{
     BadRow, Facts, Field, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile,
-    ManifestOptions, NO_DATE, Parsed, Place, Position, Row, Survey, Versions, date, digest_of,
+    ManifestOptions, Met, NO_DATE, Parsed, Place, Position, Row, Survey, Versions, date, digest_of,
     io_error,
 };
 use crate::job::report::time_text;
@@ -58,6 +58,8 @@ pub(super) struct Record<'a> {
     pub(super) e_tag: &'a [u8],
     pub(super) storage_class: &'a [u8],
     pub(super) encryption: &'a [u8],
+    /// What is wrong with it.
+    pub(super) problem: Option<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -153,7 +155,9 @@ struct Inventory {
     /// Columns of its CSV files, in order.
     columns: Vec<Option<Column>>,
     /// It lists versions.
-    versions: bool,
+    has_versions: bool,
+    /// Which are selected.
+    versions: Option<Versions>,
     /// How it spells keys: encoded in CSV alone.
     encoding: KeyEncoding,
 }
@@ -163,6 +167,7 @@ impl Inventory {
         file: &ManifestFile,
         pinned: &Pinned,
         options: &ManifestOptions,
+        purpose: Purpose,
     ) -> Result<Self, ManifestError> {
         let path = file.name();
         let bad = |what: String| ManifestError::Inventory {
@@ -211,8 +216,12 @@ impl Inventory {
         if let Some((flag, field)) = options.filters.lacking(&fields) {
             return Err(ManifestError::Lacking { path, flag, field });
         }
-        let versions = has(Column::IsLatest);
-        if versions && options.versions.is_none() {
+        let has_versions = has(Column::IsLatest);
+        let mut versions = options.versions;
+        if purpose == Purpose::Inspect && has_versions && has(Column::VersionId) {
+            versions = versions.or(Some(Versions::Listed));
+        }
+        if has_versions && versions.is_none() {
             return Err(bad(
                 "lists all versions: say --versions latest for the objects as they stand, \
                  --versions all for every version, older ones first, or --versions listed for \
@@ -220,7 +229,7 @@ impl Inventory {
                     .to_owned(),
             ));
         }
-        if options.versions == Some(Versions::Listed) && !has(Column::VersionId) {
+        if versions == Some(Versions::Listed) && !has(Column::VersionId) {
             return Err(bad("lists no version IDs for --versions listed".to_owned()));
         }
         let order = [
@@ -228,7 +237,7 @@ impl Inventory {
             (Column::LastModifiedDate, Field::LastModifiedDate),
         ];
         let lacking = order.into_iter().find(|(column, _)| !has(*column));
-        if let (Some(Versions::All), Some((_, lacks))) = (options.versions, lacking) {
+        if let (Some(Versions::All), Some((_, lacks))) = (versions, lacking) {
             return Err(ManifestError::NoOrder { path, lacks });
         }
         check_sum(file, &json)?;
@@ -241,6 +250,7 @@ impl Inventory {
             file: file.clone(),
             manifest,
             columns,
+            has_versions,
             versions,
             encoding,
         })
@@ -362,6 +372,9 @@ impl Inventory {
         record: &Record<'r>,
         options: &ManifestOptions,
     ) -> Result<Option<Seen<'r>>, String> {
+        if let Some(problem) = &record.problem {
+            return Err(problem.clone());
+        }
         if record.bucket != self.manifest.source_bucket.as_bytes() {
             return Err(format!(
                 "its bucket is {}, the inventory's {}",
@@ -369,22 +382,22 @@ impl Inventory {
                 Shown(&self.manifest.source_bucket)
             ));
         }
-        if self.versions
-            && options.versions == Some(Versions::Latest)
+        if self.has_versions
+            && self.versions == Some(Versions::Latest)
             && (record.is_latest != Some(true) || record.is_delete_marker)
         {
             return Ok(None);
         }
         let key = key::decode(record.key, self.encoding).map_err(|error| error.to_string())?;
         let last_modified = last_modified(record.last_modified)?;
-        if last_modified.is_none() && options.versions == Some(Versions::All) {
+        if last_modified.is_none() && self.versions == Some(Versions::All) {
             return Err(NO_DATE.to_owned());
         }
         if !options.filters.select(&key, record.size, last_modified) {
             return Ok(None);
         }
         options.rename.check_length(&key)?;
-        let version_id = match options.versions {
+        let version_id = match self.versions {
             Some(Versions::Listed | Versions::All) => {
                 // Without one it was written before the bucket had versions.
                 Some(text(record.version_id, "VersionId")?.unwrap_or("null"))
@@ -407,6 +420,15 @@ impl Inventory {
     }
 }
 
+/// What an inventory is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What is not said must be.
+    Copy,
+    /// To see what is in it.
+    Inspect,
+}
+
 /// A selected record, none of which is copied: to count rows takes no more.
 struct Seen<'r> {
     key: Cow<'r, str>,
@@ -421,23 +443,22 @@ struct Seen<'r> {
     is_latest: bool,
 }
 
-impl Seen<'_> {
-    fn into_parsed(self) -> Parsed {
-        Parsed {
-            key: self.key.into_owned(),
-            spelt: self.spelt.map(str::to_owned),
-            version_id: self.version_id.map(str::to_owned),
-            facts: Facts {
-                size: self.size,
-                last_modified: self.last_modified,
-                e_tag: self.e_tag.map(str::to_owned),
-                storage_class: self.storage_class.map(str::to_owned),
-                encryption: self.encryption.map(str::to_owned),
-                delete_marker: self.delete_marker,
-            },
-            problem: None,
-            is_latest: self.is_latest,
-        }
+/// Copies a selected record.
+fn parsed(seen: Seen<'_>) -> Parsed {
+    Parsed {
+        key: seen.key.into_owned(),
+        spelt: seen.spelt.map(str::to_owned),
+        version_id: seen.version_id.map(str::to_owned),
+        facts: Facts {
+            size: seen.size,
+            last_modified: seen.last_modified,
+            e_tag: seen.e_tag.map(str::to_owned),
+            storage_class: seen.storage_class.map(str::to_owned),
+            encryption: seen.encryption.map(str::to_owned),
+            delete_marker: seen.delete_marker,
+        },
+        problem: None,
+        is_latest: seen.is_latest,
     }
 }
 
@@ -568,7 +589,7 @@ impl Rows {
     /// As [`Source::next_row`](super::Source::next_row).
     pub fn next_row(&mut self) -> Result<Option<Row>, ManifestError> {
         loop {
-            match self.next(|seen| seen.into_parsed())? {
+            match self.next(parsed)? {
                 None => return Ok(None),
                 Some(Found::Filtered) => {}
                 Some(Found::Bad(path, row)) => {
@@ -594,7 +615,8 @@ impl Rows {
         row: impl FnOnce(Seen<'_>) -> T,
     ) -> Result<Option<Found<T>>, ManifestError> {
         if self.inventory.is_none() {
-            let inventory = Inventory::open(&self.file, &self.look()?, &self.options)?;
+            let pinned = self.look()?;
+            let inventory = Inventory::open(&self.file, &pinned, &self.options, Purpose::Copy)?;
             self.inventory = Some(inventory);
         }
         let Some(inventory) = &self.inventory else {
@@ -665,9 +687,16 @@ pub(super) fn survey(
     file: ManifestFile,
     pinned: &Pinned,
     options: &ManifestOptions,
+    mut met: Option<&mut Met<'_>>,
 ) -> Result<Survey, ManifestError> {
     let path = file.name();
-    let inventory = Inventory::open(&file, pinned, options)?;
+    let purpose = if met.is_some() {
+        Purpose::Inspect
+    } else {
+        Purpose::Copy
+    };
+    let inventory = Inventory::open(&file, pinned, options, purpose)?;
+    let versions = inventory.versions;
     let created = inventory.manifest.creation_timestamp.as_deref();
     let created = created
         .and_then(|milliseconds| milliseconds.parse::<i128>().ok())
@@ -685,7 +714,7 @@ pub(super) fn survey(
         filtered: 0,
         bad_rows: 0,
         bucket: inventory.manifest.source_bucket.clone(),
-        version_ids: matches!(options.versions, Some(Versions::Listed | Versions::All)),
+        version_ids: matches!(versions, Some(Versions::Listed | Versions::All)),
         delete_markers: 0,
         latest_delete_markers: 0,
         sorted_bytes: 0,
@@ -697,17 +726,21 @@ pub(super) fn survey(
     let mut rows = Rows::new(file, &survey, &form, options, Position::default());
     rows.inventory = Some(inventory);
     let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
-    let sorted = options.versions == Some(Versions::All);
-    let counted = |seen: Seen<'_>| {
+    let sorted = versions == Some(Versions::All);
+    let mut counted = |seen: Seen<'_>| {
         let (marker, latest) = (seen.delete_marker, seen.is_latest);
+        if let Some(met) = &mut met {
+            met(Ok(parsed(seen).into_row(0, Place::default())));
+            return (marker, marker && latest, 0);
+        }
         let bytes = if sorted {
-            seen.into_parsed().sorted_bytes()
+            parsed(seen).sorted_bytes()
         } else {
             0
         };
         (marker, marker && latest, bytes)
     };
-    while let Some(found) = rows.next(counted)? {
+    while let Some(found) = rows.next(&mut counted)? {
         match found {
             Found::Filtered => survey.filtered += 1,
             Found::Row((marker, latest_marker, sorted_bytes)) => {
@@ -728,17 +761,23 @@ pub(super) fn survey(
     }
     form.data_e_tags = rows.data_e_tags;
     survey.form = Form::Inventory(form);
-    match listed {
-        Some((path, rows)) => Err(ManifestError::BadRows {
+    match (listed, met) {
+        (Some((path, rows)), Some(met)) => {
+            for row in rows {
+                met(Err((&path, row)));
+            }
+            Ok(survey)
+        }
+        (Some((path, rows)), None) => Err(ManifestError::BadRows {
             path,
             total: survey.bad_rows,
             rows,
         }),
-        None if survey.rows == 0 => Err(ManifestError::Empty {
+        (None, None) if survey.rows == 0 => Err(ManifestError::Empty {
             path,
             filtered: survey.filtered,
         }),
-        None => Ok(survey),
+        (None, _) => Ok(survey),
     }
 }
 

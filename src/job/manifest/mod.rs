@@ -17,7 +17,7 @@ mod watched;
 
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
@@ -227,7 +227,30 @@ pub fn survey(
     file: impl Into<ManifestFile>,
     options: &ManifestOptions,
 ) -> Result<Survey, ManifestError> {
-    let file = file.into();
+    look(&file.into(), options, None)
+}
+
+/// As [`survey`], to see what is in a manifest: `met` takes each selected row, and the first of the bad
+/// ones, which stop nothing. Without [`Versions`] every version that an inventory lists is selected.
+///
+/// # Errors
+/// It cannot be read, or is no manifest.
+pub fn inspect(
+    file: &ManifestFile,
+    options: &ManifestOptions,
+    met: &mut Met<'_>,
+) -> Result<Survey, ManifestError> {
+    look(file, options, Some(met))
+}
+
+/// Takes a row, or a bad row of a file.
+pub type Met<'m> = dyn FnMut(Result<Row, (&Path, BadRow)>) + 'm;
+
+fn look(
+    file: &ManifestFile,
+    options: &ManifestOptions,
+    met: Option<&mut Met<'_>>,
+) -> Result<Survey, ManifestError> {
     let pinned = file.look()?;
     if let Some(expected) = &options.expected_e_tag
         && pinned.e_tag() != expected
@@ -245,12 +268,14 @@ pub fn survey(
         .map_err(io_error(&file.name()))?;
     let json = start.trim_ascii_start().starts_with(b"{");
     match options.format {
-        ManifestFormat::Inventory => inventory::survey(file, &pinned, options),
+        ManifestFormat::Inventory => inventory::survey(file.clone(), &pinned, options, met),
         // A stream has no data files beside it.
         ManifestFormat::Auto if json && !options.keep_bad_rows => {
-            inventory::survey(file, &pinned, options)
+            inventory::survey(file.clone(), &pinned, options, met)
         }
-        ManifestFormat::Auto | ManifestFormat::Csv => csv::survey(&file, &pinned, options, &start),
+        ManifestFormat::Auto | ManifestFormat::Csv => {
+            csv::survey(file, &pinned, options, &start, met)
+        }
     }
 }
 

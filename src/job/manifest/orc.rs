@@ -140,13 +140,11 @@ impl Decoder {
             return Ok(None);
         };
         let columns = &self.columns;
-        let size = match columns.integer(batch, Column::Size, at) {
-            None => None,
-            Some(size) => Some(u64::try_from(size).map_err(|_| {
-                let row = self.row;
-                format!("row {row}: its size is {size}, no number of bytes")
-            })?),
-        };
+        let listed = columns.integer(batch, Column::Size, at);
+        let size = listed.and_then(|size| u64::try_from(size).ok());
+        let problem = listed
+            .filter(|_| size.is_none())
+            .map(|size| format!("its size is {size}, no number of bytes"));
         let bytes = |column| columns.bytes(batch, column, at);
         Ok(Some(Record {
             bucket: bytes(Column::Bucket),
@@ -163,6 +161,7 @@ impl Decoder {
             e_tag: bytes(Column::ETag),
             storage_class: bytes(Column::StorageClass),
             encryption: bytes(Column::EncryptionStatus),
+            problem,
         }))
     }
 

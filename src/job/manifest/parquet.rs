@@ -152,13 +152,11 @@ impl Decoder {
         };
         let of = |values: &[Option<i64>]| values.get(at).copied().flatten();
         let is = |values: &[Option<bool>]| values.get(at).copied().flatten();
-        let size = match of(&self.batch.size) {
-            None => None,
-            Some(size) => Some(u64::try_from(size).map_err(|_| {
-                let row = self.row;
-                format!("row {row}: its size is {size}, no number of bytes")
-            })?),
-        };
+        let listed = of(&self.batch.size);
+        let size = listed.and_then(|size| u64::try_from(size).ok());
+        let problem = listed
+            .filter(|_| size.is_none())
+            .map(|size| format!("its size is {size}, no number of bytes"));
         let tick = self.tick;
         Ok(Some(Record {
             bucket: bytes(Column::Bucket),
@@ -173,6 +171,7 @@ impl Decoder {
             e_tag: bytes(Column::ETag),
             storage_class: bytes(Column::StorageClass),
             encryption: bytes(Column::EncryptionStatus),
+            problem,
         }))
     }
 }

@@ -10,7 +10,7 @@ use crate::job::manifest::file::{Content, Pinned};
 use crate::job::manifest::key::{EncodingDoubt, EncodingProbe, KeyEncoding, Shown};
 use crate::job::manifest::{
     BadRow, CsvForm, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions,
-    Survey, Versions, io_error,
+    Met, Place, Survey, Versions, io_error,
 };
 
 /// Reads a whole manifest whose content begins with `start`: finds every bad row and counts the rows.
@@ -22,6 +22,7 @@ pub(crate) fn survey(
     pinned: &Pinned,
     options: &ManifestOptions,
     start: &[u8],
+    met: Option<&mut Met<'_>>,
 ) -> Result<Survey, ManifestError> {
     let path = file.name();
     if let Some(what) = other_format(start) {
@@ -44,17 +45,23 @@ pub(crate) fn survey(
         .content(0)
         .and_then(|content| past_mark(content, 0))
         .map_err(io_error(&path))?;
-    let found = Surveyor::new(&path, pinned, options, byte).read(csv_reader(input))?;
+    // To see what is in it takes no good row.
+    let inspected = met.is_some();
+    let found = Surveyor::new(&path, pinned, options, byte, met).read(csv_reader(input))?;
     let empty = || ManifestError::Empty {
         path: path.clone(),
         filtered: found.filtered,
     };
-    let parser = found.parser.filter(|_| found.rows > 0).ok_or_else(empty)?;
+    let parser = found.parser.filter(|_| inspected || found.rows > 0);
+    let parser = parser.ok_or_else(empty)?;
     Ok(Survey {
         rows: found.rows,
         filtered: found.filtered,
         bad_rows: found.bad_rows,
-        bucket: parser.bucket.ok_or_else(empty)?,
+        bucket: parser
+            .bucket
+            .or(inspected.then(String::new))
+            .ok_or_else(empty)?,
         version_ids: parser.versions.unwrap_or(false),
         delete_markers: 0,
         latest_delete_markers: 0,
@@ -104,7 +111,7 @@ fn ends_in_quotes(last: Content) -> io::Result<bool> {
     Ok(quoted)
 }
 
-struct Surveyor<'a> {
+struct Surveyor<'a, 'm> {
     path: &'a Path,
     pinned: &'a Pinned,
     options: &'a ManifestOptions,
@@ -119,10 +126,17 @@ struct Surveyor<'a> {
     bad_rows: u64,
     sorted_bytes: u64,
     listed: Vec<BadRow>,
+    met: Option<&'a mut Met<'m>>,
 }
 
-impl<'a> Surveyor<'a> {
-    fn new(path: &'a Path, pinned: &'a Pinned, options: &'a ManifestOptions, start: u64) -> Self {
+impl<'a, 'm> Surveyor<'a, 'm> {
+    fn new(
+        path: &'a Path,
+        pinned: &'a Pinned,
+        options: &'a ManifestOptions,
+        start: u64,
+        met: Option<&'a mut Met<'m>>,
+    ) -> Self {
         let probe = options.key_encoding.is_none().then(EncodingProbe::default);
         Self {
             path,
@@ -137,6 +151,7 @@ impl<'a> Surveyor<'a> {
             bad_rows: 0,
             sorted_bytes: 0,
             listed: Vec::new(),
+            met,
         }
     }
 
@@ -156,7 +171,11 @@ impl<'a> Surveyor<'a> {
         if let Some(doubt) = self.probe.and_then(|probe| probe.judge().err()) {
             return Err(self.doubted(doubt));
         }
-        if self.bad_rows > 0 && !self.options.keep_bad_rows {
+        if let Some(met) = &mut self.met {
+            for row in self.listed.drain(..) {
+                met(Err((self.path, row)));
+            }
+        } else if self.bad_rows > 0 && !self.options.keep_bad_rows {
             let (path, total) = (self.path.to_owned(), self.bad_rows);
             return Err(ManifestError::BadRows {
                 path,
@@ -220,6 +239,9 @@ impl<'a> Surveyor<'a> {
                     self.sorted_bytes += parsed.sorted_bytes();
                 }
                 self.bad_rows += u64::from(parsed.problem.is_some());
+                if let Some(met) = &mut self.met {
+                    met(Ok(parsed.into_row(0, Place::default())));
+                }
             }
             Err(problem) => {
                 self.bad_rows += 1;

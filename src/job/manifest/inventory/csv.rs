@@ -9,7 +9,7 @@ use std::ops::Range;
 use csv::{ByteRecord, ReaderBuilder};
 use memchr::{memchr, memchr_iter};
 
-use super::{Column, Decoded, Modified, Record};
+use super::{Column, Decoded, Modified, Record, Shown};
 use crate::job::manifest::file::Content;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -104,14 +104,13 @@ impl Decoder {
         if !self.read()? {
             return Ok(None);
         }
-        let line = self.line;
+        let mut record = Record::default();
         if self.values.len() != self.columns.len() {
             let (found, expected) = (self.values.len(), self.columns.len());
-            let problem =
-                format!("line {line} has {found} columns where fileSchema names {expected}");
-            return Err(problem.into());
+            let problem = format!("it has {found} columns where fileSchema names {expected}");
+            record.problem = Some(problem);
+            return Ok(Some(record));
         }
-        let mut record = Record::default();
         for (column, value) in self.columns.iter().zip(&self.values) {
             let field = self.row.get(value.clone()).unwrap_or_default();
             match column {
@@ -123,15 +122,11 @@ impl Decoder {
                 Some(Column::IsDeleteMarker) => record.is_delete_marker = is_true(field),
                 Some(Column::Size) if field.is_empty() => {}
                 Some(Column::Size) => {
-                    let size = std::str::from_utf8(field).ok().and_then(|n| n.parse().ok());
-                    let problem = || {
+                    record.size = std::str::from_utf8(field).ok().and_then(|n| n.parse().ok());
+                    if record.size.is_none() {
                         let field = String::from_utf8_lossy(field);
-                        format!(
-                            "line {line}: its Size is {}, no number",
-                            field.escape_default()
-                        )
-                    };
-                    record.size = Some(size.ok_or_else(problem)?);
+                        record.problem = Some(format!("its Size is {}, no number", Shown(&field)));
+                    }
                 }
                 Some(Column::LastModifiedDate) => record.last_modified = Modified::Text(field),
                 Some(Column::ETag) => record.e_tag = field,

@@ -344,11 +344,11 @@ fn data_files_that_cannot_be_read() {
     for (lines, words) in [
         (
             "\"source\",\"a\",\"1\"\n",
-            "line 1 has 3 columns where fileSchema names 7",
+            "line 1 (byte 0): it has 3 columns where fileSchema names 7",
         ),
         (
             "\"source\",\"a\",\"x\",\"\",\"\",\"\",\"\"\n",
-            "line 1: its Size is x, no number",
+            "line 1 (byte 0): its Size is x, no number",
         ),
         (
             "\"source\",\"%FF\",\"1\",\"\",\"\",\"\",\"\"\n",
