@@ -7,6 +7,7 @@ use std::sync::Arc;
 use s3haul_s3::MfaCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
@@ -129,7 +130,8 @@ async fn prepare(
 ) -> Result<(JobFile, Reached), Failed> {
     let mfa_code = new.mfa_code.as_deref();
     let (job, spool) = (new.job.clone(), folder.path().join(SPOOL));
-    let manifest = manifest_of(&new.job, &spool, mfa_code);
+    let drain = &listening.signals.drain;
+    let manifest = manifest_of(&new.job, &spool, mfa_code, drain);
     let (manifest, connection) = listening.unless_stopped(Box::pin(manifest)).await?;
     let file = manifest.clone();
     // A manifest may be long, and stdin wait for ever: signals are listened to meanwhile.
@@ -175,6 +177,7 @@ pub(super) async fn manifest_of(
     job: &JobSpec,
     spool: &Path,
     mfa_code: Option<&str>,
+    stop: &CancellationToken,
 ) -> Result<(ManifestFile, Option<Connection>), Failed> {
     if job.read.keep_bad_rows {
         return Ok((spool.into(), None));
@@ -182,7 +185,7 @@ pub(super) async fn manifest_of(
     if !job.manifest.starts_with("s3://") {
         return Ok((job.manifest.as_path().into(), None));
     }
-    manifest_in_s3(&job.manifest, &job.access, &job.speed, mfa_code).await
+    manifest_in_s3(&job.manifest, &job.access, &job.speed, mfa_code, stop).await
 }
 
 /// A manifest by its address, and who copies if that reads it.
@@ -191,6 +194,7 @@ pub(super) async fn manifest_in_s3(
     access: &AccessOptions,
     speed: &SpeedOptions,
     mfa_code: Option<&str>,
+    stop: &CancellationToken,
 ) -> Result<(ManifestFile, Option<Connection>), Failed> {
     let address = address.to_string_lossy();
     let Location { bucket, prefix } = location(&address).map_err(Failed::usage)?;
@@ -206,6 +210,7 @@ pub(super) async fn manifest_in_s3(
         connection: Box::new(reader),
         bucket,
         key: prefix,
+        stop: stop.clone(),
     };
     Ok((manifest, connection))
 }
@@ -434,7 +439,8 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
     let local = !file.job.read.keep_bad_rows && manifest.exists();
     if checkpoint.state == JobState::Complete && (local || manifest.starts_with("s3://")) {
         let mfa_code = new.mfa_code.as_deref();
-        let (manifest, _) = manifest_of(&new.job, &path, mfa_code).await?;
+        let never = CancellationToken::new();
+        let (manifest, _) = manifest_of(&new.job, &path, mfa_code, &never).await?;
         unchanged(manifest, &file).await?;
     }
     if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
@@ -510,7 +516,8 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     let mfa_code = mfa_code.as_deref();
     let mut before = None;
     let spool = path.join(SPOOL);
-    let manifest = manifest_of(&file.job, &spool, mfa_code);
+    let drain = &listening.signals.drain;
+    let manifest = manifest_of(&file.job, &spool, mfa_code, drain);
     let (manifest, connection) = listening.unless_stopped(Box::pin(manifest)).await?;
     // A later pass reads the report alone.
     if at.pass == 0 && !at.done.is_all_of(at.rows) {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio_util::sync::CancellationToken;
+
 use super::exit::Failed;
 use super::inspection::Inspection;
 use super::{Output, attempt, previous, print_result};
@@ -20,7 +22,8 @@ pub(super) async fn run(
             "--dry-run reads a manifest twice: give it a file, not -",
         ));
     }
-    let (manifest, _) = attempt::manifest_of(&job, Path::new(""), mfa_code).await?;
+    let never = CancellationToken::new();
+    let (manifest, _) = attempt::manifest_of(&job, Path::new(""), mfa_code, &never).await?;
     let counted = blocking(move || count(manifest, &job)).await?;
     print_result(output, &counted)?;
     Ok(0)

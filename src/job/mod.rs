@@ -372,7 +372,14 @@ pub async fn sort_rows(
     );
     blocking(move || {
         sorted.check_room(needed)?;
-        sorted.write(source, order, &bucket, &stop)
+        let written = sorted.write(source, order, &bucket, &stop);
+        written.map_err(|error| {
+            if stop.is_cancelled() {
+                SortError::Stopped
+            } else {
+                error
+            }
+        })
     })
     .await
 }
@@ -412,7 +419,18 @@ async fn run_pass(
         markers: shared.file.job.copy.plan.delete_markers == Some(DeleteMarkers::Replay),
         last: None,
     });
-    stages.spawn_blocking(move || Stage::Reader(read(source, &done, expected, marks, &rows)));
+    let drain = signals.drain.clone();
+    stages.spawn_blocking(move || {
+        let read = read(source, &done, expected, marks, &rows);
+        // Who waits for a manifest in S3 is told to stop like any other.
+        Stage::Reader(read.or_else(|error| {
+            if drain.is_cancelled() {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        }))
+    });
     let planner = Planner {
         uploads: report
             .checkpoint()

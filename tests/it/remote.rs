@@ -361,3 +361,32 @@ async fn a_long_manifest_survives_broken_connections() {
     let requests = world.sandbox.log().count(Operation::GetObject);
     assert!(requests > 10, "{requests}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_wait_for_a_manifest() {
+    let world = world();
+    let rows = 0..20_000;
+    let rows: Vec<_> = rows
+        .map(|n| format!("{SOURCE},{n:08}/{}\n", "k".repeat(100)))
+        .collect();
+    world.put(&format!("{:08}/{}", 0, "k".repeat(100)), "content");
+    put(&world, MANIFESTS, "long.csv", rows.concat());
+    // The survey reads three blocks; of the job's own reading no more than the first comes.
+    let hang = Fault::on(Operation::GetObject, FaultKind::Hang).when(When::FromTo(5, 99));
+    world.sandbox.faults().add(hang);
+    let slow = Fault::on(Operation::CopyObject, FaultKind::Latency(200));
+    world.sandbox.faults().add(slow);
+    let mut child = of(&world, "long.csv").command().spawn().unwrap();
+    for _ in 0..600 {
+        if world.sandbox.log().count(Operation::CopyObject) > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let limit = std::time::Duration::from_secs(40);
+    let status = tokio::time::timeout(limit, child.wait()).await;
+    let status = status.expect("it waits for S3").unwrap();
+    assert_eq!(status.code(), Some(4));
+}

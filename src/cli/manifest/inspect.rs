@@ -1,5 +1,7 @@
 //! `s3haul manifest inspect`: what is in a manifest.
 
+use tokio_util::sync::CancellationToken;
+
 use super::InspectArgs;
 use crate::cli::attempt::manifest_in_s3;
 use crate::cli::exit::Failed;
@@ -20,7 +22,8 @@ pub(super) async fn run(args: InspectArgs) -> Result<u8, Failed> {
         let mut access = args.access.options(args.again.profile, "inspect")?;
         access.manifest_profile = args.read.manifest_profile;
         let (mfa_code, speed) = (args.again.mfa_code.as_deref(), args.speed.options());
-        let manifest = manifest_in_s3(&path, &access, &speed, mfa_code);
+        let never = CancellationToken::new();
+        let manifest = manifest_in_s3(&path, &access, &speed, mfa_code, &never);
         Box::pin(manifest).await?.0
     } else if path.as_os_str() == "-" {
         return Err(Failed::usage(

@@ -175,6 +175,9 @@ pub enum ManifestError {
         /// S3's answer.
         source: Box<S3Error>,
     },
+    /// The job is to stop.
+    #[error("stopped by a signal while the manifest was read")]
+    Stopped,
     /// The bucket that it is in cannot be asked for.
     #[error(transparent)]
     Access(#[from] AccessError),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use md5::{Digest, Md5};
+use tokio_util::sync::CancellationToken;
 
 use super::object::{Object, ObjectReader};
 use super::watched::{Stamp, Watched};
@@ -32,6 +33,8 @@ pub enum ManifestFile {
         bucket: String,
         /// Its key.
         key: String,
+        /// Ends reading: S3 may be waited for longer than a user waits.
+        stop: CancellationToken,
     },
 }
 
@@ -87,7 +90,8 @@ impl ManifestFile {
                 connection,
                 bucket,
                 key,
-            } => Ok(Pinned::Object(Object::look(connection, bucket, key)?)),
+                stop,
+            } => Ok(Pinned::Object(Object::look(connection, bucket, key, stop)?)),
         }
     }
 
@@ -116,14 +120,14 @@ impl ManifestFile {
                 connection,
                 bucket,
                 key,
+                stop,
             } => {
-                let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let folder = key.rfind('/').and_then(|end| key.get(..=end));
                 let beside = Self::Object {
                     connection: connection.clone(),
                     bucket: bucket.clone(),
-                    key: format!("{folder}/{name}")
-                        .trim_start_matches('/')
-                        .to_owned(),
+                    key: format!("{}{name}", folder.unwrap_or_default()),
+                    stop: stop.clone(),
                 };
                 match beside.look() {
                     // Who may not list a bucket is answered 403 for what is not there.

@@ -324,7 +324,10 @@ impl Inventory {
         match &self.file {
             ManifestFile::Disk(path) => Ok(ManifestFile::Disk(self.locate_on_disk(path, key)?)),
             ManifestFile::Object {
-                connection, bucket, ..
+                connection,
+                bucket,
+                stop,
+                ..
             } => {
                 let arn = self.manifest.destination_bucket.as_deref();
                 let of_arn = arn.and_then(|arn| arn.rsplit(':').next());
@@ -332,6 +335,7 @@ impl Inventory {
                     connection: connection.clone(),
                     bucket: of_arn.unwrap_or(bucket).to_owned(),
                     key: key.to_owned(),
+                    stop: stop.clone(),
                 })
             }
         }

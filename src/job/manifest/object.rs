@@ -11,6 +11,7 @@ use bytes::Bytes;
 use s3haul_s3::{GetObject, HeadObject, OnDoubt, Operation, Requests, S3Client, S3Error, Tally};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{ManifestError, ManifestFile};
 use crate::job::access::Connection;
@@ -30,6 +31,7 @@ pub(super) struct Object(Arc<Inner>);
 struct Inner {
     asked: Asked,
     runtime: Handle,
+    stop: CancellationToken,
     blocks: Mutex<Blocks>,
 }
 
@@ -59,10 +61,11 @@ impl Object {
         connection: &Connection,
         bucket: &str,
         key: &str,
+        stop: &CancellationToken,
     ) -> Result<Self, ManifestError> {
         let runtime = Handle::current();
         let requests = connection.requests().clone();
-        let looked = runtime.block_on(async {
+        let looked = stop.run_until_cancelled(async {
             let client = connection.manifest(bucket).await?;
             let request = HeadObject {
                 bucket,
@@ -79,7 +82,8 @@ impl Object {
                 .await;
             Ok::<_, ManifestError>((client, head))
         });
-        let (client, head) = looked?;
+        let looked = runtime.block_on(looked);
+        let (client, head) = looked.ok_or(ManifestError::Stopped)??;
         let head = head.map_err(|source| ManifestError::Object {
             path: ManifestFile::address(bucket, key),
             source: Box::new(source),
@@ -95,6 +99,7 @@ impl Object {
         Ok(Self(Arc::new(Inner {
             asked,
             runtime,
+            stop: stop.clone(),
             blocks: Mutex::default(),
         })))
     }
@@ -123,6 +128,7 @@ impl Object {
         let Inner {
             asked,
             runtime,
+            stop,
             blocks,
         } = &*self.0;
         let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,10 +144,12 @@ impl Object {
             if let Some((_, block)) = blocks.kept.iter().find(|(kept, _)| *kept == number) {
                 return Ok(block.clone());
             }
-            let (came, block) = match runtime.block_on(blocks.coming.join_next()) {
-                Some(Ok(came)) => came,
-                Some(Err(panic)) => return Err(io::Error::other(panic)),
-                None => return Err(io::Error::other("a block was never asked for")),
+            let coming = stop.run_until_cancelled(blocks.coming.join_next());
+            let (came, block) = match runtime.block_on(coming) {
+                Some(Some(Ok(came))) => came,
+                Some(Some(Err(panic))) => return Err(io::Error::other(panic)),
+                Some(None) => return Err(io::Error::other("a block was never asked for")),
+                None => return Err(io::Error::other(ManifestError::Stopped)),
             };
             blocks.asked.remove(&came);
             match block {
