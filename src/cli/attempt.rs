@@ -428,6 +428,16 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
         ))
         .hinted("give this job another --job-id, or none".to_owned()));
     }
+    if let Some(expected) = &new.job.read.expected_e_tag
+        && *expected != file.survey.e_tag
+    {
+        let found = &file.survey.e_tag;
+        return Err(Failed::usage(format!(
+            "{} is the report of another job: its manifest has the ETag {found}, and --manifest-etag asks \
+             for {expected}",
+            path.display()
+        )));
+    }
     if file.job.read.keep_bad_rows {
         let survey = file.survey.clone();
         blocking(move || check_stdin(&survey)).await?;
@@ -515,12 +525,13 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     let at = read_checkpoint(&path)?;
     let mfa_code = mfa_code.as_deref();
     let mut before = None;
-    let spool = path.join(SPOOL);
-    let drain = &listening.signals.drain;
-    let manifest = manifest_of(&file.job, &spool, mfa_code, drain);
-    let (manifest, connection) = listening.unless_stopped(Box::pin(manifest)).await?;
+    let mut manifest = file.job.manifest.as_path().into();
+    let mut connection = None;
     // A later pass reads the report alone.
     if at.pass == 0 && !at.done.is_all_of(at.rows) {
+        let (spool, drain) = (path.join(SPOOL), &listening.signals.drain);
+        let reached = manifest_of(&file.job, &spool, mfa_code, drain);
+        (manifest, connection) = listening.unless_stopped(Box::pin(reached)).await?;
         let unchanged = unchanged(manifest.clone(), &file);
         listening.unless_stopped(unchanged).await?;
         let indexing = previous::Indexing {

@@ -276,6 +276,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
                 DeleteMarkersFlag::Skip => DeleteMarkers::Skip,
                 DeleteMarkersFlag::Replay => DeleteMarkers::Replay,
             }),
+            held_to_e_tag: source_changed == SourceChanged::Fail,
         },
         row_timeout_ms: values::milliseconds(args.parts.row_timeout),
     };

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failed};
-use crate::job::manifest::Survey;
 use crate::job::manifest::key::Shown;
+use crate::job::manifest::{Survey, Versions};
 use crate::job::report::previous::{CopiedBefore, Matching, PreviousOptions};
-use crate::job::report::read::CompletionReport;
+use crate::job::report::read::{CompletionReport, CopiedTo};
 use crate::job::spec::{JobFile, JobSpec};
 
 /// The index in the job's folder, where it has no other place.
@@ -136,23 +136,35 @@ impl Indexing {
         Ok(Some(before))
     }
 
-    /// What was copied elsewhere is not at this job's destination.
+    /// What was copied elsewhere is not at this job's destination, and what was copied in no order may
+    /// stand there in any.
     fn check_destination(&self, report: &CompletionReport) -> Result<(), Failed> {
-        let Some((bucket, rename)) = report.destination() else {
+        let (job, path) = (&self.job, report.path().display());
+        if job.read.versions == Some(Versions::All) && !report.has_versions_in_order() {
+            return Err(Failed::usage(format!(
+                "--versions all keeps the order of versions, and the job of the previous report {path} \
+                 did not copy with --versions all: of a key any of its versions may be the current one"
+            )));
+        }
+        let to = CopiedTo {
+            endpoint_url: job.access.endpoint_url.as_deref(),
+            bucket: &job.destination_bucket,
+            rename: &job.read.rename,
+        };
+        let Some(before) = report.destination().filter(|before| *before != to) else {
             return Ok(());
         };
-        let job = &self.job;
-        if bucket == job.destination_bucket && *rename == job.read.rename {
-            return Ok(());
-        }
-        let place =
-            |bucket: &str, prefix: &str| Shown(&format!("s3://{bucket}/{prefix}")).to_string();
+        let place = |to: CopiedTo<'_>| {
+            let CopiedTo { bucket, rename, .. } = to;
+            let at = to.endpoint_url.map(|endpoint| format!(" at {endpoint}"));
+            let place = format!("s3://{bucket}/{}{}", rename.prefix, at.unwrap_or_default());
+            Shown(&place).to_string()
+        };
         Err(Failed::usage(format!(
-            "the previous report {} is of copies to {}, and this job copies to {}: with another --to \
-             or --strip-prefix no object of it is there",
-            report.path().display(),
-            place(bucket, &rename.prefix),
-            place(&job.destination_bucket, &job.read.rename.prefix),
+            "the previous report {path} is of copies to {}, and this job copies to {}: with another --to, \
+             --strip-prefix or --endpoint-url no object of it is there",
+            place(before),
+            place(to),
         )))
     }
 }

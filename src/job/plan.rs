@@ -47,6 +47,9 @@ pub struct PlanOptions {
     /// What becomes of delete markers; skipped where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_markers: Option<DeleteMarkers>,
+    /// An object is held to the ETag that the manifest lists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_to_e_tag: bool,
 }
 
 impl Default for PlanOptions {
@@ -55,6 +58,7 @@ impl Default for PlanOptions {
             multipart_threshold: 1 << 30,
             part_size: PartSize::Auto,
             delete_markers: None,
+            held_to_e_tag: false,
         }
     }
 }
@@ -136,6 +140,11 @@ pub fn plan(
             message: message.to_owned(),
         };
         return Planned::Ended(row, skipped);
+    }
+    if options.held_to_e_tag && row.facts.e_tag.is_none() && !row.facts.delete_marker {
+        let message = "--source-changed fail was given, and the manifest lists no ETag here";
+        let failure = Failure::of("NoListedETag", message);
+        return Planned::Ended(row, Ended::Failed(failure));
     }
     // The ETag of an object that was uploaded in parts ends in their number.
     let in_parts = row

@@ -649,3 +649,24 @@ async fn a_row_without_an_e_tag_is_not_held_to_one() {
     }
     assert_eq!(rows["listed"].status, TaskStatus::Succeeded);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_an_etag_prove_nothing_and_hold_nobody() {
+    let world = World::new();
+    world.put("k", "content");
+    let e_tag = world
+        .store()
+        .object(crate::support::SOURCE, "k")
+        .unwrap()
+        .e_tag();
+    let without = "source,k,\n".repeat(12);
+    world.manifest(format!("{without}source,k,{e_tag}\n"));
+    let given = world
+        .given()
+        .set("--manifest-fields", "Bucket,Key,ETag")
+        .set("--source-changed", "fail");
+    let run = given.run().await;
+    run.expect(1);
+    assert_eq!(run.summary("errors"), json!({"NoListedETag": 12}));
+    assert_eq!(run.summary("succeeded"), 1);
+}

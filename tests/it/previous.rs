@@ -545,3 +545,81 @@ async fn inventories_match_across_their_formats() {
     let run = after.run().await;
     assert_eq!(run.expect(0).summary("skipped"), 12);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_versions_in_no_order_is_no_report_of_versions_in_order() {
+    let settings = |bucket: &str| BucketSettings {
+        versioning: Versioning::Enabled,
+        policy: (bucket == SOURCE).then(crate::support::source_policy),
+        ..BucketSettings::default()
+    };
+    let world = World::new();
+    let store = world.store();
+    for (bucket, account) in [(SOURCE, SOURCE_ACCOUNT), (DESTINATION, DESTINATION_ACCOUNT)] {
+        store.remove_bucket(bucket);
+        store
+            .create_bucket(bucket, account, "us-east-1", settings(bucket))
+            .unwrap();
+    }
+    for content in ["one", "two"] {
+        world.put("k", content);
+    }
+    let rows: Vec<_> = store
+        .versions(SOURCE)
+        .iter()
+        .enumerate()
+        .map(|(n, version)| {
+            format!(
+                "{SOURCE},k,{},2026-01-0{}T00:00:00Z\n",
+                version.version_id,
+                9 - n
+            )
+        })
+        .collect();
+    world.manifest(rows.concat());
+    let fields = "Bucket,Key,VersionId,LastModifiedDate";
+    let listed = world.pass("listed").set("--manifest-fields", fields);
+    listed.run().await.expect(0);
+    let of = |job: &str, previous: &str| {
+        world
+            .pass_after(job, previous)
+            .set("--manifest-fields", fields)
+            .set("--versions", "all")
+    };
+    let refused = of("all", "listed").run().await;
+    refused.expect(2);
+    assert!(
+        refused.stderr.contains("did not copy with --versions all"),
+        "{}",
+        refused.stderr
+    );
+    let first = world
+        .pass("ordered")
+        .set("--manifest-fields", fields)
+        .set("--versions", "all");
+    first.run().await.expect(0);
+    // The version IDs of the manifest are what tells one version from another.
+    let second = of("again", "ordered").run().await;
+    second.expect(0);
+    assert_eq!(second.summary("skipped"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_another_endpoint_is_of_another_destination() {
+    let world = World::new();
+    world.put("k", "content");
+    world.list().await;
+    world.pass("rehearsal").run().await.expect(0);
+    let folder = world.report_of("rehearsal");
+    let json = std::fs::read_to_string(folder.join("job.json")).unwrap();
+    let elsewhere = json.replace(&world.sandbox.endpoint(), "http://127.0.0.1:9");
+    assert_ne!(json, elsewhere);
+    std::fs::write(folder.join("job.json"), elsewhere).unwrap();
+    let refused = world.pass_after("real", "rehearsal").run().await;
+    refused.expect(2);
+    assert!(
+        refused.stderr.contains("at http://127.0.0.1:9"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -390,3 +390,36 @@ async fn a_signal_ends_a_wait_for_a_manifest() {
     let status = status.expect("it waits for S3").unwrap();
     assert_eq!(status.code(), Some(4));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_s3_does_not_answer_may_be_tried_again() {
+    let world = world();
+    put(&world, MANIFESTS, "m.csv", three(&world));
+    let failing = FaultKind::Error {
+        status: 500,
+        code: "InternalError".to_owned(),
+        message: String::new(),
+        retry_after: None,
+    };
+    for operation in [Operation::HeadObject, Operation::GetObject] {
+        let fault = Fault::on(operation, failing.clone());
+        let fault = world.sandbox.faults().add(fault);
+        of(&world, "m.csv")
+            .set("--max-attempts", "2")
+            .refused(3, &["cannot read the manifest s3://manifests/m.csv", "500"])
+            .await;
+        fault.remove();
+    }
+    // Another manifest than the one asked for is none of a job that has ended either.
+    of(&world, "m.csv").run().await.expect(0);
+    let other = of(&world, "m.csv")
+        .set("--manifest-etag", "0123")
+        .run()
+        .await;
+    other.expect(2);
+    assert!(
+        other.stderr.contains("--manifest-etag asks for 0123"),
+        "{}",
+        other.stderr
+    );
+}

@@ -167,9 +167,6 @@ impl From<S3Error> for Stop {
 impl Copier {
     /// Copies an object whose size is at most the threshold, or not known.
     pub async fn copy_small(&self, task: &Task, tally: &mut Tally) -> Turn {
-        if let Some(ended) = self.unlisted(task) {
-            return Turn::Ended(ended);
-        }
         match self.whole(task, Lane::Small, tally).await {
             // Without credentials every row would fail: it has not been run.
             Ok(Turn::Ended(Ended::Failed(_))) | Err(Stop::Ended(Ended::Failed(_)))
@@ -183,20 +180,8 @@ impl Copier {
         }
     }
 
-    /// A row that lists no ETag cannot be held to it.
-    fn unlisted(&self, task: &Task) -> Option<Ended> {
-        let fails = self.options.source_changed == SourceChanged::Fail;
-        (fails && task.row.facts.e_tag.is_none()).then(|| {
-            let message = "--source-changed fail was given, and the manifest lists no ETag here";
-            Ended::Failed(Failure::of("NoListedETag", message))
-        })
-    }
-
     /// Copies an object that is over the threshold, as the manifest or a request said.
     pub async fn copy_large(&self, task: &Task, tally: &mut Tally) -> Turn {
-        if let Some(ended) = self.unlisted(task) {
-            return Turn::Ended(ended);
-        }
         self.large_in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.large_in_hand);
         match self.multipart(task, tally).await {

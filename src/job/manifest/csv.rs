@@ -361,7 +361,8 @@ impl RowParser {
         }
         let version_id = self.text(record, Field::VersionId)?;
         if self.options.versions == Some(Versions::All) {
-            // Written before the bucket had versions.
+            // Without one it was written before the bucket had versions.
+            self.versions = Some(true);
             return Ok(Some(version_id.unwrap_or("null").to_owned()));
         }
         let expected = *self.versions.get_or_insert(version_id.is_some());

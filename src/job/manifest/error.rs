@@ -188,8 +188,9 @@ impl ManifestError {
     pub fn may_pass(&self) -> bool {
         let mut error: &(dyn std::error::Error + 'static) = self;
         loop {
-            let answer = error.downcast_ref::<S3Error>();
-            if let Some(answer) = answer {
+            let boxed = error.downcast_ref::<Box<S3Error>>();
+            let answer = error.downcast_ref().or(boxed.map(|boxed| &**boxed));
+            if let Some::<&S3Error>(answer) = answer {
                 return !matches!(answer.class(), Class::Permanent);
             }
             // An I/O error hides what it carries from its chain of sources.

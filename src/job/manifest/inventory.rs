@@ -106,6 +106,19 @@ impl Column {
     }
 }
 
+/// Finds that a data file has what its manifest says: without a column a row would be another one.
+pub(super) fn check_columns(
+    listed: &[Option<Column>],
+    found: impl Fn(Column) -> bool,
+) -> Result<(), String> {
+    match listed.iter().flatten().find(|column| !found(**column)) {
+        Some(column) => Err(format!(
+            "it has no column {column:?}, which fileSchema names"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// What a data file's decoder says next.
 pub(super) type Decoded<'a> = Result<Option<Record<'a>>, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -278,8 +291,8 @@ impl Inventory {
                 same_md5(md5, &listed.md5).map_err(|error| failed(error.into()))?;
             }
             (Pinned::Object(_), Some(e_tag)) => pinned.check(&file, e_tag)?,
-            // CSV is verified as it is read.
-            (Pinned::Object(_), None) if csv => {}
+            // CSV is verified as it is read, if that is from its beginning.
+            (Pinned::Object(_), None) if csv && byte == 0 => {}
             (Pinned::Object(_), None) => {
                 pinned
                     .raw(0)
@@ -302,11 +315,13 @@ impl Inventory {
             }
             #[cfg(feature = "orc")]
             "ORC" => {
-                let decoder = orc::Decoder::new(anywhere()?, byte).map_err(failed)?;
+                let decoder =
+                    orc::Decoder::new(anywhere()?, byte, &self.columns).map_err(failed)?;
                 Decoder::Orc(Box::new(decoder))
             }
             _ => {
-                let decoder = parquet::Decoder::new(anywhere()?, byte).map_err(failed)?;
+                let decoder =
+                    parquet::Decoder::new(anywhere()?, byte, &self.columns).map_err(failed)?;
                 Decoder::Parquet(Box::new(decoder))
             }
         };

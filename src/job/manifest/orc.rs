@@ -19,7 +19,7 @@ use orc_rust::schema::{DataType, RootDataType};
 use orc_rust::stripe::{Stripe, StripeMetadata};
 
 use super::file::{Anywhere, Onwards};
-use super::inventory::{Column, Decoded, Modified, Record};
+use super::inventory::{Column, Decoded, Modified, Record, check_columns};
 
 /// Rows that are decoded together.
 const BATCH_ROWS: usize = 8_192;
@@ -69,10 +69,17 @@ struct Columns(Vec<(Column, Kind)>);
 
 impl Decoder {
     /// Reads from row `start` on; stripes before it are not touched.
-    pub(super) fn new(file: Anywhere, start: u64) -> Result<Self, Failure> {
+    pub(super) fn new(
+        file: Anywhere,
+        start: u64,
+        listed: &[Option<Column>],
+    ) -> Result<Self, Failure> {
         let mut file = file;
         let metadata = contained(|| Ok(read_metadata(&mut file)?))?;
         let (schema, columns) = needed(metadata.root_data_type())?;
+        check_columns(listed, |listed| {
+            columns.0.iter().any(|(column, _)| *column == listed)
+        })?;
         let mut stripes: VecDeque<_> = metadata.stripe_metadatas().iter().cloned().collect();
         let rows = stripes
             .iter()
@@ -223,11 +230,6 @@ fn needed(root: &RootDataType) -> Result<(RootDataType, Columns), Failure> {
         }
         columns.push((known, kind));
         indices.push(found.column_index());
-    }
-    for (needed, name) in [(Column::Bucket, "bucket"), (Column::Key, "key")] {
-        if !columns.iter().any(|(column, _)| *column == needed) {
-            return Err(format!("it has no column {name}").into());
-        }
     }
     let schema = root.project(&ProjectionMask::roots(root, indices));
     Ok((schema, Columns(columns)))

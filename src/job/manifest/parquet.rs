@@ -12,7 +12,7 @@ use parquet::file::reader::{
 };
 
 use super::file::{Anywhere, Onwards};
-use super::inventory::{Column, Decoded, Modified, Record};
+use super::inventory::{Column, Decoded, Modified, Record, check_columns};
 
 /// Rows that are decoded together.
 const BATCH_ROWS: usize = 8_192;
@@ -64,7 +64,11 @@ enum Reader {
 
 impl Decoder {
     /// Reads from row `start` on; row groups before it are not touched.
-    pub(super) fn new(file: Anywhere, start: u64) -> Result<Self, Failure> {
+    pub(super) fn new(
+        file: Anywhere,
+        start: u64,
+        listed: &[Option<Column>],
+    ) -> Result<Self, Failure> {
         let file = SerializedFileReader::new(file)?;
         let schema = file.metadata().file_metadata().schema_descr_ptr();
         let mut columns = Vec::new();
@@ -87,15 +91,18 @@ impl Decoder {
             }
             columns.push((at, known));
         }
-        for (needed, name) in [(Column::Bucket, "bucket"), (Column::Key, "key")] {
-            if !columns.iter().any(|(_, column)| *column == needed) {
-                return Err(format!("it has no column {name}").into());
-            }
+        check_columns(listed, |listed| {
+            columns.iter().any(|(_, column)| *column == listed)
+        })?;
+        let footer = file.metadata();
+        let sizes = footer.row_groups().iter().map(|group| group.num_rows());
+        let total = sizes.clone().try_fold(0_i64, i64::checked_add);
+        let listed = footer.file_metadata().num_rows();
+        if total != Some(listed) || sizes.clone().any(|rows| rows < 0) {
+            return Err("the rows of its row groups are not those of its footer".into());
         }
-        let groups = file.metadata().row_groups().iter().enumerate();
-        let mut groups: VecDeque<_> = groups
-            .map(|(at, group)| (at, u64::try_from(group.num_rows()).unwrap_or(0)))
-            .collect();
+        let sizes = sizes.map(|rows| u64::try_from(rows).unwrap_or_default());
+        let mut groups: VecDeque<_> = sizes.enumerate().collect();
         let mut row = 0;
         while let Some((_, rows)) = groups.front()
             && row + rows <= start

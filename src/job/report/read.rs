@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use super::ReportScope;
 use super::passes::{CHECKPOINT, Checkpoint, JOB, MANIFEST, hex};
 use super::row::{COLUMNS, ReportRow, TaskStatus};
-use crate::job::manifest::Rename;
 use crate::job::manifest::key::Shown;
+use crate::job::manifest::{Rename, Versions};
 
 /// Format of every completion report, S3 Batch Operations' and ours.
 const FORMAT: &str = "Report_CSV_20180820";
@@ -124,11 +124,30 @@ struct GivenSpec {
     destination_bucket: String,
     read: GivenRead,
     run: GivenRun,
+    #[serde(default)]
+    access: GivenAccess,
 }
 
 #[derive(Debug, Deserialize)]
 struct GivenRead {
     rename: Rename,
+    versions: Option<Versions>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct GivenAccess {
+    endpoint_url: Option<String>,
+}
+
+/// Where the rows of a report were copied to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopiedTo<'a> {
+    /// The endpoint, where it is not AWS's.
+    pub endpoint_url: Option<&'a str>,
+    /// The bucket.
+    pub bucket: &'a str,
+    /// How keys were changed.
+    pub rename: &'a Rename,
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,9 +210,19 @@ impl CompletionReport {
     }
 
     /// Where its rows were copied to, which only our own reports say.
-    pub fn destination(&self) -> Option<(&str, &Rename)> {
+    pub fn destination(&self) -> Option<CopiedTo<'_>> {
         let job = &self.job.as_ref()?.job;
-        Some((&job.destination_bucket, &job.read.rename))
+        Some(CopiedTo {
+            endpoint_url: job.access.endpoint_url.as_deref(),
+            bucket: &job.destination_bucket,
+            rename: &job.read.rename,
+        })
+    }
+
+    /// Whether of each key the older versions were copied before the newer ones.
+    pub fn has_versions_in_order(&self) -> bool {
+        let job = self.job.as_ref();
+        job.is_some_and(|given| given.job.read.versions == Some(Versions::All))
     }
 
     /// Its rows, less those of files that hold failed rows alone.
@@ -233,6 +262,11 @@ fn is_missing(error: &io::Error) -> bool {
 
 /// The report's folder: the one given, or the one in it besides `own`.
 fn find(given: &Path, own: &Path) -> Result<PathBuf, ReadError> {
+    // The one may be named by another way than the other.
+    let same = |path: &Path| match (path.canonicalize(), own.canonicalize()) {
+        (Ok(path), Ok(own)) => path == own,
+        _ => path == own,
+    };
     let is_report = |path: &Path| [JOB, MANIFEST].iter().any(|name| path.join(name).is_file());
     if is_report(given) {
         return Ok(given.to_owned());
@@ -249,7 +283,7 @@ fn find(given: &Path, own: &Path) -> Result<PathBuf, ReadError> {
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
         .map(|entry| entry.path())
-        .filter(|path| path != own && is_report(path))
+        .filter(|path| !same(path) && is_report(path))
         .collect();
     reports.sort();
     let path = given.to_owned();

@@ -15,7 +15,7 @@ fn read(content: &[u8], start: u64) -> Result<Vec<(String, Option<u64>)>, Failur
     let mut file = tempfile::tempfile()?;
     file.write_all(content)?;
     let file = Anywhere::Disk(Arc::new(file), content.len() as u64);
-    let mut decoder = Decoder::new(file, start)?;
+    let mut decoder = Decoder::new(file, start, &[Some(Column::Bucket), None])?;
     let mut rows = Vec::new();
     while let Some(record) = decoder.next()? {
         rows.push((String::from_utf8_lossy(record.key).into(), record.size));
@@ -103,7 +103,10 @@ fn columns_of_another_type_and_missing_ones_are_refused() {
         content[at..at + from.len()].copy_from_slice(to.as_bytes());
         read(&content, 0).unwrap_err().to_string()
     };
-    assert_eq!(said("bucket", "bucked"), "it has no column bucket");
+    assert_eq!(
+        said("bucket", "bucked"),
+        "it has no column Bucket, which fileSchema names"
+    );
     assert_eq!(
         said("e_tag", "size_"),
         "its column size_ is STRING, not LONG"

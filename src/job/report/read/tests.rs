@@ -74,8 +74,11 @@ fn malformed_rows_take_no_others_with_them() {
 fn samples_of_ours_are_read() {
     let report = opened(&sample("ours")).unwrap();
     assert!(report.has_ended());
-    let (bucket, rename) = report.destination().unwrap();
-    assert_eq!((bucket, rename.prefix.as_str()), ("destination", "p/"));
+    let to = report.destination().unwrap();
+    assert_eq!(
+        (to.bucket, to.rename.prefix.as_str()),
+        ("destination", "p/")
+    );
     let (rows, _) = read(&sample("ours")).unwrap();
     assert_eq!(rows.len(), 6);
     assert_eq!(keys(&rows, TaskStatus::Skipped), ["twice", "there"]);
