@@ -62,7 +62,7 @@ function Torn:start_analyze(txn, channel)
 end
 function Torn:http_payload(txn, message)
     self.passed = self.passed + message:input()
-    if self.torn and self.passed > 100000 then return filter.ERROR end
+    if self.torn and self.passed > 100000 then error('torn') end
 end
 core.register_filter('torn', Torn, function(filter, arguments) return filter end)
 """
