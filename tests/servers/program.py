@@ -38,11 +38,13 @@ class Copy:
         self.report = self.folder / "report"
         self.job = self.report / f"job-{name}"
         keys = keys or world.server.operator
+        # Not there, unless a job writes profiles into it.
+        self.credentials = self.folder / "credentials"
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "S3HAUL_"))},
             "AWS_ACCESS_KEY_ID": keys.id, "AWS_SECRET_ACCESS_KEY": keys.secret,
             "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(self.folder / "none"),
-            "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "none")}
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.credentials)}
         self.program = world.binary
         self.access = [
             *(["--role-arn", accounts.role_arn(role)] if role else ["--no-role"]),

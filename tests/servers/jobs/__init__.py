@@ -1,2 +1,4 @@
 """One file a group of jobs. Importing it registers them, in this order."""
-from jobs import access, conditions, demo, inventory, keys, listing, multipart, network, properties, resume, sessions, versions
+from jobs import (
+    access, conditions, demo, histories, inventory, keys, listing, manifests, multipart, network, passes, properties, resume,
+    sessions, versions)

@@ -33,6 +33,9 @@ FAULTS = {
         http-request track-sc0 path if create
         http-request set-var(txn.lost) int(1) if create { sc_http_req_cnt(0) eq 1 }
         tcp-response content reject if { var(txn.lost) -m int eq 1 }""",
+    # Closed in the middle of a long answer.
+    "torn": """
+        filter lua.torn""",
     # The client is never told that its connection is gone.
     "silent": """
         http-request silent-drop if of_object { rand(100) lt 10 }""",
@@ -48,7 +51,21 @@ FAULTS = {
     "idle": """
         timeout http-keep-alive 1ms""",
 }
-WAIT = "core.register_action('wait', {'http-req'}, function(txn) core.msleep(1200) end)\n"
+LUA = """
+core.register_action('wait', {'http-req'}, function(txn) core.msleep(1200) end)
+
+local Torn = {id = 'torn', flags = filter.FLT_CFG_FL_HTX}
+Torn.__index = Torn
+function Torn:new() return setmetatable({passed = 0, torn = math.random(100) <= 25}, Torn) end
+function Torn:start_analyze(txn, channel)
+    if channel:is_resp() then filter.register_data_filter(self, channel) end
+end
+function Torn:http_payload(txn, message)
+    self.passed = self.passed + message:input()
+    if self.torn and self.passed > 100000 then error('torn') end
+end
+core.register_filter('torn', Torn, function(filter, arguments) return filter end)
+"""
 
 
 class Haproxy:
@@ -66,7 +83,7 @@ class Haproxy:
         self.store.start(folder / "seaweedfs")
         self.endpoint = self.store.endpoint
         self.ports = dict(zip(FAULTS, free_ports(len(FAULTS))))
-        (folder / "wait.lua").write_text(WAIT)
+        (folder / "faults.lua").write_text(LUA)
         (folder / "haproxy.cfg").write_text(configuration(folder, self.ports, self.endpoint))
         self.process = Process([program, "-db", "-f", folder / "haproxy.cfg"], folder / "haproxy.log")
         self.process.wait_for(lambda: all(listens(port) for port in self.ports.values()))
@@ -95,7 +112,7 @@ def configuration(folder, ports, endpoint):
 global
     maxconn 4096
     log stdout format raw local0
-    lua-load {folder}/wait.lua
+    lua-load {folder}/faults.lua
 defaults
     mode http
     log global

@@ -75,3 +75,6 @@ def role(iam, name, condition):
     # Bucket policies are not looked at: that of the role has to cover the source too.
     iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=document(
         allow("s3:*", [*accounts.DESTINATIONS, "arn:aws:s3:::source-*", "arn:aws:s3:::source-*/*"])))
+    # The answer is called GetBucketVersioningResponse here, which the AWS SDK for Rust refuses: who may not ask goes on.
+    iam.put_role_policy(RoleName=name, PolicyName="no-question", PolicyDocument=document(
+        {"Effect": "Deny", "Action": "s3:GetBucketVersioning", "Resource": "*"}))
