@@ -17,7 +17,9 @@ use crate::job::access::{Access, AccessOptions, Connection};
 use crate::job::copy::SourceChanged;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::sort::{self, Order};
-use crate::job::manifest::{ManifestFile, Position, Source, Survey, Versions, survey};
+use crate::job::manifest::{
+    ManifestError, ManifestFile, Position, Source, Survey, Versions, survey,
+};
 use crate::job::plan::DeleteMarkers;
 use crate::job::report::passes::{Checkpoint, JobState};
 use crate::job::report::previous::CopiedBefore;
@@ -82,6 +84,7 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     if new.report.join(&name).exists() {
         return Box::pin(again(new)).await;
     }
+    enough_files(&new.job.speed)?;
     let listening = Listening::start();
     let folder = Folder::stage(&new.report, &name)?;
     let prepared = prepare(&new, &folder, &listening).await;
@@ -112,6 +115,26 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
         reached.manifest = report.path().join(SPOOL).as_path().into();
     }
     run(file, reached, report, Passes::InHand, listening, words).await
+}
+
+/// Each request in flight has a connection, which is a file to the system, and the report has files too.
+/// To run out of them in the middle would end the job each time at the same place.
+fn enough_files(speed: &SpeedOptions) -> Result<(), Failed> {
+    const OTHERS: u64 = 40;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let needed = u64::from(max_concurrency(speed)) + OTHERS;
+    match limit {
+        Some(limit) if limit < needed => Err(Failed::usage(format!(
+            "this process may have {limit} files open (ulimit -n), and {} requests in flight take \
+             {needed}",
+            max_concurrency(speed)
+        ))
+        .hinted(format!(
+            "raise the limit, or give --concurrency {}",
+            limit.saturating_sub(OTHERS).max(1)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What a job reads and writes besides its report.
@@ -451,7 +474,13 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
         let mfa_code = new.mfa_code.as_deref();
         let never = CancellationToken::new();
         let (manifest, _) = manifest_of(&new.job, &path, mfa_code, &never).await?;
-        unchanged(manifest, &file).await?;
+        let survey = file.survey.clone();
+        match blocking(move || manifest.check_unchanged(&survey)).await {
+            Err(ManifestError::Object { source, .. }) => {
+                tracing::warn!(%source, "the manifest of the job that has ended cannot be looked at");
+            }
+            looked => looked?,
+        }
     }
     if let Some(code) = ended(&file, &checkpoint, &path, new.output)? {
         return Ok(code);
@@ -520,6 +549,7 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
         mfa_code,
         passes,
     } = old;
+    enough_files(&file.job.speed)?;
     let listening = Listening::start();
     let folder = open(&path)?;
     let at = read_checkpoint(&path)?;

@@ -670,3 +670,41 @@ async fn rows_without_an_etag_prove_nothing_and_hold_nobody() {
     assert_eq!(run.summary("errors"), json!({"NoListedETag": 12}));
     assert_eq!(run.summary("succeeded"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_files_are_told_before_the_job() {
+    let world = World::new();
+    world.small_objects(3);
+    let limited = |more: &str| {
+        let copy = world.copy_command();
+        let copy = copy.as_std();
+        let mut command = world.command(&[]);
+        let mut shell = tokio::process::Command::new("sh");
+        let script = format!("ulimit -n 96; exec \"$0\" \"$@\" {more}");
+        shell
+            .arg("-c")
+            .arg(script)
+            .arg(copy.get_program())
+            .args(copy.get_args());
+        for (name, value) in command.as_std_mut().get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        shell
+    };
+    let refused = Run::of(limited("")).await;
+    refused.expect(2);
+    assert!(refused.stderr.contains("ulimit -n"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--concurrency 56"),
+        "{}",
+        refused.stderr
+    );
+    Run::of(limited("--concurrency 56")).await.expect(0);
+}

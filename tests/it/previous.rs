@@ -531,8 +531,9 @@ async fn inventories_match_across_their_formats() {
     let keys = [
         "plain", "a b", "a+b", "100%", "a%2Bb", "a,b", "q\"q", "ü/😀", "nl\nx", "/lead", "a//b",
     ];
+    // The samples list the MD5 of the key and its version.
     for key in keys.into_iter().chain([long.as_str()]) {
-        world.put(key, "content");
+        world.put(key, &format!("{key} 2"));
     }
     let pass = |name: &str| {
         let given = world.given().set("--job-id", name);
@@ -621,5 +622,33 @@ async fn a_report_of_another_endpoint_is_of_another_destination() {
         refused.stderr.contains("at http://127.0.0.1:9"),
         "{}",
         refused.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_copied_is_not_recorded_as_copied() {
+    let world = World::new();
+    world.put("k", "old content");
+    world.list().await;
+    let listed = std::fs::read(world.path("manifest.csv")).unwrap();
+    // Rewritten behind the listing, and rolled back behind the copy.
+    world.put("k", "new content");
+    world.pass("one").run().await.expect(0);
+    let rows = read_report(&world.report_of("one"));
+    assert_eq!(message(&rows[0], "source_e_tag"), json!(null));
+    assert!(
+        rows[0].message.contains("is not the listed one"),
+        "{}",
+        rows[0].message
+    );
+    world.put("k", "old content");
+    std::fs::write(world.path("manifest.csv"), listed).unwrap();
+    let second = world.pass_after("two", "one").run().await;
+    // The first report knows nothing of what the manifest lists.
+    second.expect(2);
+    assert!(
+        second.stderr.contains("records neither"),
+        "{}",
+        second.stderr
     );
 }

@@ -39,6 +39,8 @@ pub struct Copied {
     pub source_version_id: Option<String>,
     /// When S3 says that the new object was made.
     pub last_modified: Option<OffsetDateTime>,
+    /// `x-amz-server-side-encryption` of the new object.
+    pub encryption: Option<String>,
 }
 
 /// Reads an object's headers.
@@ -174,6 +176,9 @@ impl S3Client {
             last_modified: result
                 .and_then(|r| r.last_modified())
                 .and_then(headers::offset_date_time),
+            encryption: output
+                .server_side_encryption()
+                .map(|encryption| encryption.as_str().to_owned()),
             version_id: output.version_id,
             source_version_id: output.copy_source_version_id,
         })

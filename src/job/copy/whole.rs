@@ -5,6 +5,7 @@ use s3haul_s3::{Copied, CopyObject, ErrorKind, Lane, OnDoubt, Operation, S3Error
 use super::settings::{Sameness, compare};
 use super::settle::{Settled, found};
 use super::{Copier, Overwrite, Stop, Turn};
+use crate::job::manifest::Facts;
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::{Task, fits_one_copy};
 use crate::job::report::time_text;
@@ -124,7 +125,17 @@ impl Copier {
 }
 
 fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
-    let facts = &task.row.facts;
+    let (row, mut notes) = (&task.row, notes);
+    let mut facts = row.facts.clone();
+    if row.version_id.is_none() && contradicts(&copied, &facts) {
+        // What is recorded is what a later pass goes by: nothing is better than another object's.
+        notes.push(
+            "the copy's ETag is not the listed one: the source has changed since the manifest was made, \
+             or is encrypted so that its ETag says nothing; it was copied as it stood"
+                .to_owned(),
+        );
+        facts = Facts::default();
+    }
     Ended::Succeeded(Box::new(Success {
         e_tag: copied.e_tag,
         version_id: copied.version_id,
@@ -132,7 +143,7 @@ fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
         parts: None,
         by: By::Copy,
         evidence: Evidence::Response,
-        source_e_tag: facts.e_tag.clone(),
+        source_e_tag: facts.e_tag,
         source_version_id: copied
             .source_version_id
             .or_else(|| task.row.version_id.clone()),
@@ -142,6 +153,17 @@ fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
         in_doubt: false,
         notes,
     }))
+}
+
+/// Whether the copy is of another object than the manifest lists, as far as two MD5s tell.
+fn contradicts(copied: &Copied, facts: &Facts) -> bool {
+    let is_md5 = |e_tag: &str| e_tag.len() == 32 && e_tag.bytes().all(|b| b.is_ascii_hexdigit());
+    let by_key = copied
+        .encryption
+        .as_deref()
+        .is_some_and(|kind| kind != "AES256");
+    let listed = facts.e_tag.as_deref().filter(|e_tag| is_md5(e_tag));
+    !by_key && is_md5(&copied.e_tag) && listed.is_some_and(|listed| listed != copied.e_tag)
 }
 
 /// An error that is not S3's to explain: the source changed under a condition.

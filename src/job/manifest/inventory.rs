@@ -401,6 +401,9 @@ impl Inventory {
                 Shown(&self.manifest.source_bucket)
             ));
         }
+        if self.has_versions && record.is_latest.is_none() {
+            return Err("it does not say whether it is the latest version".to_owned());
+        }
         if self.has_versions
             && self.versions == Some(Versions::Latest)
             && (record.is_latest != Some(true) || record.is_delete_marker)

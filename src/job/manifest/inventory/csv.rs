@@ -118,8 +118,17 @@ impl Decoder {
                 Some(Column::Bucket) => record.bucket = field,
                 Some(Column::Key) => record.key = field,
                 Some(Column::VersionId) => record.version_id = field,
-                Some(Column::IsLatest) => record.is_latest = Some(is_true(field)),
-                Some(Column::IsDeleteMarker) => record.is_delete_marker = is_true(field),
+                Some(Column::IsLatest) => {
+                    record.is_latest = truth(field);
+                    if record.is_latest.is_none() {
+                        record.problem = Some(no_truth("IsLatest", field));
+                    }
+                }
+                Some(Column::IsDeleteMarker) if field.is_empty() => {}
+                Some(Column::IsDeleteMarker) => match truth(field) {
+                    Some(is) => record.is_delete_marker = is,
+                    None => record.problem = Some(no_truth("IsDeleteMarker", field)),
+                },
                 Some(Column::Size) if field.is_empty() => {}
                 Some(Column::Size) => {
                     record.size = std::str::from_utf8(field).ok().and_then(|n| n.parse().ok());
@@ -170,8 +179,16 @@ fn cut(line: &[u8], values: &mut Vec<Range<usize>>) -> bool {
     }
 }
 
-fn is_true(field: &[u8]) -> bool {
-    field.eq_ignore_ascii_case(b"true")
+fn truth(field: &[u8]) -> Option<bool> {
+    let is = |word: &[u8]| field.eq_ignore_ascii_case(word);
+    is(b"true")
+        .then_some(true)
+        .or(is(b"false").then_some(false))
+}
+
+fn no_truth(name: &str, field: &[u8]) -> String {
+    let field = String::from_utf8_lossy(field);
+    format!("its {name} is {}, neither true nor false", Shown(&field))
 }
 
 #[cfg(test)]
