@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::job::manifest::{Source, survey};
+use crate::job::manifest::{Form, Place, Position, Row, Source, survey};
+use crate::job::report::time_text;
 
 /// What `sample-manifests/inventory/make.py` has written by other software.
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sample-manifests/inventory");

@@ -1,0 +1,260 @@
+//! The rows of an inventory, in the order of its data files, and the look at all of them.
+
+use std::path::PathBuf;
+
+use super::{Column, Inventory, Open, Pinned, Purpose, Seen, parsed};
+use crate::job::manifest::{
+    BadRow, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions,
+    Met, Place, Position, Row, Survey, Versions, io_error,
+};
+use crate::job::report::time_text;
+
+/// What comes next of an inventory; of a row what was made of it.
+enum Found<T> {
+    Row(T),
+    Filtered,
+    Bad(PathBuf, BadRow),
+}
+
+/// The selected rows of an inventory, in order.
+#[derive(Debug)]
+pub struct Rows {
+    file: ManifestFile,
+    e_tag: String,
+    /// Of the data files, where a survey has read them from S3.
+    data_e_tags: Vec<String>,
+    options: ManifestOptions,
+    inventory: Option<Inventory>,
+    open: Option<Open>,
+    /// Where reading goes on.
+    next: Place,
+    ordinal: u64,
+}
+
+impl Rows {
+    /// The rows of a surveyed inventory, from `start`.
+    pub fn new(
+        file: ManifestFile,
+        survey: &Survey,
+        form: &InventoryForm,
+        options: &ManifestOptions,
+        start: Position,
+    ) -> Self {
+        Self {
+            file,
+            e_tag: survey.e_tag.clone(),
+            data_e_tags: form.data_e_tags.clone(),
+            options: options.clone(),
+            inventory: None,
+            open: None,
+            next: start.place,
+            ordinal: start.ordinal,
+        }
+    }
+
+    /// As [`Source::check_unchanged`](crate::job::manifest::Source::check_unchanged); data files are compared as each is
+    /// opened, and watched while it is read.
+    pub fn check_unchanged(&self) -> Result<(), ManifestError> {
+        self.look().map(|_| ())
+    }
+
+    fn look(&self) -> Result<Pinned, ManifestError> {
+        let pinned = self.file.look()?;
+        pinned.check(&self.file, &self.e_tag)?;
+        Ok(pinned)
+    }
+
+    /// As [`Source::next_row`](crate::job::manifest::Source::next_row).
+    pub fn next_row(&mut self) -> Result<Option<Row>, ManifestError> {
+        loop {
+            match self.next(parsed)? {
+                None => return Ok(None),
+                Some(Found::Filtered) => {}
+                Some(Found::Bad(path, row)) => {
+                    let rows = vec![row];
+                    return Err(ManifestError::BadRows {
+                        path,
+                        total: 1,
+                        rows,
+                    });
+                }
+                Some(Found::Row(parsed)) => {
+                    let ordinal = self.ordinal;
+                    self.ordinal += 1;
+                    return Ok(Some(parsed.into_row(ordinal, self.next)));
+                }
+            }
+        }
+    }
+
+    /// Reads on by a record; `self.next` is the place behind it.
+    fn next<T>(
+        &mut self,
+        row: impl FnOnce(Seen<'_>) -> T,
+    ) -> Result<Option<Found<T>>, ManifestError> {
+        if self.inventory.is_none() {
+            let pinned = self.look()?;
+            let inventory = Inventory::open(&self.file, &pinned, &self.options, Purpose::Copy)?;
+            self.inventory = Some(inventory);
+        }
+        let Some(inventory) = &self.inventory else {
+            return Ok(None);
+        };
+        loop {
+            let Open {
+                path,
+                decoder,
+                at_end,
+            } = match &mut self.open {
+                Some(open) => open,
+                none => {
+                    let number = self.next.file as usize;
+                    if number >= inventory.manifest.files.len() {
+                        return Ok(None);
+                    }
+                    let e_tag = self.data_e_tags.get(number);
+                    let (open, pinned) = inventory.open_data(number, self.next.byte, e_tag)?;
+                    if e_tag.is_none() && matches!(pinned, Pinned::Object(_)) {
+                        self.data_e_tags.push(pinned.e_tag().to_owned());
+                    }
+                    none.insert(open)
+                }
+            };
+            let selected = match decoder.next() {
+                Ok(None) => {
+                    at_end.check().map_err(io_error(path))?;
+                    self.open = None;
+                    self.next = Place {
+                        file: self.next.file + 1,
+                        byte: 0,
+                    };
+                    continue;
+                }
+                Ok(Some(record)) => {
+                    let selected = inventory.select(&record, &self.options);
+                    selected.map(|seen| seen.map(row))
+                }
+                Err(source) => {
+                    let path = path.clone();
+                    return Err(ManifestError::DataFile { path, source });
+                }
+            };
+            let (after, line, byte) = decoder.at();
+            self.next.byte = after;
+            return Ok(Some(match selected {
+                Ok(None) => Found::Filtered,
+                Ok(Some(row)) => Found::Row(row),
+                Err(problem) => {
+                    let row = BadRow {
+                        line,
+                        byte,
+                        problem,
+                    };
+                    Found::Bad(path.clone(), row)
+                }
+            }));
+        }
+    }
+}
+
+/// Reads a whole inventory: finds every bad row, counts the rows, compares every digest.
+///
+/// # Errors
+/// It is no inventory, a data file is missing or not whole, or there are bad rows.
+pub(crate) fn survey(
+    file: ManifestFile,
+    pinned: &Pinned,
+    options: &ManifestOptions,
+    mut met: Option<&mut Met<'_>>,
+) -> Result<Survey, ManifestError> {
+    let path = file.name();
+    let purpose = if met.is_some() {
+        Purpose::Inspect
+    } else {
+        Purpose::Copy
+    };
+    let inventory = Inventory::open(&file, pinned, options, purpose)?;
+    let versions = inventory.versions;
+    let created = inventory.manifest.creation_timestamp.as_deref();
+    let created = created
+        .and_then(|milliseconds| milliseconds.parse::<i128>().ok())
+        .and_then(|at| time::OffsetDateTime::from_unix_timestamp_nanos(at * 1_000_000).ok());
+    let mut form = InventoryForm {
+        file_format: inventory.manifest.file_format.clone(),
+        files: inventory.manifest.files.len() as u64,
+        created: created.map(time_text),
+        e_tags: inventory.columns.contains(&Some(Column::ETag)),
+        dates: inventory.columns.contains(&Some(Column::LastModifiedDate)),
+        data_e_tags: Vec::new(),
+    };
+    let mut survey = Survey {
+        rows: 0,
+        filtered: 0,
+        bad_rows: 0,
+        bucket: inventory.manifest.source_bucket.clone(),
+        version_ids: matches!(versions, Some(Versions::Listed | Versions::All)),
+        delete_markers: 0,
+        latest_delete_markers: 0,
+        sorted_bytes: 0,
+        form: Form::Inventory(form.clone()),
+        e_tag: pinned.e_tag().to_owned(),
+        file_bytes: pinned.bytes(),
+        stamp: None,
+    };
+    let mut rows = Rows::new(file, &survey, &form, options, Position::default());
+    rows.inventory = Some(inventory);
+    let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
+    let sorted = versions == Some(Versions::All);
+    let mut counted = |seen: Seen<'_>| {
+        let (marker, latest) = (seen.delete_marker, seen.is_latest);
+        if let Some(met) = &mut met {
+            met(Ok(parsed(seen).into_row(0, Place::default())));
+            return (marker, marker && latest, 0);
+        }
+        let bytes = if sorted {
+            parsed(seen).sorted_bytes()
+        } else {
+            0
+        };
+        (marker, marker && latest, bytes)
+    };
+    while let Some(found) = rows.next(&mut counted)? {
+        match found {
+            Found::Filtered => survey.filtered += 1,
+            Found::Row((marker, latest_marker, sorted_bytes)) => {
+                survey.rows += 1;
+                survey.delete_markers += u64::from(marker);
+                survey.latest_delete_markers += u64::from(latest_marker);
+                survey.sorted_bytes += sorted_bytes;
+            }
+            Found::Bad(file, row) => {
+                survey.bad_rows += 1;
+                // Of the first file that has some; the others are counted.
+                let (first, listed) = listed.get_or_insert_with(|| (file.clone(), Vec::new()));
+                if *first == file && listed.len() < LISTED_BAD_ROWS {
+                    listed.push(row);
+                }
+            }
+        }
+    }
+    form.data_e_tags = rows.data_e_tags;
+    survey.form = Form::Inventory(form);
+    match (listed, met) {
+        (Some((path, rows)), Some(met)) => {
+            for row in rows {
+                met(Err((&path, row)));
+            }
+            Ok(survey)
+        }
+        (Some((path, rows)), None) => Err(ManifestError::BadRows {
+            path,
+            total: survey.bad_rows,
+            rows,
+        }),
+        (None, None) if survey.rows == 0 => Err(ManifestError::Empty {
+            path,
+            filtered: survey.filtered,
+        }),
+        (None, _) => Ok(survey),
+    }
+}
