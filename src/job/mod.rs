@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
-use self::chain::{Chain, Gathering, Marks, Work};
+use self::chain::{Chain, Gathering, Marks, Older, Work};
 use self::copy::settings::JobHeaders;
 use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
@@ -419,9 +419,14 @@ async fn run_pass(
         markers: shared.file.job.copy.plan.delete_markers == Some(DeleteMarkers::Replay),
         last: None,
     });
+    let older = shared.file.sorts().then(|| Older {
+        later_pass: report.checkpoint().pass > 0,
+        key: None,
+        written: false,
+    });
     let drain = signals.drain.clone();
     stages.spawn_blocking(move || {
-        let read = read(source, &done, expected, marks, &rows);
+        let read = read(source, &done, expected, (marks, older), &rows);
         // Who waits for a manifest in S3 is told to stop like any other.
         Stage::Reader(read.or_else(|error| {
             if drain.is_cancelled() {
@@ -532,13 +537,12 @@ fn read(
     mut source: Source,
     done: &report::done::Done,
     expected: u64,
-    marks: Option<Marks>,
+    (mut marks, mut older): (Option<Marks>, Option<Older>),
     rows: &Sender<Vec<Row>>,
 ) -> Result<(), ManifestError> {
     if done.is_all_of(expected) {
         return Ok(());
     }
-    let mut marks = marks;
     let mut next = 0;
     let mut batch = Vec::with_capacity(ROWS_AT_ONCE);
     while let Some(mut row) = source.next_row()? {
@@ -549,7 +553,11 @@ fn read(
         if let Some(marks) = &mut marks {
             marks.mark(&mut row).map_err(ManifestError::CopiedBefore)?;
         }
-        if !done.contains(row.ordinal) {
+        let is_done = done.contains(row.ordinal);
+        if let Some(older) = &mut older {
+            older.mark(&mut row, is_done);
+        }
+        if !is_done {
             batch.push(row);
         }
         // No row waits for others while there is nothing to do.
@@ -840,7 +848,7 @@ mod tests {
         let source = Source::manifest(file.path(), &survey, &options, Position::default());
         let (rows, to_plan) = bounded::<Vec<Row>>(4);
         let done = report::done::Done::default();
-        let reader = std::thread::spawn(move || read(source, &done, 1000, None, &rows));
+        let reader = std::thread::spawn(move || read(source, &done, 1000, (None, None), &rows));
         let first = to_plan.recv_blocking().unwrap();
         assert_eq!(first.len(), 1);
         let mut ordinals: Vec<_> = first.iter().map(|row| row.ordinal).collect();

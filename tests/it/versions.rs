@@ -539,6 +539,33 @@ async fn what_cannot_be_ordered_or_sorted_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_equal_older_version_is_not_taken_for_one_that_was_never_written() {
+    let world = world();
+    for _ in 0..2 {
+        world.put("k", "the same");
+    }
+    inventory(&world);
+    let reset = Fault::on(Operation::CopyObject, FaultKind::Reset).key("k");
+    world
+        .sandbox
+        .faults()
+        .add(reset.when(When::FromTo(2, 1_000)));
+    let twice = || all(&world).set("--max-attempts", "2");
+    let conflict = json!({ "DestinationConflict": 1 });
+    let run = twice().run().await;
+    run.expect(1);
+    assert_eq!(run.summary("errors"), conflict);
+    // Which version the older row made is not known any more.
+    let run = world.resume(&["--max-attempts", "2"]).await;
+    run.expect(1);
+    assert_eq!(run.summary("errors"), conflict);
+    assert_eq!(world.store().versions(DESTINATION).len(), 1);
+    world.sandbox.faults().clear();
+    world.resume(&[]).await.expect(0);
+    assert_same(&world, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_work_dir_is_left_as_it_was() {
     let world = world();
     put(&world, "k", 3);

@@ -113,6 +113,8 @@ pub struct Row {
     pub is_latest: bool,
     /// By what a previous report has it: it is skipped.
     pub copied_before: Option<Matching>,
+    /// An older version of its key is at the destination since before this attempt, or may be.
+    pub behind_older: bool,
 }
 
 impl Row {
@@ -156,6 +158,7 @@ impl Parsed {
             problem,
             is_latest,
             copied_before: None,
+            behind_older: false,
         }
     }
 }
