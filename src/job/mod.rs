@@ -342,7 +342,8 @@ impl Shared {
             // Rows that failed in a chain were recorded in its order, those of other keys among them.
             let files = report.source_files();
             let sizes = files.iter().flat_map(|path| path.metadata());
-            (Order::Failed, sizes.map(|found| found.len()).sum())
+            let lines = sizes.map(|found| found.len()).sum();
+            (Order::Failed, sort::segment_bytes(lines, at.rows))
         };
         let source = self.unsorted(report, Position::default());
         let (bucket, stop) = (self.file.survey.bucket.clone(), signals.drain.clone());

@@ -542,7 +542,7 @@ pub struct Survey {
     /// Of them, those that may be the latest version of their key.
     #[serde(default)]
     pub latest_delete_markers: u64,
-    /// Bytes of the selected rows in a file of sorted rows, about; counted with [`Versions::All`].
+    /// Bytes of the selected rows in the segments of a sort, about; counted with [`Versions::All`].
     #[serde(default)]
     pub sorted_bytes: u64,
     /// What the manifest is.
