@@ -178,11 +178,12 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
     loop {
         if let Err(error) = shared.sort(&job.report, signals).await {
             let mut report = job.report;
-            let sealed = blocking(move || report.seal(JobState::Interrupted).map(|()| report));
-            let report = sealed.await?;
+            let error = JobError::from(error);
+            let state = error.state();
+            let report = blocking(move || report.seal(state).map(|()| report)).await?;
             return match error {
-                SortError::Stopped => Ok((report, Some(Cause::Signal))),
-                error => Err(error.into()),
+                JobError::Sort(SortError::Stopped) => Ok((report, Some(Cause::Signal))),
+                error => Err(error),
             };
         }
         let (mut report, cause) = run_pass(job.report, &shared, signals).await?;

@@ -566,6 +566,30 @@ async fn an_equal_older_version_is_not_taken_for_one_that_was_never_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sort_that_fails_in_a_resume_leaves_the_state_that_the_exit_code_says() {
+    let world = world();
+    put(&world, "k", 3);
+    inventory(&world);
+    let hang = Fault::on(Operation::CopyObject, FaultKind::Hang).key("k");
+    world.sandbox.faults().add(hang.when(When::Nth(2)));
+    let child = all(&world).command().spawn().unwrap();
+    durable_at_least(&world, 1).await;
+    kill(child).await;
+    world.sandbox.faults().clear();
+    std::fs::remove_file(world.job().join("work/sorted-0.csv")).unwrap();
+    // Its data file alone: the manifest is what it was.
+    let data = world.path("data/rows.csv");
+    let whole = std::fs::read(&data).unwrap();
+    std::fs::write(&data, &whole[..whole.len() / 2]).unwrap();
+    let run = world.resume(&[]).await;
+    run.expect(3);
+    assert_eq!(world.checkpoint()["state"], "failed");
+    std::fs::write(&data, whole).unwrap();
+    world.resume(&[]).await.expect(0);
+    assert_same(&world, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_work_dir_is_left_as_it_was() {
     let world = world();
     put(&world, "k", 3);
