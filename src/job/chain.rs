@@ -53,6 +53,11 @@ enum Before {
 }
 
 impl Chain {
+    /// Whether older versions of its key are in another chain.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self.before, Before::Told(_))
+    }
+
     /// Whether its first row with anything to send is sent for certain, so that it can prove access.
     pub(super) fn proves(&self) -> bool {
         let skipped = |row: &&Planned| matches!(row, Planned::Ended(_, Ended::Skipped { .. }));
@@ -294,11 +299,8 @@ mod tests {
         chains.extend(gathering.end());
         let linked: Vec<_> = chains.iter().map(|chain| chain.after.is_some()).collect();
         assert_eq!(linked, [true, true, false]);
-        let waits = |chain: &Chain| matches!(chain.before, Before::Told(_));
-        assert_eq!(
-            chains.iter().map(waits).collect::<Vec<_>>(),
-            [false, true, true]
-        );
+        let goes_on: Vec<_> = chains.iter().map(Chain::goes_on).collect();
+        assert_eq!(goes_on, [false, true, true]);
         // It was broken before it began.
         assert!(matches!(&chains[0].before, Before::Known(standing) if standing.failed));
         let mut chains = chains.into_iter();

@@ -614,8 +614,11 @@ impl Planner {
                     return Stage::Worker;
                 }
                 let planned = self.plan(row);
-                if !matches!(planned, Planned::Ended(..)) && !self.may_send().await {
-                    return Stage::Worker;
+                if !matches!(planned, Planned::Ended(..)) {
+                    if !self.may_send().await {
+                        return Stage::Worker;
+                    }
+                    self.sent += 1;
                 }
                 let gone = match planned {
                     // Markers are replayed with all versions alone, in chains.
@@ -664,10 +667,8 @@ impl Planner {
     }
 
     /// Waits for proof of access once the first rows are sent; `false` if the job stops instead.
-    async fn may_send(&mut self) -> bool {
-        let may = self.sent != CANARY_ROWS || self.watch.proof().await;
-        self.sent += 1;
-        may
+    async fn may_send(&self) -> bool {
+        self.sent != CANARY_ROWS || self.watch.proof().await
     }
 
     /// Hands on a chain, always to the small lane: pieces of one must stay in their order. `false` if
@@ -676,9 +677,13 @@ impl Planner {
         let Some(chain) = chain else {
             return true;
         };
-        if self.drain.is_cancelled() || chain.proves() && !self.may_send().await {
+        // The rest of a long chain would fail behind its first rows at once. Those that prove are ahead
+        // of it in the lane, and wait for nobody.
+        let (proves, goes_on) = (chain.proves(), chain.goes_on());
+        if self.drain.is_cancelled() || (proves || goes_on) && !self.may_send().await {
             return false;
         }
+        self.sent += u64::from(proves);
         self.small.send(Work::Chain(Box::new(chain))).await.is_ok()
     }
 

@@ -566,6 +566,24 @@ async fn an_equal_older_version_is_not_taken_for_one_that_was_never_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_long_chain_waits_for_proof_of_access() {
+    let world = world();
+    for n in 0..9 {
+        put(&world, &format!("a{n}"), 1);
+    }
+    put(&world, "long", 1_000);
+    inventory(&world);
+    let fault = Fault::on(Operation::CopyObject, denied());
+    world.sandbox.faults().add(fault);
+    let run = all(&world).run().await;
+    run.expect(3);
+    assert_eq!(run.summary("errors")[DENIED], 10);
+    // Those that went together with the first.
+    let behind = run.summary("errors")["EarlierVersionFailed"].as_u64();
+    assert!(behind.unwrap_or_default() < 64, "{behind:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sort_that_fails_in_a_resume_leaves_the_state_that_the_exit_code_says() {
     let world = world();
     put(&world, "k", 3);
