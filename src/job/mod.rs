@@ -334,8 +334,18 @@ impl Shared {
     async fn sort(&self, report: &Report, signals: &StopSignals) -> Result<(), SortError> {
         let at = report.checkpoint();
         let sorted = self.file.sorted_file(&report.path(), at.pass);
-        if !self.file.sorts() || at.done.is_all_of(at.rows) || sorted.path().exists() {
+        if !self.file.sorts() || at.done.is_all_of(at.rows) {
             return Ok(());
+        }
+        let there = sorted.clone();
+        if blocking(move || there.is_whole()).await {
+            return Ok(());
+        }
+        if sorted.path().exists() {
+            tracing::info!(
+                path = %sorted.path().display(),
+                "the sorted rows are not this job's, or not whole: they are sorted again"
+            );
         }
         let (order, bytes) = if at.pass == 0 {
             (Order::Versions, self.file.survey.sorted_bytes)
@@ -374,21 +384,23 @@ pub async fn sort_rows(
     );
     blocking(move || {
         sorted.check_room(needed)?;
-        let written = sorted.write(source, order, &bucket, &stop);
-        written.map_err(|error| {
-            if stop.is_cancelled() {
-                SortError::Stopped
-            } else {
-                error
-            }
-        })
+        let found = match sorted.write(source, order, &bucket, &stop) {
+            Err(_) if stop.is_cancelled() => return Err(SortError::Stopped),
+            written => written?,
+        };
+        if found == rows {
+            return Ok(());
+        }
+        sorted.remove();
+        let expected = rows;
+        Err(ManifestError::OtherRows { found, expected }.into())
     })
     .await
 }
 
 /// What a stage hands back.
 enum Stage {
-    Reader(Result<(), ManifestError>),
+    Reader(Result<(), JobError>),
     Worker,
     Recorder(Box<Report>, Result<(), ReportError>),
 }
@@ -426,15 +438,18 @@ async fn run_pass(
         key: None,
         written: false,
     });
-    let drain = signals.drain.clone();
+    let (drain, sorts) = (signals.drain.clone(), shared.file.sorts());
     stages.spawn_blocking(move || {
         let read = read(source, &done, expected, (marks, older), &rows);
         // Who waits for a manifest in S3 is told to stop like any other.
         Stage::Reader(read.or_else(|error| {
-            if drain.is_cancelled() {
-                Ok(())
-            } else {
-                Err(error)
+            match error {
+                _ if drain.is_cancelled() => Ok(()),
+                // The manifest may be what it was.
+                ManifestError::OtherRows { found, expected } if sorts => {
+                    Err(SortError::OtherRows { found, expected }.into())
+                }
+                error => Err(error.into()),
             }
         }))
     });
@@ -513,7 +528,7 @@ async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobEr
                 watch.signals.abandon.cancel();
                 error.into()
             }
-            Ok(Stage::Reader(Err(error))) => error.into(),
+            Ok(Stage::Reader(Err(error))) => error,
             Err(panic) => JobError::Bug(panic.to_string()),
         };
         watch.signals.drain.cancel();

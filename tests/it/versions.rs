@@ -151,7 +151,9 @@ fn assert_same(world: &World, markers: bool) {
 fn work_files(world: &World) -> Vec<String> {
     let files = std::fs::read_dir(world.job().join("work")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("sorted")).collect()
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("sorted")).collect();
+    names.sort();
+    names
 }
 
 /// Error codes of a key's rows by version.
@@ -299,7 +301,7 @@ async fn killed_in_the_middle_of_a_chain_it_goes_on_there() {
     durable_at_least(&world, 56).await;
     kill(child).await;
     logged(&world, 2, hung).await;
-    assert_eq!(work_files(&world), ["sorted-0.csv"]);
+    assert_eq!(work_files(&world), ["sorted-0.csv", "sorted-0.csv.seal"]);
     // It is a cache.
     std::fs::remove_file(world.job().join("work/sorted-0.csv")).unwrap();
     world.sandbox.log().clear();
@@ -621,12 +623,70 @@ async fn a_work_dir_is_left_as_it_was() {
     let child = given.command().spawn().unwrap();
     durable_at_least(&world, 4).await;
     let there = || std::fs::read_dir(&work).unwrap().count();
-    assert_eq!(there(), 1);
+    assert_eq!(there(), 2);
     kill(child).await;
     world.sandbox.faults().clear();
     given.run().await.expect(0);
     assert_same(&world, true);
     assert_eq!(there(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_one_id_have_each_their_sorted_rows_in_a_work_dir() {
+    let world = world();
+    put(&world, "k", 3);
+    inventory(&world);
+    let work = world.path("work");
+    std::fs::create_dir(&work).unwrap();
+    let there = || std::fs::read_dir(&work).unwrap().count();
+    let job = |report: &str| {
+        all(&world)
+            .set("--work-dir", work.to_str().unwrap())
+            .set("--report", world.path(report).to_str().unwrap())
+    };
+    let hang = Fault::on(Operation::CopyObject, FaultKind::Hang).key("k");
+    world.sandbox.faults().add(hang);
+    let mut children = Vec::new();
+    for report in ["one", "two"] {
+        children.push(job(report).command().spawn().unwrap());
+    }
+    let began = |report: &&str| world.path(report).join("job-test/job.json").exists();
+    for _ in 0..6_000 {
+        if ["one", "two"].iter().all(began) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(there(), 4);
+    for child in children {
+        kill(child).await;
+    }
+    world.sandbox.faults().clear();
+    // As if it had died before its report was there.
+    std::fs::remove_dir_all(world.path("one")).unwrap();
+    for (report, left) in [("one", 2), ("two", 0)] {
+        job(report).run().await.expect(0);
+        assert_eq!(there(), left);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sorted_rows_that_are_damaged_are_sorted_again() {
+    let world = world();
+    put(&world, "k", 5);
+    inventory(&world);
+    let hang = Fault::on(Operation::CopyObject, FaultKind::Hang).key("k");
+    world.sandbox.faults().add(hang.when(When::Nth(2)));
+    let child = all(&world).command().spawn().unwrap();
+    durable_at_least(&world, 1).await;
+    kill(child).await;
+    world.sandbox.faults().clear();
+    let sorted = world.job().join("work/sorted-0.csv");
+    let content = std::fs::read_to_string(&sorted).unwrap();
+    let lines: Vec<_> = content.split_inclusive('\n').collect();
+    std::fs::write(&sorted, lines[..4].concat()).unwrap();
+    world.resume(&[]).await.expect(0);
+    assert_same(&world, true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
