@@ -309,6 +309,11 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
         tracing::warn!("the manifest begins with a byte order mark, which was skipped");
     }
     check_delete_markers(survey, job)?;
+    if survey.csv().is_some() && job.read.versions == Some(Versions::All) {
+        tracing::warn!(
+            "a CSV manifest lists no delete markers: keys that were deleted reappear at the destination"
+        );
+    }
     if survey.version_ids && job.read.versions != Some(Versions::All) {
         tracing::warn!(
             "the manifest lists versions: rows run in no order, so that of several versions of a \

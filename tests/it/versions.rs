@@ -692,24 +692,50 @@ async fn sorted_rows_that_are_damaged_are_sorted_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_of_all_versions_is_a_manifest() {
     let world = world();
-    for key in ["a b", "k"] {
-        put(&world, key, 1);
-    }
-    // Listings have whole seconds, and a CSV says of none that it is the latest.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    for key in ["a b", "k"] {
-        put(&world, key, 1);
+    // Most likely within one second, which is all that a listing tells.
+    let keys: Vec<_> = (0..20).map(|n| format!("k {n}")).collect();
+    for key in &keys {
+        put(&world, key, 2);
     }
     let role = format!("arn:aws:iam::{DESTINATION_ACCOUNT}:role/{COPY_ROLE}");
     let address = format!("s3://{SOURCE}");
     let mut create = world.command(&["manifest", "create", &address, "--versions", "all"]);
-    let fields = "Bucket,Key,VersionId,LastModifiedDate";
+    let fields = "Bucket,Key,VersionId,LastModifiedDate,IsLatest";
     create
         .args(["--role-arn", &role, "--external-id", EXTERNAL_ID])
         .args(["--endpoint-url", &world.sandbox.endpoint()])
         .args(["--fields", fields, "--output-file", "manifest.csv"]);
     Run::of(create).await.expect(0);
     let given = all(&world).set("--manifest-fields", fields);
-    given.run().await.expect(0);
+    let run = given.run().await;
+    run.expect(0);
     assert_same(&world, true);
+    assert!(run.stderr.contains("no delete markers"), "{}", run.stderr);
+    assert!(!run.stderr.contains("nothing tells"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_nothing_tells_apart_are_counted() {
+    let world = world();
+    let fields = "Bucket,Key,VersionId,LastModifiedDate,IsLatest";
+    put(&world, "k", 4);
+    let versions = world.store().versions(SOURCE);
+    let row = |id: &str, latest: &str| format!("{SOURCE},k,{id},2026-01-01T00:00:00Z,{latest}\n");
+    let ids: Vec<_> = versions
+        .iter()
+        .map(|version| version.version_id.as_str())
+        .collect();
+    let given = || all(&world).set("--manifest-fields", fields);
+    world.manifest(row(ids[0], "yes"));
+    given().refused(2, &["neither true nor false"]).await;
+    // The newest comes first.
+    let rows = ids.iter().zip(["TRUE", "false", "", "false"]);
+    let rows: Vec<_> = rows.map(|(id, latest)| row(id, latest)).collect();
+    world.manifest(rows.concat());
+    let run = given().run().await;
+    run.expect(0);
+    let words = "2 versions have the key, the date and the IsLatest of another";
+    assert!(run.stderr.contains(words), "{}", run.stderr);
+    let newest = |bucket| world.store().object(bucket, "k").unwrap().bytes();
+    assert_eq!(newest(DESTINATION), newest(SOURCE));
 }

@@ -109,7 +109,7 @@ pub struct Row {
     pub facts: Facts,
     /// Why the row cannot be run; only rows of a manifest that came from a stream are kept so.
     pub problem: Option<String>,
-    /// It was the current version when an inventory was made.
+    /// It was the current version when the manifest was made.
     pub is_latest: bool,
     /// By what a previous report has it: it is skipped.
     pub copied_before: Option<Matching>,
@@ -322,10 +322,12 @@ pub enum Field {
     ETag,
     /// Storage class.
     StorageClass,
+    /// Whether it was the current version: tells the newest of those that a key got within one second.
+    IsLatest,
 }
 
 impl Field {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Ignore, "Ignore"),
         (Self::Bucket, "Bucket"),
         (Self::Key, "Key"),
@@ -334,6 +336,7 @@ impl Field {
         (Self::LastModifiedDate, "LastModifiedDate"),
         (Self::ETag, "ETag"),
         (Self::StorageClass, "StorageClass"),
+        (Self::IsLatest, "IsLatest"),
     ];
 
     /// The column's name.

@@ -185,15 +185,31 @@ impl SortedFile {
         source.check_unchanged()?;
         let mut file = BufWriter::with_capacity(256 << 10, self.draft().map_err(io)?);
         let mut md5 = Md5::new();
-        let mut rows = 0;
+        let (mut rows, mut ties) = (0, 0_u64);
+        let mut before = None;
         for line in sort.sorted().map_err(io)? {
             if stop.is_cancelled() {
                 return Err(SortError::Stopped);
             }
-            let line = line.map_err(io)?.line;
+            let Line {
+                key,
+                modified,
+                is_latest,
+                line,
+                ..
+            } = line.map_err(io)?;
             md5.update(&line);
             rows += 1;
             file.write_all(&line).map_err(io)?;
+            let place = Some((key, modified, is_latest));
+            ties += u64::from(before == place);
+            before = place;
+        }
+        if ties > 0 && order == Order::Versions {
+            tracing::warn!(
+                "{ties} versions have the key, the date and the IsLatest of another: nothing tells the \
+                 order of these, and an older one may end up as the current one"
+            );
         }
         let draft = file.into_inner().map_err(|error| io(error.into_error()))?;
         persist(draft, &self.path).map_err(io)?;
