@@ -34,6 +34,7 @@ fn row(ordinal: u64) -> Row {
         problem: None,
         is_latest: false,
         copied_before: None,
+        behind_older: false,
     }
 }
 

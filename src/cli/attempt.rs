@@ -107,7 +107,10 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
     let (rows, filtered) = (file.survey.rows, file.survey.filtered);
     let scope = file.job.run.report_scope;
     let id = new.job_id.clone();
-    let report = blocking(move || Report::create(folder, &id, scope, rows, filtered, json)).await?;
+    let staged = folder.path();
+    let create = move || Report::create(folder, &id, scope, rows, filtered, json);
+    let report = blocking(create).await;
+    let report = report.inspect_err(|_| file.remove_sorted(&staged, 0..1))?;
     let words = (new.show, new.output);
     let mut reached = reached;
     if file.job.read.keep_bad_rows {
@@ -269,7 +272,8 @@ async fn sort(
         bucket,
         stop,
     );
-    Ok(sorting.await?)
+    // A run of it that died may have left something.
+    Ok(sorting.await.inspect_err(|_| sorted.remove())?)
 }
 
 /// Whether the destination keeps versions, where that is asked.
@@ -328,6 +332,11 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
         tracing::warn!("the manifest begins with a byte order mark, which was skipped");
     }
     check_delete_markers(survey, job)?;
+    if survey.csv().is_some() && job.read.versions == Some(Versions::All) {
+        tracing::warn!(
+            "a CSV manifest lists no delete markers: keys that were deleted reappear at the destination"
+        );
+    }
     if survey.version_ids && job.read.versions != Some(Versions::All) {
         tracing::warn!(
             "the manifest lists versions: rows run in no order, so that of several versions of a \

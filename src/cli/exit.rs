@@ -120,7 +120,7 @@ impl From<SortError> for Failed {
     fn from(error: SortError) -> Self {
         match error {
             SortError::Manifest(error) => error.into(),
-            SortError::Stopped => Self::new(error, Exit::Stopped),
+            SortError::Stopped | SortError::OtherRows { .. } => Self::new(error, Exit::Stopped),
             SortError::Room { .. } | SortError::Io { .. } => {
                 let hint = "give --work-dir a folder with more room";
                 Self::new(error, Exit::Usage).hinted(hint.to_owned())
@@ -249,6 +249,9 @@ impl From<JobError> for Failed {
             JobError::Sort(SortError::Room { .. } | SortError::Io { .. }) => {
                 "everything durable is in the report: run s3haul resume, with a --work-dir that has \
                  more room"
+            }
+            JobError::Sort(SortError::OtherRows { .. }) => {
+                "everything durable is in the report: run s3haul resume, which sorts them again"
             }
             _ => "everything durable is in the report: mend the cause, then run s3haul resume",
         };

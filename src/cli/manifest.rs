@@ -77,7 +77,7 @@ struct ManifestArgs {
     /// Which versions
     #[arg(long, env = "S3HAUL_VERSIONS", value_enum, default_value_t = VersionsFlag::Latest)]
     versions: VersionsFlag,
-    /// Columns, of Bucket,Key,VersionId,Size,ETag,LastModifiedDate,StorageClass [default: Bucket,Key,
+    /// Columns, of Bucket,Key,VersionId,Size,ETag,LastModifiedDate,StorageClass,IsLatest [default: Bucket,Key,
     /// and VersionId with --versions all]
     #[arg(long, env = "S3HAUL_FIELDS", value_name = "FIELD,…", value_parser = fields)]
     fields: Option<Fields>,

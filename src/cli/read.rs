@@ -24,7 +24,7 @@ pub(super) struct ReadArgs {
     /// The form of the manifest
     #[arg(long, env = "S3HAUL_MANIFEST_FORMAT", value_enum, default_value_t = FormatFlag::Auto)]
     manifest_format: FormatFlag,
-    /// Columns, e.g. Bucket,Key,VersionId,Size,LastModifiedDate,ETag,StorageClass,Ignore [default: by
+    /// Columns, e.g. Bucket,Key,VersionId,Size,LastModifiedDate,ETag,StorageClass,IsLatest,Ignore [default: by
     /// their number, two or three]
     #[arg(long, env = "S3HAUL_MANIFEST_FIELDS", value_name = "FIELD,…", value_parser = fields)]
     manifest_fields: Option<Fields>,

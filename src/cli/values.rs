@@ -143,8 +143,8 @@ pub(super) fn fields(text: &str) -> Result<Vec<Field>, String> {
 
 fn unknown_field(name: &str) -> String {
     format!(
-        "{name:?} is no column: Bucket, Key, VersionId, Size, LastModifiedDate, ETag, StorageClass \
-         or Ignore"
+        "{name:?} is no column: Bucket, Key, VersionId, Size, LastModifiedDate, ETag, StorageClass, \
+         IsLatest or Ignore"
     )
 }
 

@@ -53,6 +53,11 @@ enum Before {
 }
 
 impl Chain {
+    /// Whether older versions of its key are in another chain.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self.before, Before::Told(_))
+    }
+
     /// Whether its first row with anything to send is sent for certain, so that it can prove access.
     pub(super) fn proves(&self) -> bool {
         let skipped = |row: &&Planned| matches!(row, Planned::Ended(_, Ended::Skipped { .. }));
@@ -153,6 +158,31 @@ impl Marks {
     }
 }
 
+/// Marks the rows of chains behind which older ones were written before this attempt: what is found
+/// at the destination may be theirs.
+#[derive(Debug)]
+pub(super) struct Older {
+    /// Rows of an earlier pass: what had succeeded there is not among them.
+    pub(super) later_pass: bool,
+    /// The key of the last row.
+    pub(super) key: Option<String>,
+    /// Whether one of its rows is at the destination.
+    pub(super) written: bool,
+}
+
+impl Older {
+    /// Marks a row. It must see every row, also those that are `done`.
+    pub(super) fn mark(&mut self, row: &mut Row, done: bool) {
+        if self.key.as_ref() != Some(&row.key) {
+            // Where reading begins in the middle, older ones may have been done.
+            self.written = self.later_pass || self.key.is_none() && row.ordinal > 0;
+            self.key.get_or_insert_default().clone_from(&row.key);
+        }
+        row.behind_older = self.written;
+        self.written |= done || row.copied_before.is_some();
+    }
+}
+
 impl Worker {
     /// Ends the rows of a chain one after another; `true` if nobody records them any more.
     pub(super) async fn chain(&self, chain: Chain) -> bool {
@@ -233,6 +263,7 @@ mod tests {
             problem: None,
             is_latest: false,
             copied_before: None,
+            behind_older: false,
         };
         plan(row, None, &Rename::default(), &PlanOptions::default())
     }
@@ -268,11 +299,8 @@ mod tests {
         chains.extend(gathering.end());
         let linked: Vec<_> = chains.iter().map(|chain| chain.after.is_some()).collect();
         assert_eq!(linked, [true, true, false]);
-        let waits = |chain: &Chain| matches!(chain.before, Before::Told(_));
-        assert_eq!(
-            chains.iter().map(waits).collect::<Vec<_>>(),
-            [false, true, true]
-        );
+        let goes_on: Vec<_> = chains.iter().map(Chain::goes_on).collect();
+        assert_eq!(goes_on, [false, true, true]);
         // It was broken before it began.
         assert!(matches!(&chains[0].before, Before::Known(standing) if standing.failed));
         let mut chains = chains.into_iter();
@@ -288,6 +316,31 @@ mod tests {
         tell.send(standing).unwrap();
         assert_eq!(told.try_recv().unwrap().version_id.as_deref(), Some("v"));
         assert_eq!(ordinals(chains.next().unwrap()), [rows - 1]);
+    }
+
+    #[test]
+    fn rows_know_whether_an_older_one_was_written_before() {
+        // Key, done, and whether an older one was written, from the start and from the middle.
+        let rows = [
+            ("a", true, false, true),
+            ("a", false, true, true),
+            ("a", false, true, true),
+            ("b", false, false, false),
+            ("b", false, false, false),
+        ];
+        for (start, later_pass) in [(0, false), (7, false), (0, true)] {
+            let mut older = Older {
+                later_pass,
+                key: None,
+                written: false,
+            };
+            for (ordinal, (key, done, from_start, from_middle)) in (start..).zip(rows) {
+                let mut row = planned(ordinal, key, false).into_row();
+                older.mark(&mut row, done);
+                let expected = later_pass || if start > 0 { from_middle } else { from_start };
+                assert_eq!(row.behind_older, expected, "{ordinal} {key} {later_pass}");
+            }
+        }
     }
 
     #[test]

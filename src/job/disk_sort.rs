@@ -35,7 +35,8 @@ pub(crate) struct DiskSort<T> {
     run_bytes: usize,
     held: Vec<T>,
     held_bytes: usize,
-    runs: Vec<Run>,
+    /// By level: so many of one are merged into one of the next that each item is written once a level.
+    levels: Vec<Vec<Run>>,
 }
 
 /// A sorted file.
@@ -57,7 +58,7 @@ impl<T: Item> DiskSort<T> {
             run_bytes,
             held: Vec::new(),
             held_bytes: 0,
-            runs: Vec::new(),
+            levels: Vec::new(),
         }
     }
 
@@ -77,14 +78,16 @@ impl<T: Item> DiskSort<T> {
     fn write_held(&mut self) -> io::Result<()> {
         self.held.sort_unstable();
         let held = self.held.drain(..).map(Ok);
-        let run = Run::write(&self.folder, held)?;
+        let mut run = Run::write(&self.folder, held)?;
         self.held_bytes = 0;
-        self.runs.push(run);
-        if self.runs.len() == MOST_RUNS {
-            let runs = std::mem::take(&mut self.runs);
-            let run = Run::write(&self.folder, Merged::<T>::of(runs)?)?;
-            self.runs.push(run);
+        for runs in &mut self.levels {
+            runs.push(run);
+            if runs.len() < MOST_RUNS {
+                return Ok(());
+            }
+            run = Run::write(&self.folder, Merged::<T>::of(std::mem::take(runs))?)?;
         }
+        self.levels.push(vec![run]);
         Ok(())
     }
 
@@ -94,7 +97,7 @@ impl<T: Item> DiskSort<T> {
     /// The folder cannot be written or read.
     pub(crate) fn sorted(mut self) -> io::Result<Merged<T>> {
         self.write_held()?;
-        Merged::of(self.runs)
+        Merged::of(self.levels.into_iter().flatten().collect())
     }
 }
 
@@ -209,13 +212,27 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_a_level_are_merged_into_one_of_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sort = DiskSort::in_runs_of(folder.path(), 4);
+        let count = u32::try_from(MOST_RUNS * MOST_RUNS + MOST_RUNS + 1).unwrap();
+        for item in (0..count).rev() {
+            sort.push(item).unwrap();
+        }
+        let runs: Vec<_> = sort.levels.iter().map(Vec::len).collect();
+        assert_eq!(runs, [1, 1, 1]);
+        let items: Vec<u32> = sort.sorted().unwrap().map(Result::unwrap).collect();
+        assert!(items.into_iter().eq(0..count));
+    }
+
+    #[test]
     fn a_run_that_was_cut_short_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let mut sort = DiskSort::in_runs_of(folder.path(), 8);
         for item in 0..6_u32 {
             sort.push(item).unwrap();
         }
-        sort.runs[1].file.set_len(4).unwrap();
+        sort.levels[0][1].file.set_len(4).unwrap();
         let failed = sort.sorted().unwrap().find_map(Result::err).unwrap();
         assert_eq!(failed.kind(), io::ErrorKind::UnexpectedEof);
     }

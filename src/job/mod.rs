@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
-use self::chain::{Chain, Gathering, Marks, Work};
+use self::chain::{Chain, Gathering, Marks, Older, Work};
 use self::copy::settings::JobHeaders;
 use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
@@ -178,11 +178,12 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
     loop {
         if let Err(error) = shared.sort(&job.report, signals).await {
             let mut report = job.report;
-            let sealed = blocking(move || report.seal(JobState::Interrupted).map(|()| report));
-            let report = sealed.await?;
+            let error = JobError::from(error);
+            let state = error.state();
+            let report = blocking(move || report.seal(state).map(|()| report)).await?;
             return match error {
-                SortError::Stopped => Ok((report, Some(Cause::Signal))),
-                error => Err(error.into()),
+                JobError::Sort(SortError::Stopped) => Ok((report, Some(Cause::Signal))),
+                error => Err(error),
             };
         }
         let (mut report, cause) = run_pass(job.report, &shared, signals).await?;
@@ -333,8 +334,18 @@ impl Shared {
     async fn sort(&self, report: &Report, signals: &StopSignals) -> Result<(), SortError> {
         let at = report.checkpoint();
         let sorted = self.file.sorted_file(&report.path(), at.pass);
-        if !self.file.sorts() || at.done.is_all_of(at.rows) || sorted.path().exists() {
+        if !self.file.sorts() || at.done.is_all_of(at.rows) {
             return Ok(());
+        }
+        let there = sorted.clone();
+        if blocking(move || there.is_whole()).await {
+            return Ok(());
+        }
+        if sorted.path().exists() {
+            tracing::info!(
+                path = %sorted.path().display(),
+                "the sorted rows are not this job's, or not whole: they are sorted again"
+            );
         }
         let (order, bytes) = if at.pass == 0 {
             (Order::Versions, self.file.survey.sorted_bytes)
@@ -342,7 +353,8 @@ impl Shared {
             // Rows that failed in a chain were recorded in its order, those of other keys among them.
             let files = report.source_files();
             let sizes = files.iter().flat_map(|path| path.metadata());
-            (Order::Failed, sizes.map(|found| found.len()).sum())
+            let lines = sizes.map(|found| found.len()).sum();
+            (Order::Failed, sort::segment_bytes(lines, at.rows))
         };
         let source = self.unsorted(report, Position::default());
         let (bucket, stop) = (self.file.survey.bucket.clone(), signals.drain.clone());
@@ -372,21 +384,23 @@ pub async fn sort_rows(
     );
     blocking(move || {
         sorted.check_room(needed)?;
-        let written = sorted.write(source, order, &bucket, &stop);
-        written.map_err(|error| {
-            if stop.is_cancelled() {
-                SortError::Stopped
-            } else {
-                error
-            }
-        })
+        let found = match sorted.write(source, order, &bucket, &stop) {
+            Err(_) if stop.is_cancelled() => return Err(SortError::Stopped),
+            written => written?,
+        };
+        if found == rows {
+            return Ok(());
+        }
+        sorted.remove();
+        let expected = rows;
+        Err(ManifestError::OtherRows { found, expected }.into())
     })
     .await
 }
 
 /// What a stage hands back.
 enum Stage {
-    Reader(Result<(), ManifestError>),
+    Reader(Result<(), JobError>),
     Worker,
     Recorder(Box<Report>, Result<(), ReportError>),
 }
@@ -419,15 +433,23 @@ async fn run_pass(
         markers: shared.file.job.copy.plan.delete_markers == Some(DeleteMarkers::Replay),
         last: None,
     });
-    let drain = signals.drain.clone();
+    let older = shared.file.sorts().then(|| Older {
+        later_pass: report.checkpoint().pass > 0,
+        key: None,
+        written: false,
+    });
+    let (drain, sorts) = (signals.drain.clone(), shared.file.sorts());
     stages.spawn_blocking(move || {
-        let read = read(source, &done, expected, marks, &rows);
+        let read = read(source, &done, expected, (marks, older), &rows);
         // Who waits for a manifest in S3 is told to stop like any other.
         Stage::Reader(read.or_else(|error| {
-            if drain.is_cancelled() {
-                Ok(())
-            } else {
-                Err(error)
+            match error {
+                _ if drain.is_cancelled() => Ok(()),
+                // The manifest may be what it was.
+                ManifestError::OtherRows { found, expected } if sorts => {
+                    Err(SortError::OtherRows { found, expected }.into())
+                }
+                error => Err(error.into()),
             }
         }))
     });
@@ -506,7 +528,7 @@ async fn join(mut stages: JoinSet<Stage>, watch: &Watch) -> Result<Report, JobEr
                 watch.signals.abandon.cancel();
                 error.into()
             }
-            Ok(Stage::Reader(Err(error))) => error.into(),
+            Ok(Stage::Reader(Err(error))) => error,
             Err(panic) => JobError::Bug(panic.to_string()),
         };
         watch.signals.drain.cancel();
@@ -532,13 +554,12 @@ fn read(
     mut source: Source,
     done: &report::done::Done,
     expected: u64,
-    marks: Option<Marks>,
+    (mut marks, mut older): (Option<Marks>, Option<Older>),
     rows: &Sender<Vec<Row>>,
 ) -> Result<(), ManifestError> {
     if done.is_all_of(expected) {
         return Ok(());
     }
-    let mut marks = marks;
     let mut next = 0;
     let mut batch = Vec::with_capacity(ROWS_AT_ONCE);
     while let Some(mut row) = source.next_row()? {
@@ -549,7 +570,11 @@ fn read(
         if let Some(marks) = &mut marks {
             marks.mark(&mut row).map_err(ManifestError::CopiedBefore)?;
         }
-        if !done.contains(row.ordinal) {
+        let is_done = done.contains(row.ordinal);
+        if let Some(older) = &mut older {
+            older.mark(&mut row, is_done);
+        }
+        if !is_done {
             batch.push(row);
         }
         // No row waits for others while there is nothing to do.
@@ -604,8 +629,11 @@ impl Planner {
                     return Stage::Worker;
                 }
                 let planned = self.plan(row);
-                if !matches!(planned, Planned::Ended(..)) && !self.may_send().await {
-                    return Stage::Worker;
+                if !matches!(planned, Planned::Ended(..)) {
+                    if !self.may_send().await {
+                        return Stage::Worker;
+                    }
+                    self.sent += 1;
                 }
                 let gone = match planned {
                     // Markers are replayed with all versions alone, in chains.
@@ -654,10 +682,8 @@ impl Planner {
     }
 
     /// Waits for proof of access once the first rows are sent; `false` if the job stops instead.
-    async fn may_send(&mut self) -> bool {
-        let may = self.sent != CANARY_ROWS || self.watch.proof().await;
-        self.sent += 1;
-        may
+    async fn may_send(&self) -> bool {
+        self.sent != CANARY_ROWS || self.watch.proof().await
     }
 
     /// Hands on a chain, always to the small lane: pieces of one must stay in their order. `false` if
@@ -666,9 +692,13 @@ impl Planner {
         let Some(chain) = chain else {
             return true;
         };
-        if self.drain.is_cancelled() || chain.proves() && !self.may_send().await {
+        // The rest of a long chain would fail behind its first rows at once. Those that prove are ahead
+        // of it in the lane, and wait for nobody.
+        let (proves, goes_on) = (chain.proves(), chain.goes_on());
+        if self.drain.is_cancelled() || (proves || goes_on) && !self.may_send().await {
             return false;
         }
+        self.sent += u64::from(proves);
         self.small.send(Work::Chain(Box::new(chain))).await.is_ok()
     }
 
@@ -840,7 +870,7 @@ mod tests {
         let source = Source::manifest(file.path(), &survey, &options, Position::default());
         let (rows, to_plan) = bounded::<Vec<Row>>(4);
         let done = report::done::Done::default();
-        let reader = std::thread::spawn(move || read(source, &done, 1000, None, &rows));
+        let reader = std::thread::spawn(move || read(source, &done, 1000, (None, None), &rows));
         let first = to_plan.recv_blocking().unwrap();
         assert_eq!(first.len(), 1);
         let mut ordinals: Vec<_> = first.iter().map(|row| row.ordinal).collect();

@@ -252,6 +252,7 @@ mod tests {
             problem: None,
             is_latest: false,
             copied_before: None,
+            behind_older: false,
         }
     }
 

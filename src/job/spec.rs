@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::access::AccessOptions;
@@ -9,6 +10,7 @@ use super::copy::CopyOptions;
 use super::manifest::sort::SortedFile;
 use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::ReportScope;
+use super::report::passes::hex;
 use super::report::previous::PreviousOptions;
 
 /// How fast a job may go.
@@ -86,12 +88,19 @@ impl JobFile {
 
     /// Where the sorted rows of a pass lie; `folder` is the job's.
     pub fn sorted_file(&self, folder: &Path, pass: u32) -> SortedFile {
-        let Some(work_dir) = &self.job.run.work_dir else {
-            return SortedFile::at(folder.join(format!("work/sorted-{pass}.csv")));
+        // The folder of a job that is being made has another name, in the same report.
+        let report = folder.parent().unwrap_or(folder);
+        let report = std::fs::canonicalize(report).unwrap_or_else(|_| report.to_owned());
+        let report = hex(&Md5::digest(report.as_os_str().as_encoded_bytes()));
+        let (id, began) = (&self.job_id, self.created_at);
+        let (e_tag, rows) = (&self.survey.e_tag, self.survey.rows);
+        let owner = format!("{id} of {report}, begun {began}, {rows} rows of {e_tag}, pass {pass}");
+        let path = match &self.job.run.work_dir {
+            None => folder.join(format!("work/sorted-{pass}.csv")),
+            // Other jobs of the same ID have other reports.
+            Some(work_dir) => work_dir.join(format!("s3haul-{id}-{report}-sorted-{pass}.csv")),
         };
-        // Its rows are this job's, whichever other had the same ID.
-        let (id, began) = (&self.job_id, self.created_at.unix_timestamp());
-        SortedFile::at(work_dir.join(format!("s3haul-{id}-{began}-sorted-{pass}.csv")))
+        SortedFile::at(path, owner)
     }
 
     /// Removes the sorted rows of `passes`.

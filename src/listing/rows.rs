@@ -126,6 +126,7 @@ impl RowOptions {
             Field::LastModifiedDate => object.last_modified.map(date).unwrap_or_default(),
             Field::ETag => object.e_tag.clone(),
             Field::StorageClass => object.storage_class.clone().unwrap_or_default(),
+            Field::IsLatest => object.is_latest.to_string(),
             Field::Ignore => String::new(),
         }
     }

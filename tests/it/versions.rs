@@ -151,7 +151,9 @@ fn assert_same(world: &World, markers: bool) {
 fn work_files(world: &World) -> Vec<String> {
     let files = std::fs::read_dir(world.job().join("work")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("sorted")).collect()
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("sorted")).collect();
+    names.sort();
+    names
 }
 
 /// Error codes of a key's rows by version.
@@ -299,7 +301,7 @@ async fn killed_in_the_middle_of_a_chain_it_goes_on_there() {
     durable_at_least(&world, 56).await;
     kill(child).await;
     logged(&world, 2, hung).await;
-    assert_eq!(work_files(&world), ["sorted-0.csv"]);
+    assert_eq!(work_files(&world), ["sorted-0.csv", "sorted-0.csv.seal"]);
     // It is a cache.
     std::fs::remove_file(world.job().join("work/sorted-0.csv")).unwrap();
     world.sandbox.log().clear();
@@ -539,6 +541,75 @@ async fn what_cannot_be_ordered_or_sorted_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_equal_older_version_is_not_taken_for_one_that_was_never_written() {
+    let world = world();
+    for _ in 0..2 {
+        world.put("k", "the same");
+    }
+    inventory(&world);
+    let reset = Fault::on(Operation::CopyObject, FaultKind::Reset).key("k");
+    world
+        .sandbox
+        .faults()
+        .add(reset.when(When::FromTo(2, 1_000)));
+    let twice = || all(&world).set("--max-attempts", "2");
+    let conflict = json!({ "DestinationConflict": 1 });
+    let run = twice().run().await;
+    run.expect(1);
+    assert_eq!(run.summary("errors"), conflict);
+    // Which version the older row made is not known any more.
+    let run = world.resume(&["--max-attempts", "2"]).await;
+    run.expect(1);
+    assert_eq!(run.summary("errors"), conflict);
+    assert_eq!(world.store().versions(DESTINATION).len(), 1);
+    world.sandbox.faults().clear();
+    world.resume(&[]).await.expect(0);
+    assert_same(&world, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_long_chain_waits_for_proof_of_access() {
+    let world = world();
+    for n in 0..9 {
+        put(&world, &format!("a{n}"), 1);
+    }
+    put(&world, "long", 1_000);
+    inventory(&world);
+    let fault = Fault::on(Operation::CopyObject, denied());
+    world.sandbox.faults().add(fault);
+    let run = all(&world).run().await;
+    run.expect(3);
+    assert_eq!(run.summary("errors")[DENIED], 10);
+    // Those that went together with the first.
+    let behind = run.summary("errors")["EarlierVersionFailed"].as_u64();
+    assert!(behind.unwrap_or_default() < 64, "{behind:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sort_that_fails_in_a_resume_leaves_the_state_that_the_exit_code_says() {
+    let world = world();
+    put(&world, "k", 3);
+    inventory(&world);
+    let hang = Fault::on(Operation::CopyObject, FaultKind::Hang).key("k");
+    world.sandbox.faults().add(hang.when(When::Nth(2)));
+    let child = all(&world).command().spawn().unwrap();
+    durable_at_least(&world, 1).await;
+    kill(child).await;
+    world.sandbox.faults().clear();
+    std::fs::remove_file(world.job().join("work/sorted-0.csv")).unwrap();
+    // Its data file alone: the manifest is what it was.
+    let data = world.path("data/rows.csv");
+    let whole = std::fs::read(&data).unwrap();
+    std::fs::write(&data, &whole[..whole.len() / 2]).unwrap();
+    let run = world.resume(&[]).await;
+    run.expect(3);
+    assert_eq!(world.checkpoint()["state"], "failed");
+    std::fs::write(&data, whole).unwrap();
+    world.resume(&[]).await.expect(0);
+    assert_same(&world, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_work_dir_is_left_as_it_was() {
     let world = world();
     put(&world, "k", 3);
@@ -552,7 +623,7 @@ async fn a_work_dir_is_left_as_it_was() {
     let child = given.command().spawn().unwrap();
     durable_at_least(&world, 4).await;
     let there = || std::fs::read_dir(&work).unwrap().count();
-    assert_eq!(there(), 1);
+    assert_eq!(there(), 2);
     kill(child).await;
     world.sandbox.faults().clear();
     given.run().await.expect(0);
@@ -561,26 +632,110 @@ async fn a_work_dir_is_left_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_one_id_have_each_their_sorted_rows_in_a_work_dir() {
+    let world = world();
+    put(&world, "k", 3);
+    inventory(&world);
+    let work = world.path("work");
+    std::fs::create_dir(&work).unwrap();
+    let there = || std::fs::read_dir(&work).unwrap().count();
+    let job = |report: &str| {
+        all(&world)
+            .set("--work-dir", work.to_str().unwrap())
+            .set("--report", world.path(report).to_str().unwrap())
+    };
+    let hang = Fault::on(Operation::CopyObject, FaultKind::Hang).key("k");
+    world.sandbox.faults().add(hang);
+    let mut children = Vec::new();
+    for report in ["one", "two"] {
+        children.push(job(report).command().spawn().unwrap());
+    }
+    let began = |report: &&str| world.path(report).join("job-test/job.json").exists();
+    for _ in 0..6_000 {
+        if ["one", "two"].iter().all(began) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(there(), 4);
+    for child in children {
+        kill(child).await;
+    }
+    world.sandbox.faults().clear();
+    // As if it had died before its report was there.
+    std::fs::remove_dir_all(world.path("one")).unwrap();
+    for (report, left) in [("one", 2), ("two", 0)] {
+        job(report).run().await.expect(0);
+        assert_eq!(there(), left);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sorted_rows_that_are_damaged_are_sorted_again() {
+    let world = world();
+    put(&world, "k", 5);
+    inventory(&world);
+    let hang = Fault::on(Operation::CopyObject, FaultKind::Hang).key("k");
+    world.sandbox.faults().add(hang.when(When::Nth(2)));
+    let child = all(&world).command().spawn().unwrap();
+    durable_at_least(&world, 1).await;
+    kill(child).await;
+    world.sandbox.faults().clear();
+    let sorted = world.job().join("work/sorted-0.csv");
+    let content = std::fs::read_to_string(&sorted).unwrap();
+    let lines: Vec<_> = content.split_inclusive('\n').collect();
+    std::fs::write(&sorted, lines[..4].concat()).unwrap();
+    world.resume(&[]).await.expect(0);
+    assert_same(&world, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listing_of_all_versions_is_a_manifest() {
     let world = world();
-    for key in ["a b", "k"] {
-        put(&world, key, 1);
-    }
-    // Listings have whole seconds, and a CSV says of none that it is the latest.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    for key in ["a b", "k"] {
-        put(&world, key, 1);
+    // Most likely within one second, which is all that a listing tells.
+    let keys: Vec<_> = (0..20).map(|n| format!("k {n}")).collect();
+    for key in &keys {
+        put(&world, key, 2);
     }
     let role = format!("arn:aws:iam::{DESTINATION_ACCOUNT}:role/{COPY_ROLE}");
     let address = format!("s3://{SOURCE}");
     let mut create = world.command(&["manifest", "create", &address, "--versions", "all"]);
-    let fields = "Bucket,Key,VersionId,LastModifiedDate";
+    let fields = "Bucket,Key,VersionId,LastModifiedDate,IsLatest";
     create
         .args(["--role-arn", &role, "--external-id", EXTERNAL_ID])
         .args(["--endpoint-url", &world.sandbox.endpoint()])
         .args(["--fields", fields, "--output-file", "manifest.csv"]);
     Run::of(create).await.expect(0);
     let given = all(&world).set("--manifest-fields", fields);
-    given.run().await.expect(0);
+    let run = given.run().await;
+    run.expect(0);
     assert_same(&world, true);
+    assert!(run.stderr.contains("no delete markers"), "{}", run.stderr);
+    assert!(!run.stderr.contains("nothing tells"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_nothing_tells_apart_are_counted() {
+    let world = world();
+    let fields = "Bucket,Key,VersionId,LastModifiedDate,IsLatest";
+    put(&world, "k", 4);
+    let versions = world.store().versions(SOURCE);
+    let row = |id: &str, latest: &str| format!("{SOURCE},k,{id},2026-01-01T00:00:00Z,{latest}\n");
+    let ids: Vec<_> = versions
+        .iter()
+        .map(|version| version.version_id.as_str())
+        .collect();
+    let given = || all(&world).set("--manifest-fields", fields);
+    world.manifest(row(ids[0], "yes"));
+    given().refused(2, &["neither true nor false"]).await;
+    // The newest comes first.
+    let rows = ids.iter().zip(["TRUE", "false", "", "false"]);
+    let rows: Vec<_> = rows.map(|(id, latest)| row(id, latest)).collect();
+    world.manifest(rows.concat());
+    let run = given().run().await;
+    run.expect(0);
+    let words = "2 versions have the key, the date and the IsLatest of another";
+    assert!(run.stderr.contains(words), "{}", run.stderr);
+    let newest = |bucket| world.store().object(bucket, "k").unwrap().bytes();
+    assert_eq!(newest(DESTINATION), newest(SOURCE));
 }

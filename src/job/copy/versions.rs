@@ -110,10 +110,22 @@ impl Copier {
     ) -> Result<(), Box<Failure>> {
         let written = success.version_id.as_deref().filter(|id| *id != "null");
         let written = written.ok_or_else(|| Box::new(not_versioned()))?;
-        if success.evidence == Evidence::Found && standing.version_id.as_deref() == Some(written) {
-            let message = "the answer to its copy was lost, and the version before it, which is \
-                equal, is still the current one: it was not written";
-            return Err(Box::new(Failure::of("DestinationConflict", message)));
+        if success.evidence == Evidence::Found {
+            let older = standing.version_id.as_deref();
+            if older == Some(written) {
+                let message = "the answer to its copy was lost, and the version before it, which \
+                    is equal, is still the current one: it was not written";
+                return Err(Box::new(Failure::of("DestinationConflict", message)));
+            }
+            if older.is_none() && task.row.behind_older {
+                let message = "the answer to its copy was lost, and the current version, which is \
+                    equal, may be an older one that was there before: whether it was written \
+                    cannot be told";
+                return Err(Box::new(
+                    Failure::of("DestinationConflict", message)
+                        .hinted("run resume: it writes this version again"),
+                ));
+            }
         }
         standing.version_id = Some(written.to_owned());
         // What an earlier attempt or pass had in flight is not known any more.

@@ -308,6 +308,7 @@ impl RowParser {
         let key = key::decode(spelt, self.key_encoding).map_err(|error| error.to_string())?;
         let version_id = self.version_id(record)?;
         let facts = self.facts(record)?;
+        let is_latest = self.is_latest(record)?;
         let filters = &self.options.filters;
         if !filters.select(&key, facts.size, facts.last_modified) {
             return Ok(None);
@@ -320,7 +321,7 @@ impl RowParser {
             version_id,
             facts,
             problem: None,
-            is_latest: false,
+            is_latest,
         }))
     }
 
@@ -338,6 +339,15 @@ impl RowParser {
         let text =
             std::str::from_utf8(bytes).map_err(|_| format!("its {} is not UTF-8", field.name()))?;
         Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    fn is_latest(&self, record: &ByteRecord) -> Result<bool, String> {
+        match self.text(record, Field::IsLatest)? {
+            None => Ok(false),
+            Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) => Err(format!("its IsLatest {text:?} is neither true nor false")),
+        }
     }
 
     fn check_bucket(&mut self, record: &ByteRecord) -> Result<(), String> {

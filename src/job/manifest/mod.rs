@@ -109,10 +109,12 @@ pub struct Row {
     pub facts: Facts,
     /// Why the row cannot be run; only rows of a manifest that came from a stream are kept so.
     pub problem: Option<String>,
-    /// It was the current version when an inventory was made.
+    /// It was the current version when the manifest was made.
     pub is_latest: bool,
     /// By what a previous report has it: it is skipped.
     pub copied_before: Option<Matching>,
+    /// An older version of its key is at the destination since before this attempt, or may be.
+    pub behind_older: bool,
 }
 
 impl Row {
@@ -156,6 +158,7 @@ impl Parsed {
             problem,
             is_latest,
             copied_before: None,
+            behind_older: false,
         }
     }
 }
@@ -319,10 +322,12 @@ pub enum Field {
     ETag,
     /// Storage class.
     StorageClass,
+    /// Whether it was the current version: tells the newest of those that a key got within one second.
+    IsLatest,
 }
 
 impl Field {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Ignore, "Ignore"),
         (Self::Bucket, "Bucket"),
         (Self::Key, "Key"),
@@ -331,6 +336,7 @@ impl Field {
         (Self::LastModifiedDate, "LastModifiedDate"),
         (Self::ETag, "ETag"),
         (Self::StorageClass, "StorageClass"),
+        (Self::IsLatest, "IsLatest"),
     ];
 
     /// The column's name.
@@ -539,7 +545,7 @@ pub struct Survey {
     /// Of them, those that may be the latest version of their key.
     #[serde(default)]
     pub latest_delete_markers: u64,
-    /// Bytes of the selected rows in a file of sorted rows, about; counted with [`Versions::All`].
+    /// Bytes of the selected rows in the segments of a sort, about; counted with [`Versions::All`].
     #[serde(default)]
     pub sorted_bytes: u64,
     /// What the manifest is.

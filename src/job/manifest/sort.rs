@@ -8,10 +8,13 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use md5::{Digest, Md5};
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
-use super::{ManifestError, Parsed, Row, Source, key};
+use super::{ManifestError, Parsed, Row, Source, digest_of, key};
 use crate::job::disk_sort::{DiskSort, Item};
+use crate::job::report::passes::hex;
 use crate::job::report::row::{ReportRow, TaskStatus, write_line};
 
 /// What a line has besides its texts: the bucket, separators, the status, quotes.
@@ -44,6 +47,17 @@ pub enum SortError {
         /// Why.
         source: io::Error,
     },
+    /// There are other rows in the sorted file than were written.
+    #[error(
+        "the sorted rows have changed since they were written: {found} were found where {expected} \
+         are expected"
+    )]
+    OtherRows {
+        /// Rows, or as many as make it clear.
+        found: u64,
+        /// Rows of the pass.
+        expected: u64,
+    },
     /// The job is to stop.
     #[error("stopped by a signal while the rows were sorted")]
     Stopped,
@@ -58,21 +72,52 @@ pub enum Order {
     Failed,
 }
 
-/// Bytes that sorting takes on disk: the sorted file, and the segments that it is merged from.
-pub fn needed(sorted_bytes: u64) -> u64 {
-    sorted_bytes.saturating_mul(2)
+/// What a row takes in a segment besides its key, version ID and line.
+const ITEM_BYTES: usize = 37;
+
+/// Bytes that sorting takes on disk, where the segments of all rows are so long: these, and the sorted
+/// file, which is shorter, or what they are merged into on the way, which is as long.
+pub fn needed(segment_bytes: u64) -> u64 {
+    segment_bytes.saturating_mul(2)
 }
 
-/// The file of a pass's sorted rows.
+/// Bytes that the segments of so many rows take at most, whose lines are so long.
+pub fn segment_bytes(lines: u64, rows: u64) -> u64 {
+    // A line has key and version ID too.
+    let items = rows.saturating_mul(ITEM_BYTES as u64);
+    lines.saturating_mul(2).saturating_add(items)
+}
+
+/// The file of a pass's sorted rows. Beside it lies a seal: whose rows they are, and the file's MD5.
 #[derive(Debug, Clone)]
 pub struct SortedFile {
     path: PathBuf,
+    owner: String,
 }
 
 impl SortedFile {
-    /// A file that may or may not be there.
-    pub fn at(path: PathBuf) -> Self {
-        Self { path }
+    /// A file that may or may not be there. `owner` tells the rows from those of all other jobs and
+    /// passes.
+    pub fn at(path: PathBuf, owner: String) -> Self {
+        Self { path, owner }
+    }
+
+    /// Whether it is there, of its owner, and as it was written: reads it whole. One that cannot be
+    /// read is not: it can be made again.
+    pub fn is_whole(&self) -> bool {
+        let Ok(seal) = fs::read_to_string(self.seal_path()) else {
+            return false;
+        };
+        let digest = File::open(&self.path).and_then(digest_of);
+        digest.is_ok_and(|(md5, _)| seal == self.seal(&md5))
+    }
+
+    fn seal(&self, md5: &str) -> String {
+        format!("{}\n{md5}\n", self.owner)
+    }
+
+    fn seal_path(&self) -> PathBuf {
+        self.path.with_added_extension("seal")
     }
 
     /// Its path.
@@ -103,7 +148,8 @@ impl SortedFile {
         })
     }
 
-    /// Sorts the rows of `source`, all of the one bucket. The file is there whole or not at all.
+    /// Sorts the rows of `source`, all of the one bucket, and counts them. The file is there whole or not
+    /// at all.
     ///
     /// # Errors
     /// Reading or writing fails, rows are lost, or the job is to stop.
@@ -116,7 +162,7 @@ impl SortedFile {
         order: Order,
         bucket: &str,
         stop: &CancellationToken,
-    ) -> Result<(), SortError> {
+    ) -> Result<u64, SortError> {
         self.write_by(DiskSort::new(self.folder()), source, order, bucket, stop)
     }
 
@@ -127,7 +173,7 @@ impl SortedFile {
         order: Order,
         bucket: &str,
         stop: &CancellationToken,
-    ) -> Result<(), SortError> {
+    ) -> Result<u64, SortError> {
         self.remove();
         let io = |error| self.io(error);
         while let Some(row) = source.next_row()? {
@@ -137,27 +183,55 @@ impl SortedFile {
             sort.push(Line::of(&row, order, bucket)).map_err(io)?;
         }
         source.check_unchanged()?;
-        let draft = tempfile::Builder::new()
-            .prefix(&self.draft_prefix())
-            .tempfile_in(self.folder())
-            .map_err(io)?;
-        let mut file = BufWriter::with_capacity(256 << 10, draft);
+        let mut file = BufWriter::with_capacity(256 << 10, self.draft().map_err(io)?);
+        let mut md5 = Md5::new();
+        let (mut rows, mut ties) = (0, 0_u64);
+        let mut before = None;
         for line in sort.sorted().map_err(io)? {
             if stop.is_cancelled() {
                 return Err(SortError::Stopped);
             }
-            file.write_all(&line.map_err(io)?.line).map_err(io)?;
+            let Line {
+                key,
+                modified,
+                is_latest,
+                line,
+                ..
+            } = line.map_err(io)?;
+            md5.update(&line);
+            rows += 1;
+            file.write_all(&line).map_err(io)?;
+            let place = Some((key, modified, is_latest));
+            ties += u64::from(before == place);
+            before = place;
+        }
+        if ties > 0 && order == Order::Versions {
+            tracing::warn!(
+                "{ties} versions have the key, the date and the IsLatest of another: nothing tells the \
+                 order of these, and an older one may end up as the current one"
+            );
         }
         let draft = file.into_inner().map_err(|error| io(error.into_error()))?;
-        draft.as_file().sync_all().map_err(io)?;
-        draft.persist(&self.path).map_err(|error| io(error.error))?;
+        persist(draft, &self.path).map_err(io)?;
+        let mut seal = self.draft().map_err(io)?;
+        let content = self.seal(&hex(&md5.finalize()));
+        seal.write_all(content.as_bytes()).map_err(io)?;
+        persist(seal, &self.seal_path()).map_err(io)?;
         let folder = File::open(self.folder()).and_then(|folder| folder.sync_all());
-        folder.map_err(io)
+        folder.map_err(io)?;
+        Ok(rows)
+    }
+
+    fn draft(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new()
+            .prefix(&self.draft_prefix())
+            .tempfile_in(self.folder())
     }
 
     /// Removes the file, and what a process that died while it sorted has left.
     pub fn remove(&self) {
         // What cannot be removed is a cache that nobody reads.
+        let _ = fs::remove_file(self.seal_path());
         let _ = fs::remove_file(&self.path);
         let prefix = self.draft_prefix();
         for entry in fs::read_dir(self.folder()).into_iter().flatten().flatten() {
@@ -178,15 +252,22 @@ impl SortedFile {
     }
 }
 
+fn persist(draft: NamedTempFile, path: &Path) -> io::Result<()> {
+    draft.as_file().sync_all()?;
+    draft.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
 impl Parsed {
-    /// About the bytes of its line in a sorted file.
+    /// About the bytes that it takes in a segment: its line, and what it is sorted by.
     pub(super) fn sorted_bytes(&self) -> u64 {
         let texts = [&self.version_id, &self.problem].into_iter().flatten();
         let facts = self.facts.fields();
         let bytes = texts.chain(&facts).map(String::len).sum::<usize>();
         let spelt = self.spelt.as_ref();
         let key = spelt.map_or_else(|| key::encode(&self.key).len(), String::len);
-        (bytes + key + LINE_BYTES) as u64
+        let by = self.key.len() + self.version_id.as_ref().map_or(0, String::len) + ITEM_BYTES;
+        (bytes + key + LINE_BYTES + by) as u64
     }
 }
 
@@ -334,7 +415,7 @@ mod tests {
 
     fn sorted(path: &Path, survey: &Survey, options: &ManifestOptions, run: usize) -> Vec<u8> {
         let folder = path.parent().unwrap();
-        let file = SortedFile::at(folder.join("sorted-0.csv"));
+        let file = SortedFile::at(folder.join("sorted-0.csv"), "job 1".into());
         let source = Source::manifest(path, survey, options, Position::default());
         let stop = CancellationToken::new();
         let sort = DiskSort::in_runs_of(folder, run);
@@ -365,7 +446,7 @@ mod tests {
         let measured = survey.sorted_bytes;
         let written = whole.len() as u64;
         assert!(
-            (written..written * 2).contains(&measured),
+            (written + 37_000..written * 4).contains(&measured),
             "{measured} for {written}"
         );
     }
@@ -396,7 +477,7 @@ mod tests {
         let shuffled: Vec<_> = rows.iter().rev().map(|row| line(row, "b")).collect();
         let failed = folder.path().join("failed.csv");
         fs::write(&failed, shuffled.concat()).unwrap();
-        let file = SortedFile::at(folder.path().join("sorted-1.csv"));
+        let file = SortedFile::at(folder.path().join("sorted-1.csv"), "job 1".into());
         let source = Source::failed_rows(vec![failed], Position::default());
         let stop = CancellationToken::new();
         file.write(source, Order::Failed, "b", &stop).unwrap();
@@ -460,9 +541,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_whole_as_it_was_written_and_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, options) = (manifest(folder.path(), 60), options(false));
+        let survey = survey(&path, &options).unwrap();
+        let at = folder.path().join("sorted-0.csv");
+        let file = SortedFile::at(at.clone(), "job 1".into());
+        assert!(!file.is_whole());
+        let source = Source::manifest(&path, &survey, &options, Position::default());
+        let stop = CancellationToken::new();
+        file.write(source, Order::Versions, "b", &stop).unwrap();
+        assert!(file.is_whole());
+        assert!(!SortedFile::at(at.clone(), "job 2".into()).is_whole());
+        let whole = fs::read(&at).unwrap();
+        let mut other = whole.clone();
+        other[7] ^= 1;
+        for damaged in [&whole[..whole.len() - 1], &other, &[]] {
+            fs::write(&at, damaged).unwrap();
+            assert!(!file.is_whole());
+        }
+        fs::write(&at, whole).unwrap();
+        assert!(file.is_whole());
+        fs::remove_file(file.seal_path()).unwrap();
+        assert!(!file.is_whole());
+    }
+
+    #[test]
     fn a_disk_without_room_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let file = SortedFile::at(folder.path().join("sorted-0.csv"));
+        let file = SortedFile::at(folder.path().join("sorted-0.csv"), "job 1".into());
         file.check_room(1).unwrap();
         match file.check_room(u64::MAX) {
             Err(SortError::Room { needed, free, .. }) => assert!(needed > free),
