@@ -209,10 +209,10 @@ impl Worker {
                 return false;
             }
             let (started, mut tally) = (Instant::now(), Tally::default());
-            let (row, ended) = if standing.failed {
-                (planned.into_row(), earlier_version_failed())
-            } else if let Planned::Ended(row, ended) = planned {
+            let (row, ended) = if let Planned::Ended(row, ended) = planned {
                 (row, ended)
+            } else if standing.failed {
+                (planned.into_row(), earlier_version_failed())
             } else {
                 let last_write = last_write == Some(at);
                 let copier: &Copier = &self.copier;

@@ -1,7 +1,7 @@
 //! Sorts more than memory holds: runs on disk, merged.
 //!
-//! The crates for it lose rows in silence: at one the last run that is just full takes all with it, and a run
-//! that was cut short looks like one that has ended. Here each run knows how many items it has.
+//! A crate for it loses all rows in silence where the last run is just full, and takes a run that was cut
+//! short for one that has ended. Here each run knows how many items it has.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

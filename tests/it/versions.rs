@@ -67,7 +67,8 @@ fn delete(world: &World, key: &str) {
 }
 
 /// Writes an inventory of all versions of the source, in no order. Versions of a key are a minute
-/// apart, but the latest, which has the date of the one before it.
+/// apart, but the latest, which is dated before all others: an object that was uploaded in parts is dated
+/// by the beginning of its upload.
 fn inventory(world: &World) {
     inventory_of(world, SCHEMA);
 }
@@ -78,7 +79,7 @@ fn inventory_of(world: &World, schema: &str) {
     for (at, version) in versions.iter().enumerate() {
         let newer = versions[..at].iter().rev();
         let newer = newer.take_while(|other| other.key == version.key).count();
-        let minute = 1_000 - newer.max(1);
+        let minute = if newer == 0 { 0 } else { 1_000 - newer };
         let cell = |column: &str| match column {
             "Bucket" => SOURCE.to_owned(),
             "Key" => encode(&version.key),

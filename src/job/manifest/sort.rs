@@ -66,7 +66,7 @@ pub enum SortError {
 /// By what rows are sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Key, date, `IsLatest`, version ID, place in the manifest.
+    /// Key, the latest version last, date, version ID, place in the manifest.
     Versions,
     /// Key, place: rows of an earlier pass, in which those of a key ended oldest first.
     Failed,
@@ -275,9 +275,11 @@ impl Parsed {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Line {
     key: String,
+    /// Before the date: of an object that was uploaded in parts that is when its upload began, and what
+    /// was put or deleted meanwhile is younger by its date.
+    is_latest: bool,
     /// Nanoseconds since 1970; rows without a date come first.
     modified: i128,
-    is_latest: bool,
     version_id: String,
     ordinal: u64,
     line: Vec<u8>,
@@ -520,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_as_old_as_its_date_then_not_the_latest_then_its_id() {
+    fn the_latest_version_is_last_and_the_others_are_as_old_as_their_dates_say() {
         let item = |modified, is_latest, version_id: &str, ordinal| Line {
             key: "k".into(),
             modified,
@@ -531,10 +533,11 @@ mod tests {
         };
         let order = [
             item(i128::MIN, false, "z", 9),
-            item(1, true, "z", 9),
+            item(1, false, "z", 9),
             item(2, false, "a", 9),
             item(2, false, "b", 1),
             item(2, false, "b", 2),
+            item(1, true, "a", 0),
             item(2, true, "a", 0),
         ];
         assert!(order.is_sorted());
