@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{
     ChunkReader, FileReader, Length, RowGroupReader, SerializedFileReader,
 };
@@ -95,7 +96,8 @@ impl Decoder {
             columns.iter().any(|(_, column)| *column == listed)
         })?;
         let footer = file.metadata();
-        let sizes = footer.row_groups().iter().map(|group| group.num_rows());
+        let groups = footer.row_groups().iter();
+        let sizes = groups.map(RowGroupMetaData::num_rows);
         let total = sizes.clone().try_fold(0_i64, i64::checked_add);
         let listed = footer.file_metadata().num_rows();
         if total != Some(listed) || sizes.clone().any(|rows| rows < 0) {

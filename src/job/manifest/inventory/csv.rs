@@ -115,6 +115,7 @@ impl Decoder {
             let field = self.row.get(value.clone()).unwrap_or_default();
             match column {
                 None => {}
+                Some(Column::IsDeleteMarker | Column::Size) if field.is_empty() => {}
                 Some(Column::Bucket) => record.bucket = field,
                 Some(Column::Key) => record.key = field,
                 Some(Column::VersionId) => record.version_id = field,
@@ -124,12 +125,10 @@ impl Decoder {
                         record.problem = Some(no_truth("IsLatest", field));
                     }
                 }
-                Some(Column::IsDeleteMarker) if field.is_empty() => {}
                 Some(Column::IsDeleteMarker) => match truth(field) {
                     Some(is) => record.is_delete_marker = is,
                     None => record.problem = Some(no_truth("IsDeleteMarker", field)),
                 },
-                Some(Column::Size) if field.is_empty() => {}
                 Some(Column::Size) => {
                     record.size = std::str::from_utf8(field).ok().and_then(|n| n.parse().ok());
                     if record.size.is_none() {
