@@ -23,7 +23,7 @@ fn fault(world: &World, operation: Operation, kind: FaultKind, when: When) -> Fa
     world.sandbox.faults().add(fault)
 }
 
-fn error(status: u16, code: &str) -> FaultKind {
+pub(crate) fn error(status: u16, code: &str) -> FaultKind {
     FaultKind::Error {
         status,
         code: code.to_owned(),

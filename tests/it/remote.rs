@@ -6,9 +6,12 @@ use std::path::Path;
 use s3haul_sandbox::iam::{
     DESTINATION_ACCOUNT, SOURCE_ACCOUNT, SOURCE_ADMIN_ACCESS_KEY_ID, SOURCE_ADMIN_SECRET_ACCESS_KEY,
 };
-use s3haul_sandbox::{BucketSettings, Fault, FaultKind, ObjectProperties, Operation, When};
+use s3haul_sandbox::{
+    BucketSettings, Fault, FaultHandle, FaultKind, ObjectProperties, Operation, When,
+};
 
 use crate::given::Given;
+use crate::guards::error;
 use crate::support::{SOURCE, World};
 
 /// A bucket of the destination account, in a region of its own.
@@ -51,6 +54,12 @@ fn gzip(members: &[&[u8]]) -> Vec<u8> {
         encoder.finish().unwrap();
     }
     all
+}
+
+/// Every copy is refused for want of access.
+fn refuse_copies(world: &World) -> FaultHandle {
+    let denied = Fault::on(Operation::CopyObject, error(403, "AccessDenied"));
+    world.sandbox.faults().add(denied)
 }
 
 fn of<'w>(world: &'w World, key: &str) -> Given<'w> {
@@ -265,16 +274,7 @@ async fn a_manifest_is_pinned_by_its_etag() {
         .await;
     let e_tag = world.store().object(MANIFESTS, "m.csv").unwrap().e_tag();
     // Every copy is refused: the job stops with its report begun.
-    let denied = FaultKind::Error {
-        status: 403,
-        code: "AccessDenied".to_owned(),
-        message: String::new(),
-        retry_after: None,
-    };
-    let fault = world
-        .sandbox
-        .faults()
-        .add(Fault::on(Operation::CopyObject, denied));
+    let fault = refuse_copies(&world);
     let run = of(&world, "m.csv")
         .set("--manifest-etag", e_tag)
         .run()
@@ -294,16 +294,7 @@ async fn another_manifest_under_the_same_name_is_refused_by_a_resume() {
     let path = world.small_objects(40);
     let manifest = std::fs::read(path).unwrap();
     put(&world, MANIFESTS, "m.csv", manifest.clone());
-    let denied = FaultKind::Error {
-        status: 403,
-        code: "AccessDenied".to_owned(),
-        message: String::new(),
-        retry_after: None,
-    };
-    let fault = world
-        .sandbox
-        .faults()
-        .add(Fault::on(Operation::CopyObject, denied));
+    let fault = refuse_copies(&world);
     // The first ten rows are refused, the others have not been run.
     of(&world, "m.csv").run().await.expect(3);
     fault.remove();
@@ -395,12 +386,7 @@ async fn a_signal_ends_a_wait_for_a_manifest() {
 async fn what_s3_does_not_answer_may_be_tried_again() {
     let world = world();
     put(&world, MANIFESTS, "m.csv", three(&world));
-    let failing = FaultKind::Error {
-        status: 500,
-        code: "InternalError".to_owned(),
-        message: String::new(),
-        retry_after: None,
-    };
+    let failing = error(500, "InternalError");
     for operation in [Operation::HeadObject, Operation::GetObject] {
         let fault = Fault::on(operation, failing.clone());
         let fault = world.sandbox.faults().add(fault);

@@ -14,6 +14,7 @@ use s3haul_sandbox::{
 use serde_json::json;
 
 use crate::given::Given;
+use crate::guards::error;
 use crate::keys::odd_keys;
 use crate::objects::{LARGE, sent};
 use crate::resume::{hung, kill, logged};
@@ -37,12 +38,7 @@ fn versioned() -> BucketSettings {
 }
 
 fn denied() -> FaultKind {
-    FaultKind::Error {
-        status: 403,
-        code: DENIED.into(),
-        message: String::new(),
-        retry_after: None,
-    }
+    error(403, DENIED)
 }
 
 /// The source keeps versions from now on, and lets them be listed.
