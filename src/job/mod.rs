@@ -33,7 +33,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use self::chain::{Chain, Gathering, Marks, Older, Work};
-use self::copy::settings::JobHeaders;
+use self::copy::headers::JobHeaders;
+use self::copy::read::READING_MIB;
+use self::copy::settings::CustomerKeys;
 use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
 use self::manifest::sort::{self, Order, SortError, SortedFile};
@@ -120,6 +122,8 @@ pub struct Job {
     pub copied_before: Option<CopiedBefore>,
     /// The established access.
     pub access: Access,
+    /// Keys of SSE-C.
+    pub keys: CustomerKeys,
     /// The report, recovered or new.
     pub report: Report,
     /// Which passes are run.
@@ -247,6 +251,7 @@ struct Shared {
     manifest: ManifestFile,
     copied_before: Option<Arc<CopiedBefore>>,
     access: Access,
+    keys: CustomerKeys,
     throttle: Throttle,
     requests: Requests,
     progress: Arc<Progress>,
@@ -263,6 +268,7 @@ impl Shared {
             manifest: job.manifest.clone(),
             copied_before: job.copied_before.take().map(Arc::new),
             access: job.access.clone(),
+            keys: job.keys.clone(),
             requests: Requests::new(throttle.clone(), credentials, retry),
             throttle,
             progress: Arc::clone(&job.progress),
@@ -288,7 +294,7 @@ impl Shared {
             throttle: self.throttle.clone(),
             source_bucket: self.file.survey.bucket.clone(),
             destination_bucket: self.file.job.destination_bucket.clone(),
-            headers: JobHeaders::new(&options),
+            headers: JobHeaders::new(&options, &self.keys),
             options,
             began: self.file.created_at,
             first_attempt: at.attempt == 1 && at.pass == 0,
@@ -302,6 +308,7 @@ impl Shared {
             drain: signals.drain.clone(),
             wrote: watch.proved.clone(),
             large_in_hand: AtomicU32::new(0),
+            reading: Semaphore::new(READING_MIB),
             large_versions: Semaphore::new(LARGE_WORKERS),
             uploads: Uploads::new(&at.uploads),
             lost: Arc::clone(&watch.lost),

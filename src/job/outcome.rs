@@ -45,6 +45,15 @@ pub enum By {
 pub enum Evidence {
     /// S3's answer to the write.
     Response,
+    /// A HEAD of the copy that showed the source's size.
+    Head,
+    /// Equal ETags.
+    #[serde(rename = "e_tag")]
+    ETag,
+    /// Equal checksums.
+    Checksum,
+    /// Both objects were read, and are equal.
+    Full,
     /// A HEAD that found, after an answer was lost, what this row was to write.
     Found,
 }
@@ -54,6 +63,10 @@ impl Evidence {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Response => "response",
+            Self::Head => "head",
+            Self::ETag => "e_tag",
+            Self::Checksum => "checksum",
+            Self::Full => "full",
             Self::Found => "found",
         }
     }
@@ -144,6 +157,11 @@ impl Failure {
     pub fn coded(mut self, code: &str) -> Self {
         code.clone_into(&mut self.code);
         self
+    }
+
+    /// Whether S3 answered that the source is archived.
+    pub fn is_archived(&self) -> bool {
+        ["InvalidObjectState", "ObjectNotInActiveTierError"].contains(&self.code.as_str())
     }
 
     /// Says what to do.

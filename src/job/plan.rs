@@ -146,18 +146,15 @@ pub fn plan(
         let failure = Failure::of("NoListedETag", message);
         return Planned::Ended(row, Ended::Failed(failure));
     }
-    // The ETag of an object that was uploaded in parts ends in their number.
-    let in_parts = row
-        .facts
-        .e_tag
-        .as_deref()
-        .is_some_and(|e_tag| e_tag.contains('-'));
-    let large = upload.is_some()
-        || row
-            .facts
-            .size
-            .is_some_and(|size| size > options.multipart_threshold)
-        || (options.part_size == PartSize::MatchSource && in_parts);
+    let over = |limit| row.facts.size.is_some_and(|size| size > limit);
+    // The ETag of an object that was uploaded in parts ends in their number; one that was uploaded whole
+    // keeps its own only if it is copied whole.
+    let listed = row.facts.e_tag.as_deref();
+    let large = match listed.filter(|_| options.part_size == PartSize::MatchSource) {
+        Some(e_tag) => e_tag.contains('-') || over(MAX_COPY_BYTES),
+        None => over(options.multipart_threshold),
+    };
+    let large = large || upload.is_some();
     let task = Task {
         row,
         destination_key,

@@ -1,9 +1,15 @@
 //! One task: a row's object from the source to the destination.
 //!
 //! [`Copier::copy_small`] sends CopyObject, [`Copier::copy_large`] copies in parts; what is in doubt
-//! after either is settled in `settle`.
+//! after either is settled in `settle`, and `prove` says what a success rests on.
 
+mod archived;
+mod carry;
+pub mod evidence;
+pub mod headers;
 mod multipart;
+mod prove;
+pub mod read;
 pub mod settings;
 mod settle;
 pub mod uploads;
@@ -17,7 +23,7 @@ use std::time::Duration;
 use async_channel::Sender;
 use s3haul_s3::retry::back_off;
 use s3haul_s3::{
-    Class, CopySource, ErrorKind, Head, HeadObject, IdentityError, Lane, OnDoubt, Operation,
+    Class, CopySource, ErrorKind, Head, HeadObject, HeaderPair, IdentityError, Lane, OnDoubt, Operation,
     Requests, RetryOptions, S3Client, S3Error, Tally, Throttle,
 };
 use serde::{Deserialize, Serialize};
@@ -25,7 +31,8 @@ use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use self::settings::JobHeaders;
+use self::headers::JobHeaders;
+use self::settings::{Annotations, ObjectSettings, Verify};
 use self::uploads::Uploads;
 use super::outcome::{Ended, Failure};
 use super::plan::{PlanOptions, Task};
@@ -70,6 +77,12 @@ pub struct CopyOptions {
     pub source_account: Option<String>,
     /// Expected owner of the destination bucket.
     pub destination_account: Option<String>,
+    /// What the copies look like besides.
+    #[serde(default)]
+    pub object: ObjectSettings,
+    /// How much a copy is looked at behind S3's answer.
+    #[serde(default)]
+    pub verify: Verify,
     /// Which objects are copied in parts, and in which.
     pub plan: PlanOptions,
     /// Longest time for one request with all its attempts, in milliseconds.
@@ -85,6 +98,8 @@ impl Default for CopyOptions {
             requester_pays: false,
             source_account: None,
             destination_account: None,
+            object: ObjectSettings::default(),
+            verify: Verify::default(),
             plan: PlanOptions::default(),
             row_timeout_ms: 24 * 60 * 60 * 1000,
         }
@@ -137,6 +152,8 @@ pub struct Copier {
     pub wrote: CancellationToken,
     /// Large objects in hand.
     pub large_in_hand: AtomicU32,
+    /// Mebibytes of objects that are being read, of all that may be.
+    pub reading: Semaphore,
     /// Large versions that chains may have in hand.
     pub large_versions: Semaphore,
     /// Uploads in hand.
@@ -167,17 +184,12 @@ impl From<S3Error> for Stop {
 impl Copier {
     /// Copies an object whose size is at most the threshold, or not known.
     pub async fn copy_small(&self, task: &Task, tally: &mut Tally) -> Turn {
-        match self.whole(task, Lane::Small, tally).await {
-            // Without credentials every row would fail: it has not been run.
-            Ok(Turn::Ended(Ended::Failed(_))) | Err(Stop::Ended(Ended::Failed(_)))
-                if self.lost.get().is_some() =>
-            {
-                Turn::Stopped
-            }
-            Ok(turn) => turn,
-            Err(Stop::Ended(ended)) => Turn::Ended(ended),
-            Err(Stop::Stopped) => Turn::Stopped,
-        }
+        let ended = match self.whole(task, Lane::Small, None, tally).await {
+            Ok(Turn::Ended(ended)) | Err(Stop::Ended(ended)) => ended,
+            Ok(turn) => return turn,
+            Err(Stop::Stopped) => return Turn::Stopped,
+        };
+        self.end(task, ended, Lane::Small, tally).await
     }
 
     /// Copies an object that is over the threshold, as the manifest or a request said.
@@ -185,8 +197,31 @@ impl Copier {
         self.large_in_hand.fetch_add(1, Ordering::Relaxed);
         let _in_hand = InHand(&self.large_in_hand);
         match self.multipart(task, tally).await {
-            Ok(ended) | Err(Stop::Ended(ended)) => Turn::Ended(ended),
+            Ok(ended) | Err(Stop::Ended(ended)) => self.end(task, ended, Lane::Large, tally).await,
             Err(Stop::Stopped) => Turn::Stopped,
+        }
+    }
+
+    /// What follows a row's end on either path: the look that the job asks for at a copy that was
+    /// found, the fate of an archived source, the names of what was left out.
+    async fn end(&self, task: &Task, ended: Ended, lane: Lane, tally: &mut Tally) -> Turn {
+        let ended = match ended {
+            Ended::Succeeded(mut success) => {
+                success.notes.extend(left_out(&self.options.object));
+                match self.prove_found(task, lane, success, tally).await {
+                    Ok(ended) | Err(Stop::Ended(ended)) => ended,
+                    Err(Stop::Stopped) => return Turn::Stopped,
+                }
+            }
+            Ended::Failed(failure) if failure.is_archived() => {
+                self.archived(task, failure, lane, tally).await
+            }
+            ended => ended,
+        };
+        match ended {
+            // Without credentials every row would fail: it has not been run.
+            Ended::Failed(_) if self.lost.get().is_some() => Turn::Stopped,
+            ended => Turn::Ended(ended),
         }
     }
 
@@ -206,55 +241,67 @@ impl Copier {
         part_number: Option<u32>,
         tally: &mut Tally,
     ) -> s3haul_s3::Result<Head> {
-        let headers = self.headers.source_with_checksum();
+        let version_id = task.row.version_id.as_deref();
+        self.head_source_version(task, version_id, lane, part_number, tally)
+            .await
+    }
+
+    async fn head_source_version(
+        &self,
+        task: &Task,
+        version_id: Option<&str>,
+        lane: Lane,
+        part_number: Option<u32>,
+        tally: &mut Tally,
+    ) -> s3haul_s3::Result<Head> {
+        let mut headers = self.headers.source_object();
+        headers.push(with_checksum());
         let request = HeadObject {
             bucket: &self.source_bucket,
             key: &task.row.key,
-            version_id: task.row.version_id.as_deref(),
+            version_id,
             part_number,
             headers: &headers,
         };
         let send = || self.source.head_object(request);
-        self.send(
-            tally,
-            lane,
-            Operation::HeadObject,
-            None,
-            OnDoubt::Resend,
-            send,
-        )
-        .await
+        self.read(tally, lane, Operation::HeadObject, send).await
     }
 
     async fn head_destination(
         &self,
         task: &Task,
         lane: Lane,
+        version_id: Option<&str>,
         checksum: bool,
         tally: &mut Tally,
     ) -> s3haul_s3::Result<Head> {
-        let with_checksum = self.headers.destination_with_checksum();
+        let mut headers = self.headers.destination_object();
+        headers.extend(checksum.then(with_checksum));
         let request = HeadObject {
             bucket: &self.destination_bucket,
             key: &task.destination_key,
-            version_id: None,
+            version_id,
             part_number: None,
-            headers: if checksum {
-                &with_checksum
-            } else {
-                self.headers.destination()
-            },
+            headers: &headers,
         };
         let send = || self.destination.head_object(request);
-        self.send(
-            tally,
-            lane,
-            Operation::HeadObject,
-            None,
-            OnDoubt::Resend,
-            send,
-        )
-        .await
+        self.read(tally, lane, Operation::HeadObject, send).await
+    }
+
+    /// Sends a request that changes nothing: sent again it tells the same.
+    async fn read<T, F, Fut>(
+        &self,
+        tally: &mut Tally,
+        lane: Lane,
+        operation: Operation,
+        request: F,
+    ) -> s3haul_s3::Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = s3haul_s3::Result<T>>,
+    {
+        self.send(tally, lane, operation, None, OnDoubt::Resend, request)
+            .await
     }
 
     /// Waits before a write that was settled as absent is sent again.
@@ -327,6 +374,23 @@ impl Copier {
             }),
         }
     }
+}
+
+/// Asks a HEAD for the checksum.
+fn with_checksum() -> HeaderPair {
+    ("x-amz-checksum-mode".into(), "ENABLED".to_owned())
+}
+
+/// What a copy does without because a flag allows it: the row says so.
+fn left_out(settings: &ObjectSettings) -> impl Iterator<Item = String> {
+    let tags = settings.tags.as_ref().is_some_and(Vec::is_empty);
+    let annotations = settings.annotations == Annotations::Exclude;
+    [
+        (tags, "tags were left out, as --tags none asks"),
+        (annotations, "annotations were left out, as --annotations exclude asks"),
+    ]
+    .into_iter()
+    .filter_map(|(left_out, note)| left_out.then(|| note.to_owned()))
 }
 
 /// Counts a large object while it lives.

@@ -1,4 +1,4 @@
-//! A multipart copy: HEAD, tags, Create, UploadPartCopy for each part, Complete.
+//! A multipart copy: HEAD, tags, annotations, Create, UploadPartCopy for each part, Complete.
 //!
 //! Every part is pinned to the version and ETag of one HEAD: nothing lands mixed. When the row fails
 //! or the job stops, no more parts are sent and those in flight are waited for; only then is the
@@ -6,19 +6,21 @@
 
 mod upload;
 
+pub(super) use self::upload::add;
+
 use std::collections::BTreeMap;
 
-use s3haul_s3::{CopiedPart, Head, Lane, OnDoubt, Operation, S3Error, Tag, Tally};
+use s3haul_s3::{CopiedPart, Head, Lane, Operation, S3Error, Tally};
 
 use self::upload::Copying;
-use super::settings::tagging_header;
-use super::settle::{Expected, Settled};
-use super::whole::source_changed;
+use super::prove::Origin;
+use super::settle::{DATE_CONDITION, Expected, Settled};
+use super::whole::{in_parts, source_changed};
 use super::{Copier, Overwrite, SourceChanged, Stop, Turn};
 use crate::job::outcome::{Ended, Failure};
-use crate::job::plan::{PartPlan, Task};
-use crate::job::report::Event;
+use crate::job::plan::{PartPlan, PartSize, Task, fits_one_copy};
 use crate::job::report::journal::OpenUpload;
+use crate::job::report::{Event, time_text};
 
 /// How often a copy is begun again because its source or its upload changed under it.
 const MAX_STARTS: u32 = 3;
@@ -79,13 +81,15 @@ impl Copier {
             if self.drain.is_cancelled() {
                 return Err(Stop::Stopped);
             }
-            let source = self.head_source(task, Lane::Large, None, tally).await?;
-            self.check_source(task, &source)?;
-            if source.bytes == 0 {
-                // No part copy of nothing: the object shrank since it was listed.
-                return self.instead_whole(task, tally).await;
+            let (source, layout) = self.head_layout(task, tally).await?;
+            // No part copy of nothing, if the object shrank since it was listed; and what was uploaded
+            // whole keeps its ETag only if it is copied whole.
+            let keeps_e_tag = layout == Layout::Whole && fits_one_copy(source.bytes);
+            if source.bytes == 0 || (keeps_e_tag && open.is_none()) {
+                return self.instead_whole(task, &source, tally).await;
             }
-            let (error, failure) = match self.attempt(task, &source, open, tally).await {
+            notes.extend(self.check_source(task, &source)?);
+            let (error, failure) = match self.attempt(task, &source, &layout, open, tally).await {
                 Ok(Ended::Succeeded(mut success)) => {
                     success.notes.append(&mut notes);
                     return Ok(Ended::Succeeded(success));
@@ -141,12 +145,34 @@ impl Copier {
             return Ok(ended);
         };
         let version_id = success.source_version_id.as_deref();
-        let tags = self.source_tags(task, version_id, tally).await?;
-        self.tagged(task, ended, &tags, tally).await
+        let carried = self.carried(task, None, version_id, tally).await?;
+        self.carry_behind(task, ended, &carried, Lane::Large, tally)
+            .await
     }
 
-    /// What the manifest lists, where that is a condition; what cannot be carried.
-    fn check_source(&self, task: &Task, source: &Head) -> Result<(), Stop> {
+    /// A HEAD of the source. Where the copy is to have its layout, of its first part, which tells that
+    /// too.
+    async fn head_layout(&self, task: &Task, tally: &mut Tally) -> Result<(Head, Layout), Stop> {
+        if self.options.plan.part_size != PartSize::MatchSource {
+            let source = self.head_source(task, Lane::Large, None, tally).await?;
+            return Ok((source, Layout::Any));
+        }
+        let first = self.head_source(task, Lane::Large, Some(1), tally).await?;
+        let (part_bytes, bytes) = (first.bytes, first.object_bytes());
+        let count = first.parts_count().map(u64::from);
+        let layout = if !in_parts(&first) {
+            Layout::Whole
+        } else if part_bytes > 0 && count == Some(bytes.div_ceil(part_bytes)) {
+            Layout::Parts(part_bytes)
+        } else {
+            Layout::Any
+        };
+        Ok((Head { bytes, ..first }, layout))
+    }
+
+    /// What is asked of the source: the ETag that the manifest lists, dates; and whether all that it has
+    /// can be carried. Gives a note of what may be lost.
+    fn check_source(&self, task: &Task, source: &Head) -> Result<Option<String>, Stop> {
         if let Some(listed) = self.headers.listed_e_tag(&task.row)
             && listed != source.e_tag
         {
@@ -156,22 +182,37 @@ impl Copier {
             );
             return Err(Failure::of("SourceChanged", message).into());
         }
-        if source.missing_meta() > 0 {
-            return Err(Failure::of(
-                "MetadataNotReadable",
-                format!(
-                    "{} metadata entries of the source cannot be read over REST, and a multipart \
-                     copy would lose them",
-                    source.missing_meta()
-                ),
-            )
-            .into());
+        let settings = &self.options.object;
+        if let Some(modified) = source.last_modified {
+            let too_old = settings.if_modified_since.is_some_and(|date| modified <= date);
+            let too_new = settings.if_unmodified_since.is_some_and(|date| modified > date);
+            if too_old || too_new {
+                let message = format!("the source was last modified at {}", time_text(modified));
+                let failure = Failure::of("PreconditionFailed", message);
+                return Err(failure.hinted(DATE_CONDITION).into());
+            }
         }
-        Ok(())
+        let missing = source.missing_meta();
+        if missing == 0 || settings.metadata.is_some() {
+            return Ok(None);
+        }
+        let message = format!("{missing} metadata entries of the source cannot be read over REST");
+        if settings.allow_metadata_loss {
+            return Ok(Some(format!("{message}, and were lost, as --allow-metadata-loss allows")));
+        }
+        let message = format!("{message}, and a multipart copy would lose them");
+        let hint = "an object of up to 5 GiB keeps them by CopyObject, under a higher \
+            --multipart-threshold; --allow-metadata-loss copies it without them";
+        Err(Failure::of("MetadataNotReadable", message).hinted(hint).into())
     }
 
-    async fn instead_whole(&self, task: &Task, tally: &mut Tally) -> Result<Ended, Stop> {
-        match self.whole(task, Lane::Large, tally).await? {
+    async fn instead_whole(
+        &self,
+        task: &Task,
+        source: &Head,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
+        match self.whole(task, Lane::Large, Some(source), tally).await? {
             Turn::Ended(ended) => Ok(ended),
             Turn::Large | Turn::Stopped => Err(Stop::Stopped),
         }
@@ -182,18 +223,24 @@ impl Copier {
         &self,
         task: &Task,
         source: &Head,
+        layout: &Layout,
         open: &mut Option<OpenUpload>,
         tally: &mut Tally,
     ) -> Result<Ended, Lost> {
-        let tags = self
-            .source_tags(task, pinned_version(task, source), tally)
+        let version_id = pinned_version(task, source);
+        let carried = self
+            .carried(task, Some(source), version_id, tally)
             .await?;
-        check_tags(source, &tags)?;
         let (upload, mut parts) = match self.take_up(task, source, open, tally).await? {
             Taken::Upload(upload, parts) => (upload, parts),
-            Taken::Ended(ended) => return Ok(self.tagged(task, ended, &tags, tally).await?),
+            Taken::Ended(ended) => {
+                let lane = Lane::Large;
+                return Ok(self.carry_behind(task, ended, &carried, lane, tally).await?);
+            }
             Taken::Nothing => {
-                let upload = self.create(task, source, &tags, tally).await?;
+                let upload = self
+                    .create(task, source, layout, &carried.tags, tally)
+                    .await?;
                 *open = Some(upload.clone());
                 self.opened(&upload).await?;
                 (upload, BTreeMap::new())
@@ -213,25 +260,22 @@ impl Copier {
             return Err(lost(error));
         }
         let parts: Vec<CopiedPart> = parts.into_values().collect();
-        let ended = self.complete(&copying, &parts, open, tally).await?;
-        Ok(self.tagged(task, ended, &tags, tally).await?)
-    }
-
-    async fn source_tags(
-        &self,
-        task: &Task,
-        version_id: Option<&str>,
-        tally: &mut Tally,
-    ) -> Result<Vec<Tag>, Stop> {
-        let get = || {
-            let (key, headers) = (&task.row.key, self.headers.source());
-            self.source
-                .get_object_tagging(&self.source_bucket, key, version_id, headers)
-        };
-        let operation = Operation::GetObjectTagging;
-        Ok(self
-            .send(tally, Lane::Large, operation, None, OnDoubt::Resend, get)
-            .await?)
+        let (ended, answer) = self.complete(&copying, &parts, open, tally).await?;
+        let carried = self.carry_behind(task, ended, &carried, Lane::Large, tally);
+        match (carried.await?, answer) {
+            (Ended::Succeeded(mut success), Some(answer)) => {
+                if *layout != Layout::Any && success.e_tag != source.e_tag {
+                    success.notes.push(OTHER_LAYOUT.to_owned());
+                }
+                let origin = Origin {
+                    head: Some(source),
+                    pinned: true,
+                };
+                let lane = Lane::Large;
+                Ok(self.prove(task, lane, success, &answer, origin, tally).await?)
+            }
+            (ended, _) => Ok(ended),
+        }
     }
 
     /// Takes up what an earlier attempt left, if it is still there and the source is still the same.
@@ -252,15 +296,13 @@ impl Copier {
             self.abort_open(task, open, tally).await?;
             return Ok(Taken::Nothing);
         }
+        let headers = self.headers.destination_object();
         let list = || {
-            let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
+            let bucket = &self.destination_bucket;
             self.destination
-                .list_parts(bucket, &upload.key, &upload.upload_id, headers)
+                .list_parts(bucket, &upload.key, &upload.upload_id, &headers)
         };
-        let operation = Operation::ListParts;
-        let listed = self
-            .send(tally, Lane::Large, operation, None, OnDoubt::Resend, list)
-            .await;
+        let listed = self.read(tally, Lane::Large, Operation::ListParts, list).await;
         let plan = PartPlan {
             object_bytes: upload.object_bytes,
             part_bytes: upload.part_bytes,
@@ -340,60 +382,12 @@ impl Copier {
         )))
     }
 
-    /// Tags over 2 KB do not fit the header of Create; the object is tagged once it is there.
-    async fn tagged(
-        &self,
-        task: &Task,
-        ended: Ended,
-        tags: &[Tag],
-        tally: &mut Tally,
-    ) -> Result<Ended, Stop> {
-        let Ended::Succeeded(success) = &ended else {
-            return Ok(ended);
-        };
-        if tags.is_empty() || tagging_header(tags).is_some() {
-            return Ok(ended);
-        }
-        let (key, version_id) = (&task.destination_key, success.version_id.as_deref());
-        let put = || {
-            let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
-            self.destination
-                .put_object_tagging(bucket, key, version_id, tags, headers)
-        };
-        let operation = Operation::PutObjectTagging;
-        let put = self
-            .send(tally, Lane::Large, operation, None, OnDoubt::Resend, put)
-            .await;
-        match put {
-            Ok(()) => Ok(ended),
-            Err(error) => Err(Failure::from(&error)
-                .hinted("the object was copied, and stands at the destination without its tags")
-                .into()),
-        }
-    }
-
     /// Reports that the row's upload is gone.
     async fn closed(&self, task: &Task) -> Result<(), Stop> {
         let event = Event::UploadClosed {
             ordinal: task.row.ordinal,
         };
         self.events.send(event).await.map_err(|_| Stop::Stopped)
-    }
-}
-
-/// HEAD tells how many tags there are to those who may read them.
-fn check_tags(source: &Head, tags: &[Tag]) -> Result<(), Stop> {
-    let count = source.header("x-amz-tagging-count");
-    match count.and_then(|count| count.parse().ok()) {
-        Some(count) if tags.len() < count => {
-            let message = format!(
-                "the source has {count} tags by its HEAD and {} by GetObjectTagging: its tags would \
-                 be lost",
-                tags.len()
-            );
-            Err(Failure::of("TagsNotCopied", message).into())
-        }
-        _ => Ok(()),
     }
 }
 
@@ -405,6 +399,20 @@ fn lost(error: S3Error) -> Lost {
         _ => Lost::Stop(error.into()),
     }
 }
+
+/// What of the source's layout the copy is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// None of it, or it cannot be told.
+    Any,
+    /// It was uploaded whole.
+    Whole,
+    /// It was uploaded in parts of this size.
+    Parts(u64),
+}
+
+const OTHER_LAYOUT: &str = "the ETag is not the source's: it was uploaded in parts of unequal sizes, \
+    or is encrypted so that ETags say nothing";
 
 /// What an earlier attempt left of a row's upload.
 enum Taken {
@@ -422,39 +430,4 @@ fn pinned_version<'a>(task: &'a Task, source: &'a Head) -> Option<&'a str> {
         .version_id
         .as_deref()
         .or(source.version_id.as_deref())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_that_are_counted_are_there() {
-        let tag = Tag {
-            key: "a".into(),
-            value: String::new(),
-        };
-        let source = |count: Option<&str>| Head {
-            bytes: 1,
-            e_tag: "e".into(),
-            version_id: None,
-            last_modified: None,
-            headers: count
-                .map(|count| ("x-amz-tagging-count".into(), count.to_owned()))
-                .into_iter()
-                .collect(),
-            date: None,
-        };
-        for (count, tags, fits) in [
-            (None, 0, true),
-            (None, 1, true),
-            (Some("1"), 1, true),
-            (Some("1"), 2, true),
-            (Some("2"), 1, false),
-            (Some("1"), 0, false),
-        ] {
-            let tags = vec![tag.clone(); tags];
-            assert_eq!(check_tags(&source(count), &tags).is_ok(), fits, "{count:?}");
-        }
-    }
 }

@@ -5,7 +5,7 @@
 
 use s3haul_s3::{Head, Lane, OnDoubt, Operation, S3Error, Tally};
 
-use super::settings::{Sameness, compare, same_metadata};
+use super::evidence::{Known, Sameness, compare};
 use super::whole::source_changed;
 use super::{Copier, Overwrite, Stop};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
@@ -44,7 +44,7 @@ impl Copier {
         expected: Option<Expected<'_>>,
         tally: &mut Tally,
     ) -> Result<Settled, Stop> {
-        let there = match self.look(task, lane, tally).await {
+        let there = match self.look(task, lane, None, tally).await {
             Ok(head) => head,
             Err(error) if error.status == Some(404) => return Ok(Settled::Absent),
             Err(error) => return Err(cannot_look(&error).into()),
@@ -60,9 +60,9 @@ impl Copier {
             Some(Expected {
                 e_tag: Some(e_tag), ..
             }) if there.e_tag == e_tag => true,
-            Some(_) if compare(&source, &there) == Sameness::Different => false,
-            Some(expected) => in_as_many_parts(&there, expected.parts, &source),
-            None => is_copy(&source, &there),
+            Some(_) if same(&source, &there) == Sameness::Different => false,
+            Some(expected) => self.in_as_many_parts(&there, expected.parts, &source),
+            None => self.is_copy(&source, &there),
         };
         if !landed {
             return Ok(Settled::Other);
@@ -79,11 +79,14 @@ impl Copier {
         &self,
         task: &Task,
         lane: Lane,
+        version_id: Option<&str>,
         tally: &mut Tally,
     ) -> s3haul_s3::Result<Head> {
-        match self.head_destination(task, lane, true, tally).await {
+        let looked = self.head_destination(task, lane, version_id, true, tally);
+        match looked.await {
             Err(error) if error.status == Some(403) => {
-                self.head_destination(task, lane, false, tally).await
+                self.head_destination(task, lane, version_id, false, tally)
+                    .await
             }
             looked => looked,
         }
@@ -101,8 +104,14 @@ impl Copier {
         ambiguous: bool,
         tally: &mut Tally,
     ) -> Result<Ended, Stop> {
-        if about_the_source(refusal, self.headers.listed_e_tag(&task.row).is_some()) {
-            return Err(source_changed(refusal).into());
+        let listed = self.headers.listed_e_tag(&task.row).is_some();
+        let dated = self.options.object.has_date_condition();
+        match about_the_source(refusal, listed, dated) {
+            Some(About::ETag) => return Err(source_changed(refusal).into()),
+            Some(About::Date) => {
+                return Err(Failure::from(refusal).hinted(DATE_CONDITION).into());
+            }
+            None => {}
         }
         if self.options.overwrite != Overwrite::Never {
             // No condition of ours: a policy's, or a store's of its own.
@@ -111,7 +120,7 @@ impl Copier {
         if !ambiguous && self.first_attempt {
             return Ok(exists());
         }
-        match self.look(task, lane, tally).await {
+        match self.look(task, lane, None, tally).await {
             Ok(there) => {
                 self.settle_existing(task, lane, &there, ambiguous, tally)
                     .await
@@ -139,7 +148,7 @@ impl Copier {
             return Ok(exists());
         }
         let source = self.head_source(task, lane, None, tally).await?;
-        if is_copy(&source, there) {
+        if self.is_copy(&source, there) {
             return Ok(found(task, &source, there, None));
         }
         let message = "an object that this row would not write was put there since the job began: \
@@ -181,20 +190,54 @@ impl Copier {
         Ok(())
     }
 
+    fn is_copy(&self, source: &Head, there: &Head) -> bool {
+        match same(source, there) {
+            Sameness::Same(_) => true,
+            Sameness::Different => false,
+            Sameness::Unknown => self.headers.same_metadata(source, there),
+        }
+    }
+
+    fn in_as_many_parts(&self, there: &Head, parts: u32, source: &Head) -> bool {
+        there
+            .e_tag
+            .rsplit_once('-')
+            .is_some_and(|(_, count)| count == parts.to_string())
+            && there.bytes == source.bytes
+            && self.headers.same_metadata(source, there)
+    }
+
     /// LastModified has whole seconds, and so has the time at which the job began.
     pub(super) fn since_the_job_began(&self, head: &Head) -> bool {
         head.last_modified.is_some_and(|at| at >= self.began)
     }
 }
 
+/// Which condition on the source a 412 is about.
+enum About {
+    /// The ETag that the manifest lists.
+    ETag,
+    /// When it was last modified.
+    Date,
+}
+
+/// What to do about a row whose source was, or was not, modified since the date asked for.
+pub(super) const DATE_CONDITION: &str = "the source does not meet --if-modified-since or \
+    --if-unmodified-since, and was not copied: --modified-after and --modified-before leave such rows \
+    out instead, where the manifest lists dates";
+
 /// S3's `<Condition>` names the header that failed; where a store names none, the conditions that
 /// were sent tell. Complete has none about the source.
-fn about_the_source(refusal: &S3Error, source_condition_sent: bool) -> bool {
+fn about_the_source(refusal: &S3Error, listed: bool, dated: bool) -> Option<About> {
     match &refusal.condition {
-        Some(condition) => condition
-            .to_ascii_lowercase()
-            .starts_with("x-amz-copy-source"),
-        None => source_condition_sent && refusal.operation == "CopyObject",
+        Some(condition) => {
+            let condition = condition.to_ascii_lowercase();
+            let of_source = condition.strip_prefix("x-amz-copy-source-")?;
+            Some(if of_source.contains("since") { About::Date } else { About::ETag })
+        }
+        None if refusal.operation != "CopyObject" => None,
+        None if listed => Some(About::ETag),
+        None => dated.then_some(About::Date),
     }
 }
 
@@ -212,21 +255,8 @@ pub(super) fn cannot_look(error: &S3Error) -> Failure {
     )
 }
 
-fn is_copy(source: &Head, there: &Head) -> bool {
-    match compare(source, there) {
-        Sameness::Same => true,
-        Sameness::Different => false,
-        Sameness::Unknown => same_metadata(source, there),
-    }
-}
-
-fn in_as_many_parts(there: &Head, parts: u32, source: &Head) -> bool {
-    there
-        .e_tag
-        .rsplit_once('-')
-        .is_some_and(|(_, count)| count == parts.to_string())
-        && there.bytes == source.bytes
-        && same_metadata(source, there)
+fn same(source: &Head, there: &Head) -> Sameness {
+    compare(&Known::from(source), &Known::from(there))
 }
 
 /// The end of a row whose object a HEAD has shown at the destination.

@@ -110,7 +110,7 @@ impl Copier {
     ) -> Result<(), Box<Failure>> {
         let written = success.version_id.as_deref().filter(|id| *id != "null");
         let written = written.ok_or_else(|| Box::new(not_versioned()))?;
-        if success.evidence == Evidence::Found {
+        if success.in_doubt && success.by != By::Marker {
             let older = standing.version_id.as_deref();
             if older == Some(written) {
                 let message = "the answer to its copy was lost, and the version before it, which \
@@ -144,7 +144,7 @@ impl Copier {
         written: &str,
         tally: &mut Tally,
     ) -> Result<(), Box<Failure>> {
-        let looked = self.head_destination(task, Lane::Small, false, tally).await;
+        let looked = self.head_destination(task, Lane::Small, None, false, tally).await;
         let stands = match &looked {
             Ok(head) => head.version_id.as_deref() == Some(written),
             // Under a delete marker, whichever.

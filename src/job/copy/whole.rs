@@ -1,32 +1,51 @@
 //! CopyObject: one request for an object of at most 5 GiB.
 
-use s3haul_s3::{Copied, CopyObject, ErrorKind, Lane, OnDoubt, Operation, S3Error, Tally};
+use s3haul_s3::{Copied, CopyObject, ErrorKind, Head, Lane, OnDoubt, Operation, S3Error, Tally};
 
-use super::settings::{Sameness, compare};
+use super::carry::Carried;
+use super::evidence::{Known, Sameness, compare};
+use super::prove::Origin;
+use super::settings::StorageClass;
 use super::settle::{Settled, found};
 use super::{Copier, Overwrite, Stop, Turn};
 use crate::job::manifest::Facts;
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
-use crate::job::plan::{Task, fits_one_copy};
+use crate::job::plan::{PartSize, Task, fits_one_copy};
 use crate::job::report::time_text;
 
 impl Copier {
+    /// `source` is its HEAD, where one was sent.
     pub(super) async fn whole(
         &self,
         task: &Task,
         lane: Lane,
+        source: Option<&Head>,
         tally: &mut Tally,
     ) -> Result<Turn, Stop> {
         let mut notes = Vec::new();
         if self.options.overwrite == Overwrite::IfDifferent {
             notes = self.skip_if_equal(task, lane, tally).await?;
         }
-        let source = self.copy_source(task, task.row.version_id.as_deref());
-        let headers = self.headers.copy_object(&task.row);
+        let looked;
+        let source = match source {
+            None if self.needs_head(task) => {
+                // The first part tells the layout, and all else that a HEAD tells.
+                let part = (self.options.plan.part_size == PartSize::MatchSource).then_some(1);
+                looked = self.head_source(task, lane, part, tally).await?;
+                if part.is_some() && in_parts(&looked) {
+                    return Ok(Turn::Large);
+                }
+                Some(&looked)
+            }
+            source => source,
+        };
+        let class = self.preserved_class(task, source);
+        let copy_source = self.copy_source(task, task.row.version_id.as_deref());
+        let headers = self.headers.copy_object(&task.row, class);
         let request = CopyObject {
             bucket: &self.destination_bucket,
             key: &task.destination_key,
-            source: &source,
+            source: &copy_source,
             headers: &headers,
         };
         // Sent again, an unconditional copy lands the same; a conditional one would meet itself.
@@ -46,7 +65,8 @@ impl Copier {
             let error = match sent {
                 Ok(copied) => {
                     self.wrote.cancel();
-                    return Ok(Turn::Ended(whole_success(task, copied, notes)));
+                    let ended = self.copied(task, lane, copied, source, notes, tally);
+                    return Ok(Turn::Ended(ended.await?));
                 }
                 Err(error) => error,
             };
@@ -77,6 +97,59 @@ impl Copier {
         }
     }
 
+    /// What follows CopyObject's answer.
+    async fn copied(
+        &self,
+        task: &Task,
+        lane: Lane,
+        copied: Copied,
+        source: Option<&Head>,
+        notes: Vec<String>,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
+        let answer = Known::from(&copied);
+        let version_id = copied.source_version_id.as_deref();
+        let origin = Origin {
+            head: source,
+            pinned: version_id.is_some() && source.is_none_or(|head| head.version_id.as_deref() == version_id),
+        };
+        let ended = Ended::Succeeded(Box::new(whole_success(task, copied, notes)));
+        // The header takes 2 KB of tags; those that it does not take along go behind.
+        let carried = Carried {
+            tags: self.headers.new_tags().unwrap_or_default().to_vec(),
+            ..Carried::default()
+        };
+        match self.carry_behind(task, ended, &carried, lane, tally).await? {
+            Ended::Succeeded(success) => {
+                self.prove(task, lane, success, &answer, origin, tally).await
+            }
+            ended => Ok(ended),
+        }
+    }
+
+    /// Whether something must be known of the source before it is copied that the manifest does not
+    /// list.
+    fn needs_head(&self, task: &Task) -> bool {
+        let (facts, plan) = (&task.row.facts, &self.options.plan);
+        let class = self.options.object.storage_class == StorageClass::Preserve;
+        class && facts.storage_class.is_none()
+            || plan.part_size == PartSize::MatchSource && facts.e_tag.is_none()
+    }
+
+    /// The source's storage class, where the job keeps it: as the manifest lists it, else as a HEAD
+    /// shows it, which names none that is STANDARD.
+    pub(super) fn preserved_class<'a>(
+        &self,
+        task: &'a Task,
+        source: Option<&'a Head>,
+    ) -> Option<&'a str> {
+        if self.options.object.storage_class != StorageClass::Preserve {
+            return None;
+        }
+        let listed = task.row.facts.storage_class.as_deref();
+        listed.or_else(|| source?.header("x-amz-storage-class"))
+    }
+
     /// Ends the row if the destination has an equal object; else says what could not be told.
     pub(super) async fn skip_if_equal(
         &self,
@@ -84,18 +157,18 @@ impl Copier {
         lane: Lane,
         tally: &mut Tally,
     ) -> Result<Vec<String>, Stop> {
-        let there = match self.look(task, lane, tally).await {
+        let there = match self.look(task, lane, None, tally).await {
             Ok(head) => head,
             Err(error) if error.status == Some(404) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
         let source = self.head_source(task, lane, None, tally).await?;
-        match compare(&source, &there) {
+        match compare(&Known::from(&source), &Known::from(&there)) {
             // It may be what an earlier attempt of this row wrote before it died.
-            Sameness::Same if !self.first_attempt && self.since_the_job_began(&there) => {
+            Sameness::Same(_) if !self.first_attempt && self.since_the_job_began(&there) => {
                 Err(Stop::Ended(found(task, &source, &there, None)))
             }
-            Sameness::Same => Err(Stop::Ended(Ended::Skipped {
+            Sameness::Same(_) => Err(Stop::Ended(Ended::Skipped {
                 code: "DestinationEqual",
                 message: "the destination has an object of equal size and digest".to_owned(),
             })),
@@ -124,7 +197,12 @@ impl Copier {
     }
 }
 
-fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
+/// Whether an object was uploaded in parts.
+pub(super) fn in_parts(head: &Head) -> bool {
+    head.e_tag.contains('-')
+}
+
+fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Success {
     let (row, mut notes) = (&task.row, notes);
     let mut facts = row.facts.clone();
     if row.version_id.is_none() && contradicts(&copied, &facts) {
@@ -136,7 +214,7 @@ fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
         );
         facts = Facts::default();
     }
-    Ended::Succeeded(Box::new(Success {
+    Success {
         e_tag: copied.e_tag,
         version_id: copied.version_id,
         bytes: facts.size,
@@ -152,7 +230,7 @@ fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Ended {
         source_changed: false,
         in_doubt: false,
         notes,
-    }))
+    }
 }
 
 /// Whether the copy is of another object than the manifest lists, as far as two MD5s tell.
@@ -166,7 +244,7 @@ fn contradicts(copied: &Copied, facts: &Facts) -> bool {
     !by_key && is_md5(&copied.e_tag) && listed.is_some_and(|listed| listed != copied.e_tag)
 }
 
-/// An error that is not S3's to explain: the source changed under a condition.
+/// The end of a row whose source is not what the row's conditions ask for.
 pub(super) fn source_changed(error: &S3Error) -> Failure {
     debug_assert!(error.kind == ErrorKind::Answered);
     Failure::from(error).coded("SourceChanged").hinted(

@@ -11,18 +11,15 @@ use s3haul_s3::{
 };
 use tokio::sync::oneshot;
 
-use super::{Lost, lost, pinned_version};
-use crate::job::copy::settings::checksum;
+use super::{Layout, Lost, lost, pinned_version};
+use crate::job::copy::evidence::Known;
 use crate::job::copy::settle::{Expected, Settled};
 use crate::job::copy::{Copier, Stop};
 use crate::job::outcome::{By, Ended, Evidence, Success};
-use crate::job::plan::{PartPlan, PartSize, Task};
+use crate::job::plan::{PartPlan, Task};
 use crate::job::report::journal::OpenUpload;
 use crate::job::report::passes::hex;
 use crate::job::report::{Event, time_text};
-
-/// What UploadPartCopy leaves behind and HEAD does not tell of.
-const NOT_CARRIED: &str = "annotations are not carried by a multipart copy, if the source has any";
 
 /// How often an upload is aborted whose parts may still be landing.
 const MAX_ABORTS: u32 = 5;
@@ -41,16 +38,23 @@ impl Copier {
         &self,
         task: &Task,
         source: &Head,
+        layout: &Layout,
         tags: &[Tag],
         tally: &mut Tally,
     ) -> Result<OpenUpload, Stop> {
-        let headers = self.headers.create(source, tags);
+        let class = self.preserved_class(task, Some(source));
+        let headers = self.headers.create(source, tags, class);
         let request = CreateMultipartUpload {
             bucket: &self.destination_bucket,
             key: &task.destination_key,
             headers: &headers,
         };
-        let part_bytes = self.part_plan(task, source, tally).await?.part_bytes;
+        let source_part_bytes = match layout {
+            Layout::Parts(bytes) => Some(*bytes),
+            Layout::Any | Layout::Whole => None,
+        };
+        let part_size = self.options.plan.part_size;
+        let part_bytes = PartPlan::new(source.bytes, part_size, source_part_bytes).part_bytes;
         let mut doubts = 0;
         let created = loop {
             let sent = {
@@ -81,7 +85,8 @@ impl Copier {
                 Err(error) => return Err(error.into()),
             }
         };
-        let (algorithm, kind) = checksum(source);
+        let (algorithm, kind) = self.headers.checksum(source);
+        let kind = kind.as_str();
         Ok(OpenUpload {
             ordinal: task.row.ordinal,
             key: task.destination_key.clone(),
@@ -92,27 +97,6 @@ impl Copier {
             source_version_id: source.version_id.clone(),
             checksum: Some(format!("{algorithm}/{kind}")),
         })
-    }
-
-    async fn part_plan(
-        &self,
-        task: &Task,
-        source: &Head,
-        tally: &mut Tally,
-    ) -> Result<PartPlan, Stop> {
-        let part_size = self.options.plan.part_size;
-        let mut source_part_bytes = None;
-        if part_size == PartSize::MatchSource && source.e_tag.contains('-') {
-            let first = self.head_source(task, Lane::Large, Some(1), tally).await?;
-            let fits = |bytes: u64| {
-                bytes > 0
-                    && first
-                        .parts_count()
-                        .is_some_and(|count| u64::from(count) == source.bytes.div_ceil(bytes))
-            };
-            source_part_bytes = Some(first.bytes).filter(|bytes| fits(*bytes));
-        }
-        Ok(PartPlan::new(source.bytes, part_size, source_part_bytes))
     }
 
     /// Copies the parts that are missing from `parts`. The inner error is the first of a part; by
@@ -196,14 +180,15 @@ impl Copier {
         (tally, sent)
     }
 
-    /// Completes the upload; what is in doubt about it is settled.
+    /// Completes the upload, and gives what S3 answered of the object; what is in doubt about it is
+    /// settled.
     pub(super) async fn complete(
         &self,
         copying: &Copying<'_>,
         parts: &[CopiedPart],
         open: &mut Option<OpenUpload>,
         tally: &mut Tally,
-    ) -> Result<Ended, Lost> {
+    ) -> Result<(Ended, Option<Known>), Lost> {
         let headers = self.headers.complete(copying.upload.checksum.as_deref());
         let request = CompleteMultipartUpload {
             bucket: &self.destination_bucket,
@@ -224,7 +209,8 @@ impl Copier {
             let error = match sent {
                 Ok(completed) => {
                     *open = None;
-                    return Ok(multipart_success(copying, completed));
+                    let answer = Known::from(&completed);
+                    return Ok((multipart_success(copying, completed), Some(answer)));
                 }
                 Err(error) => error,
             };
@@ -233,7 +219,7 @@ impl Copier {
                 // The upload is of no more use, whatever the refusal means.
                 let (task, ambiguous) = (copying.task, doubts > 0);
                 let settled = self.settle_refused(task, Lane::Large, &error, ambiguous, tally);
-                return Ok(settled.await?);
+                return Ok((settled.await?, None));
             }
             if code != "NoSuchUpload" && !error.is_in_doubt() && doubts == 0 {
                 return Err(lost(error));
@@ -251,7 +237,7 @@ impl Copier {
                 .await?;
             if let Settled::Landed(ended) = settled {
                 *open = None;
-                return Ok(*ended);
+                return Ok((*ended, None));
             }
             doubts += 1;
             if !error.is_in_doubt() || doubts >= self.max_attempts {
@@ -274,9 +260,10 @@ impl Copier {
             self.destination
                 .abort_multipart_upload(bucket, key, upload_id, headers)
         };
+        let headers = self.headers.destination_object();
         let list = || {
-            let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
-            self.destination.list_parts(bucket, key, upload_id, headers)
+            let bucket = &self.destination_bucket;
+            self.destination.list_parts(bucket, key, upload_id, &headers)
         };
         for round in 1..=MAX_ABORTS {
             let operation = Operation::AbortMultipartUpload;
@@ -347,11 +334,12 @@ fn multipart_success(copying: &Copying<'_>, completed: Completed) -> Ended {
         source_last_modified: source.last_modified.map(time_text),
         source_changed: listed.is_some_and(|listed| listed != source.e_tag),
         in_doubt: false,
-        notes: vec![NOT_CARRIED.to_owned()],
+        notes: Vec::new(),
     }))
 }
 
-fn add(tally: &mut Tally, cost: &Tally) {
+/// Adds what a request has cost that ran beside others.
+pub(in crate::job::copy) fn add(tally: &mut Tally, cost: &Tally) {
     tally.requests += cost.requests;
     tally.throttled += cost.throttled;
     tally.attempts = tally.attempts.max(cost.attempts);
