@@ -9,6 +9,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::DispatchFailure;
 
+use crate::headers::NotXml;
 use crate::operation::Operation;
 use crate::retry::{self, Class};
 
@@ -192,6 +193,15 @@ impl S3Error {
                 told.settle_answer(message);
             }
             SdkError::ResponseError(_) => {
+                if let Some(refused) = cause::<NotXml>(&error) {
+                    told.set(
+                        ErrorKind::Unreadable,
+                        "the answer is not what was asked for",
+                    );
+                    // The SDK's error would keep the answer, and with it the connection that goes on sending.
+                    told.source = Some(Box::new(refused.clone()));
+                    return told;
+                }
                 told.set(ErrorKind::AnswerLost, "the answer was cut off");
             }
             SdkError::TimeoutError(_) => told.set(ErrorKind::TimedOut, "no answer in time"),
