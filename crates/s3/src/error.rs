@@ -9,6 +9,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::DispatchFailure;
 
+use crate::headers::NotXml;
 use crate::operation::Operation;
 use crate::retry::{self, Class};
 
@@ -54,6 +55,10 @@ pub struct S3Error {
     pub message: String,
     /// `<Condition>` of a 412: the header of the condition that failed.
     pub condition: Option<String>,
+    /// `<StorageClass>` of an `InvalidObjectState`: what the object is archived as.
+    pub storage_class: Option<String>,
+    /// `<AccessTier>` of an `InvalidObjectState`: the archive tier of Intelligent-Tiering that the object is in.
+    pub access_tier: Option<String>,
     /// `x-amz-request-id`.
     pub request_id: Option<String>,
     /// `x-amz-id-2`.
@@ -101,6 +106,8 @@ impl S3Error {
             status: None,
             message: message.into(),
             condition: None,
+            storage_class: None,
+            access_tier: None,
             request_id: None,
             extended_request_id: None,
             bucket_region: None,
@@ -134,8 +141,8 @@ impl S3Error {
 
     /// Whether the request, if it was a write, may have been carried out all the same.
     ///
-    /// True for lost, late and empty answers, for 5xx other than throttling and 501, and for an internal
-    /// error inside a 200.
+    /// True for lost, late and empty answers, for 5xx that are neither throttling nor S3's last word (such as 501),
+    /// and for an internal error inside a 200.
     pub fn is_in_doubt(&self) -> bool {
         match self.kind {
             ErrorKind::TimedOut
@@ -146,7 +153,7 @@ impl S3Error {
             ErrorKind::Answered => {
                 let class = self.class();
                 match self.status {
-                    Some(status @ 500..) => status != 501 && class != Class::Throttled,
+                    Some(status @ 500..) => status != 501 && class == Class::Transient,
                     Some(200..=299) => class == Class::Transient,
                     _ => false,
                 }
@@ -186,6 +193,15 @@ impl S3Error {
                 told.settle_answer(message);
             }
             SdkError::ResponseError(_) => {
+                if let Some(refused) = cause::<NotXml>(&error) {
+                    told.set(
+                        ErrorKind::Unreadable,
+                        "the answer is not what was asked for",
+                    );
+                    // The SDK's error would keep the answer, and with it the connection that goes on sending.
+                    told.source = Some(Box::new(refused.clone()));
+                    return told;
+                }
                 told.set(ErrorKind::AnswerLost, "the answer was cut off");
             }
             SdkError::TimeoutError(_) => told.set(ErrorKind::TimedOut, "no answer in time"),
@@ -206,6 +222,8 @@ impl S3Error {
         let mut told = Self::new(operation, ErrorKind::Answered, "");
         told.status = Some(response.status().as_u16());
         told.condition = element(body, "Condition");
+        told.storage_class = element(body, "StorageClass");
+        told.access_tier = element(body, "AccessTier");
         // STS names it otherwise, or only in the body.
         told.request_id = header("x-amz-request-id")
             .or_else(|| header("x-amzn-requestid"))

@@ -104,6 +104,73 @@ impl Intercept for CaptureHeaders {
     }
 }
 
+/// Refuses an answer before its body is read, unless it can be a small XML document.
+///
+/// A store that does not know a sub-resource may answer with the object itself, however large.
+#[derive(Debug)]
+pub(crate) struct OnlyXml;
+
+/// Why an answer was refused unread.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotXml {
+    /// It says that it is something else.
+    #[error("its Content-Type is {}", .0.escape_debug())]
+    Type(String),
+    /// It is longer than any such answer.
+    #[error("it is {0} bytes long")]
+    Long(u64),
+    /// It says nothing of itself.
+    #[error("it has neither Content-Type nor Content-Length")]
+    Unknown,
+}
+
+/// The longest XML answer that is read; S3's are below 1 MiB.
+const MAX_XML_BYTES: u64 = 16 * 1024 * 1024;
+
+fn check_xml(
+    content_type: Option<&str>,
+    content_length: Option<u64>,
+) -> std::result::Result<(), NotXml> {
+    if let Some(length) = content_length.filter(|length| *length > MAX_XML_BYTES) {
+        return Err(NotXml::Long(length));
+    }
+    let Some(content_type) = content_type else {
+        return content_length.map(|_| ()).ok_or(NotXml::Unknown);
+    };
+    let (media_type, _) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let is_xml = ["application/xml", "text/xml"]
+        .iter()
+        .any(|xml| media_type.trim().eq_ignore_ascii_case(xml));
+    if is_xml {
+        Ok(())
+    } else {
+        Err(NotXml::Type(content_type.to_owned()))
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for OnlyXml {
+    fn name(&self) -> &'static str {
+        "OnlyXml"
+    }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let response = context.response();
+        // Errors are believed whatever they are written in.
+        if response.status().is_success() {
+            let headers = response.headers();
+            let length = headers.get("content-length").and_then(|n| n.parse().ok());
+            check_xml(headers.get("content-type"), length)?;
+        }
+        Ok(())
+    }
+}
+
 /// Copies an answer's headers. Bytes that are not UTF-8 are replaced: S3 sends none, stores like it may.
 pub(crate) fn pairs(headers: &Headers) -> Vec<HeaderPair> {
     headers
@@ -135,4 +202,40 @@ pub(crate) fn http_date(value: &str) -> Option<OffsetDateTime> {
 /// The SDK's time as ours; none outside the years that `time` knows.
 pub(crate) fn offset_date_time(time: &DateTime) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(time.as_nanos()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_xml() {
+        let xml = Some("application/xml");
+        let table = [
+            (xml, Some(0), Ok(())),
+            (xml, Some(MAX_XML_BYTES), Ok(())),
+            // S3 does not say how long an answer is that it makes as it goes.
+            (xml, None, Ok(())),
+            (Some("Text/XML; charset=utf-8"), None, Ok(())),
+            (None, Some(MAX_XML_BYTES), Ok(())),
+            (None, None, Err(NotXml::Unknown)),
+            (
+                xml,
+                Some(MAX_XML_BYTES + 1),
+                Err(NotXml::Long(MAX_XML_BYTES + 1)),
+            ),
+            (None, Some(u64::MAX), Err(NotXml::Long(u64::MAX))),
+        ];
+        for (content_type, length, expected) in table {
+            assert_eq!(
+                check_xml(content_type, length),
+                expected,
+                "{content_type:?} {length:?}"
+            );
+        }
+        for other in ["text/plain", "image/svg+xml", "application/xml-dtd", ""] {
+            let refused = Err(NotXml::Type(other.to_owned()));
+            assert_eq!(check_xml(Some(other), Some(1)), refused, "{other}");
+        }
+    }
 }

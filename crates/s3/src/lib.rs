@@ -10,7 +10,7 @@
 //! | [`credentials`] | the slot of credentials with a generation that all clients read, and its renewal |
 //! | [`client`] | one S3 client a region and endpoint, over one shared pool of connections |
 //! | [`resolver`] | DNS for that pool: cached, single flight, shuffled |
-//! | [`object`], [`listing`], [`multipart`], [`uploads`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
+//! | [`object`], [`attributes`], [`annotation`], [`acl`], [`listing`], [`multipart`], [`uploads`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
 //! | [`region`] | which region a bucket is in |
 //! | [`copy_source`] | the encoding of `x-amz-copy-source` |
 //! | [`customer_key`] | keys of SSE-C |
@@ -26,6 +26,9 @@
 //! The types are this crate's own. Nothing of the SDK is public, so that a leaner path can replace
 //! endpoint, signing, sending and parsing, and nothing else.
 
+pub mod acl;
+pub mod annotation;
+pub mod attributes;
 pub mod bucket;
 pub mod checksum;
 pub mod client;
@@ -50,6 +53,8 @@ pub mod role;
 pub mod throttle;
 pub mod uploads;
 
+#[cfg(test)]
+mod object_wire_tests;
 mod profile;
 mod slot;
 mod sts;
@@ -58,6 +63,9 @@ mod test_server;
 #[cfg(test)]
 mod wire_tests;
 
+pub use acl::{AccessControl, Grant, Grantee};
+pub use annotation::AnnotationPage;
+pub use attributes::{ObjectAttributes, PartAttributes};
 pub use bucket::BucketFacts;
 pub use checksum::{ChecksumAlgorithm, PartChecksum};
 pub use client::{ClientOptions, HttpClient, S3Client, validate_endpoint_url};

@@ -259,7 +259,7 @@ impl Answer<'_> {
         next: Option<ListFrom>,
         whole: &WholeBody,
     ) -> Result<Option<ListFrom>> {
-        if !whole.0.load(Ordering::Relaxed) {
+        if !whole.get() {
             return Err(self.lacks("end"));
         }
         match (is_truncated, next) {
@@ -274,7 +274,13 @@ impl Answer<'_> {
 /// Tells whether an answer's body has its closing tag: the SDK reads as much as there is of one that breaks off,
 /// and a list that breaks off looks like a shorter list.
 #[derive(Debug, Clone, Default)]
-struct WholeBody(Arc<AtomicBool>);
+pub(crate) struct WholeBody(Arc<AtomicBool>);
+
+impl WholeBody {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 #[dyn_dispatch_hint]
 impl Intercept for WholeBody {
@@ -290,9 +296,14 @@ impl Intercept for WholeBody {
     ) -> std::result::Result<(), BoxError> {
         let body = context.response().body().bytes().unwrap_or_default();
         let body = body.trim_ascii_end();
-        let whole = [&b"</ListBucketResult>"[..], b"</ListVersionsResult>"]
-            .iter()
-            .any(|tag| body.ends_with(tag));
+        let whole = [
+            &b"</ListBucketResult>"[..],
+            b"</ListVersionsResult>",
+            b"</ListObjectAnnotationsOutput>",
+            b"</AccessControlPolicy>",
+        ]
+        .iter()
+        .any(|tag| body.ends_with(tag));
         self.0.store(whole, Ordering::Relaxed);
         Ok(())
     }

@@ -89,6 +89,12 @@ pub struct Completed {
     pub e_tag: String,
     /// The new object's version, if its bucket has versions.
     pub version_id: Option<String>,
+    /// `x-amz-server-side-encryption` of the new object.
+    pub encryption: Option<String>,
+    /// The new object's checksum, as far as the answer says.
+    pub checksum: Option<PartChecksum>,
+    /// Whether that is a checksum of all bytes, `FULL_OBJECT`, or of the parts' checksums, `COMPOSITE`.
+    pub checksum_type: Option<String>,
 }
 
 fn completed_part(part: &CopiedPart) -> CompletedPart {
@@ -214,6 +220,13 @@ impl S3Client {
         Ok(Completed {
             e_tag: result_e_tag(output.e_tag())
                 .ok_or_else(|| empty_answer(operation, "ETag", output.request_id()))?,
+            encryption: output
+                .server_side_encryption()
+                .map(|encryption| encryption.as_str().to_owned()),
+            checksum: checksum_of!(&output),
+            checksum_type: output
+                .checksum_type()
+                .map(|checksum_type| checksum_type.as_str().to_owned()),
             version_id: output.version_id,
         })
     }

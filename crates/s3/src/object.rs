@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::Tagging;
+use aws_sdk_s3::types::{GlacierJobParameters, RestoreRequest, Tagging};
 use time::OffsetDateTime;
 
+use crate::checksum::{ChecksumAlgorithm, PartChecksum, checksum_of};
 use crate::client::S3Client;
 use crate::copy_source::CopySource;
 use crate::error::{ErrorKind, Result, S3Error};
@@ -41,6 +42,10 @@ pub struct Copied {
     pub last_modified: Option<OffsetDateTime>,
     /// `x-amz-server-side-encryption` of the new object.
     pub encryption: Option<String>,
+    /// The new object's checksum, as far as the answer says.
+    pub checksum: Option<PartChecksum>,
+    /// Whether that is a checksum of all bytes, `FULL_OBJECT`, or of the parts' checksums, `COMPOSITE`.
+    pub checksum_type: Option<String>,
 }
 
 /// Reads an object's headers.
@@ -83,6 +88,16 @@ impl Head {
         headers::find(&self.headers, name)
     }
 
+    /// The size of the whole object, also if a part was asked for: then `Content-Range` tells.
+    ///
+    /// A store that ignores the part's number answers without it, and with the size of all.
+    pub fn object_bytes(&self) -> u64 {
+        self.header("content-range")
+            .and_then(|range| range.rsplit_once('/'))
+            .and_then(|(_, total)| total.parse().ok())
+            .unwrap_or(self.bytes)
+    }
+
     /// `x-amz-mp-parts-count`: how many parts the object was made of, told if a part was asked for.
     pub fn parts_count(&self) -> Option<u32> {
         self.header("x-amz-mp-parts-count")?.parse().ok()
@@ -105,6 +120,8 @@ pub struct GetObject<'a> {
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
+    /// The version; none means the object as it stands.
+    pub version_id: Option<&'a str>,
     /// First and last byte, both inclusive; the object has them.
     pub range: (u64, u64),
     /// The ETag that the object must have, without quotes: `If-Match`.
@@ -179,6 +196,10 @@ impl S3Client {
             encryption: output
                 .server_side_encryption()
                 .map(|encryption| encryption.as_str().to_owned()),
+            checksum: result.and_then(|result| checksum_of!(result)),
+            checksum_type: result
+                .and_then(|result| result.checksum_type())
+                .map(|checksum_type| checksum_type.as_str().to_owned()),
             version_id: output.version_id,
             source_version_id: output.copy_source_version_id,
         })
@@ -244,6 +265,7 @@ impl S3Client {
             .get_object()
             .bucket(request.bucket)
             .key(request.key)
+            .set_version_id(request.version_id.map(str::to_owned))
             .range(format!("bytes={first}-{last}"))
             .if_match(format!("\"{}\"", request.if_match))
             .customize()
@@ -252,12 +274,8 @@ impl S3Client {
             .await
             .map_err(|error| S3Error::from_sdk(operation, error))?;
         let request_id = aws_sdk_s3::operation::RequestId::request_id(&output).map(str::to_owned);
-        let told = |kind, message: String| {
-            let mut error = S3Error::new(operation, kind, message);
-            error.status = Some(200);
-            error.request_id.clone_from(&request_id);
-            error
-        };
+        let told =
+            |kind, message: String| no_result(operation, kind, message, request_id.as_deref());
         let expected = (last + 1).saturating_sub(first);
         // Without a look at it a store that knows no ranges would send all of the object.
         let range = output.content_range().unwrap_or_default();
@@ -343,6 +361,54 @@ impl S3Client {
             delete_marker: output.delete_marker().unwrap_or(false),
             version_id: output.version_id,
         })
+    }
+
+    /// Asks for a copy of an archived object that can be read for some days, and does not wait for it.
+    ///
+    /// `days` is none for an object of Intelligent-Tiering, which moves back for good. `tier` is `Standard`,
+    /// `Bulk` or `Expedited`; none is S3's default, `Standard`.
+    ///
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreObject.html>
+    ///
+    /// # Errors
+    ///
+    /// S3's; 409 `RestoreAlreadyInProgress` if it was asked for before.
+    pub async fn restore_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        version_id: Option<&str>,
+        days: Option<u32>,
+        tier: Option<&str>,
+        headers: &[HeaderPair],
+    ) -> Result<()> {
+        let operation = Operation::RestoreObject;
+        let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
+        let parameters = tier
+            .map(|tier| GlacierJobParameters::builder().tier(tier.into()).build())
+            .transpose()
+            .map_err(|cause| {
+                let mut error =
+                    S3Error::new(operation, ErrorKind::NotBuilt, "the tier is not whole");
+                error.source = Some(Box::new(cause));
+                error
+            })?;
+        let request = RestoreRequest::builder()
+            .set_days(days.map(|days| i32::try_from(days).unwrap_or(i32::MAX)))
+            .set_glacier_job_parameters(parameters)
+            .build();
+        self.sdk
+            .restore_object()
+            .bucket(bucket)
+            .key(key)
+            .set_version_id(version_id.map(str::to_owned))
+            .restore_request(request)
+            .customize()
+            .interceptor(headers)
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        Ok(())
     }
 
     /// Reads an object's tags.
@@ -453,7 +519,17 @@ pub(crate) fn empty_answer(
     request_id: Option<&str>,
 ) -> S3Error {
     let message = format!("the answer has no {missing}");
-    let mut error = S3Error::new(operation, ErrorKind::EmptyAnswer, message);
+    no_result(operation, ErrorKind::EmptyAnswer, message, request_id)
+}
+
+/// A 200 that is no result after all.
+pub(crate) fn no_result(
+    operation: Operation,
+    kind: ErrorKind,
+    message: String,
+    request_id: Option<&str>,
+) -> S3Error {
+    let mut error = S3Error::new(operation, kind, message);
     error.status = Some(200);
     error.request_id = request_id.map(str::to_owned);
     error

@@ -17,6 +17,18 @@ pub enum Operation {
     GetObjectTagging,
     /// Replaces an object's tags.
     PutObjectTagging,
+    /// Reads an object's size, checksum and parts.
+    GetObjectAttributes,
+    /// Reads an object's ACL.
+    GetObjectAcl,
+    /// Lists the annotations of an object.
+    ListObjectAnnotations,
+    /// Reads an annotation.
+    GetObjectAnnotation,
+    /// Makes or replaces an annotation.
+    PutObjectAnnotation,
+    /// Asks for a copy of an archived object that can be read.
+    RestoreObject,
     /// Sends an object.
     PutObject,
     /// Deletes an object: in a bucket with versions, adds a delete marker.
@@ -41,6 +53,8 @@ pub enum Operation {
     HeadBucket,
     /// Asks whether a bucket keeps versions.
     GetBucketVersioning,
+    /// Reads a bucket's ACL.
+    GetBucketAcl,
     /// STS: becomes a role.
     AssumeRole,
     /// STS: makes a session of an IAM user, with MFA.
@@ -58,6 +72,12 @@ impl Operation {
             Self::GetObject => "GetObject",
             Self::GetObjectTagging => "GetObjectTagging",
             Self::PutObjectTagging => "PutObjectTagging",
+            Self::GetObjectAttributes => "GetObjectAttributes",
+            Self::GetObjectAcl => "GetObjectAcl",
+            Self::ListObjectAnnotations => "ListObjectAnnotations",
+            Self::GetObjectAnnotation => "GetObjectAnnotation",
+            Self::PutObjectAnnotation => "PutObjectAnnotation",
+            Self::RestoreObject => "RestoreObject",
             Self::PutObject => "PutObject",
             Self::DeleteObject => "DeleteObject",
             Self::CreateMultipartUpload => "CreateMultipartUpload",
@@ -70,6 +90,7 @@ impl Operation {
             Self::ListObjectVersions => "ListObjectVersions",
             Self::HeadBucket => "HeadBucket",
             Self::GetBucketVersioning => "GetBucketVersioning",
+            Self::GetBucketAcl => "GetBucketAcl",
             Self::AssumeRole => "AssumeRole",
             Self::GetSessionToken => "GetSessionToken",
             Self::GetCallerIdentity => "GetCallerIdentity",
@@ -82,6 +103,8 @@ impl Operation {
             self,
             Self::CopyObject
                 | Self::PutObjectTagging
+                | Self::PutObjectAnnotation
+                | Self::RestoreObject
                 | Self::PutObject
                 | Self::DeleteObject
                 | Self::CreateMultipartUpload
@@ -138,6 +161,9 @@ mod tests {
             (Operation::CompleteMultipartUpload, Some(128 * MIB), 900),
             (Operation::HeadObject, Some(MAX_COPY_BYTES), 30),
             (Operation::ListParts, None, 30),
+            (Operation::GetObjectAttributes, None, 30),
+            (Operation::PutObjectAnnotation, Some(MIB), 30),
+            (Operation::RestoreObject, Some(MAX_COPY_BYTES), 30),
         ];
         for (operation, bytes, seconds) in table {
             assert_eq!(
@@ -159,8 +185,31 @@ mod tests {
             Operation::ListObjectsV2,
             Operation::ListObjectVersions,
             Operation::GetCallerIdentity,
+            Operation::GetObjectAttributes,
+            Operation::GetObjectAcl,
+            Operation::GetBucketAcl,
+            Operation::ListObjectAnnotations,
+            Operation::GetObjectAnnotation,
+            Operation::PutObjectAnnotation,
+            Operation::RestoreObject,
         ] {
             assert_eq!(operation.name(), format!("{operation:?}"));
+        }
+    }
+
+    #[test]
+    fn what_writes() {
+        for operation in [Operation::PutObjectAnnotation, Operation::RestoreObject] {
+            assert!(operation.is_write(), "{operation:?}");
+        }
+        for operation in [
+            Operation::GetObjectAttributes,
+            Operation::GetObjectAcl,
+            Operation::GetBucketAcl,
+            Operation::ListObjectAnnotations,
+            Operation::GetObjectAnnotation,
+        ] {
+            assert!(!operation.is_write(), "{operation:?}");
         }
     }
 }

@@ -51,6 +51,11 @@ pub const MAX_TAGS_HEADER_BYTES: usize = 2048;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>
 pub const MAX_TAGS: usize = 10;
 
+/// The payload of one annotation: 1 MiB.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectAnnotation.html>
+pub const MAX_ANNOTATION_BYTES: usize = 1024 * 1024;
+
 /// How long a role lives that was assumed with another role's credentials.
 ///
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining>

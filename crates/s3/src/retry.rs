@@ -120,7 +120,9 @@ fn classify_answer(error: &S3Error) -> Class {
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => Class::ExpiredToken,
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Class::ClockSkew,
         // S3 answers with these codes for good whatever the status; others are known by their status.
-        "NotImplemented" => Class::Permanent,
+        // The second comes with 503, yet says nothing of how much we send: S3 has no room for expedited
+        // retrievals, maybe for hours.
+        "NotImplemented" | "GlacierExpeditedRetrievalNotAvailable" => Class::Permanent,
         _ => match error.status {
             Some(501) => Class::Permanent,
             Some(429 | 503) => Class::Throttled,
@@ -198,6 +200,20 @@ mod tests {
                 false,
             ),
             (409, Some("BucketNotEmpty"), Permanent, false, false),
+            (
+                409,
+                Some("RestoreAlreadyInProgress"),
+                Permanent,
+                false,
+                false,
+            ),
+            (
+                503,
+                Some("GlacierExpeditedRetrievalNotAvailable"),
+                Permanent,
+                false,
+                false,
+            ),
             (400, Some("ExpiredToken"), ExpiredToken, false, false),
             (403, Some("ExpiredToken"), ExpiredToken, false, false),
             (403, Some("RequestTimeTooSkewed"), ClockSkew, false, false),

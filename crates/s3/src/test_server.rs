@@ -17,6 +17,10 @@ pub(crate) enum Answer {
     Whole(u16, &'static [(&'static str, &'static str)], &'static str),
     /// The head of a 200 and a part of its body, then silence.
     Silent,
+    /// The head of a 200 with these headers, then silence.
+    Head(&'static [(&'static str, &'static str)]),
+    /// A 200 of unsaid length, the chunks as they are sent, then silence.
+    Chunked(&'static str),
     /// The head of a 200 and a part of its body, then the end.
     Cut,
     /// The end.
@@ -86,11 +90,12 @@ async fn serve(
             Answer::Silent | Answer::Cut => {
                 "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n<?xml version=\"1.0\"?>".to_owned()
             }
+            Answer::Head(headers) => head(200, headers) + "\r\n",
+            Answer::Chunked(chunks) => {
+                head(200, &[("Transfer-Encoding", "chunked")]) + "\r\n" + chunks
+            }
             Answer::Whole(status, headers, body) => {
-                let mut text = format!("HTTP/1.1 {status} X\r\n");
-                for (name, value) in *headers {
-                    let _ = write!(text, "{name}: {value}\r\n");
-                }
+                let mut text = head(*status, headers);
                 if !head_request {
                     let _ = write!(text, "Content-Length: {}\r\n", body.len());
                 }
@@ -101,7 +106,7 @@ async fn serve(
             return;
         }
         match answer {
-            Answer::Silent => {
+            Answer::Silent | Answer::Head(_) | Answer::Chunked(_) => {
                 // Until the other side gives up.
                 let _ = stream.read(&mut [0]).await;
                 requests.lock().unwrap().push("closed".into());
@@ -111,6 +116,14 @@ async fn serve(
             _ => {}
         }
     }
+}
+
+fn head(status: u16, headers: &[(&str, &str)]) -> String {
+    let mut text = format!("HTTP/1.1 {status} X\r\n");
+    for (name, value) in headers {
+        let _ = write!(text, "{name}: {value}\r\n");
+    }
+    text
 }
 
 async fn read_request(stream: &mut TcpStream) -> Option<String> {

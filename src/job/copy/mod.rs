@@ -366,6 +366,8 @@ impl Copier {
                     limit.as_secs_f64()
                 ),
                 condition: None,
+                storage_class: None,
+                access_tier: None,
                 request_id: None,
                 extended_request_id: None,
                 bucket_region: None,

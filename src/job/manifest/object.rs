@@ -186,6 +186,7 @@ impl Asked {
         let request = GetObject {
             bucket: &self.bucket,
             key: &self.key,
+            version_id: None,
             range: (first, end.saturating_sub(1)),
             if_match: &self.e_tag,
             headers: &[],
