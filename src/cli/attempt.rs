@@ -647,6 +647,7 @@ async fn run(
         manifest,
         copied_before: before,
         access,
+        keys: crate::job::copy::settings::CustomerKeys::default(),
         report,
         passes,
         progress,

@@ -279,6 +279,8 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
             held_to_e_tag: source_changed == SourceChanged::Fail,
         },
         row_timeout_ms: values::milliseconds(args.parts.row_timeout),
+        object: crate::job::copy::settings::ObjectSettings::default(),
+        verify: crate::job::copy::settings::Verify::default(),
     };
     let mut access = args.access.options(args.again.profile, job_id)?;
     access.manifest_profile = args.manifest.read.manifest_profile;

@@ -433,62 +433,10 @@ mod tests {
         }
     }
 
-    const MD5_A: &str = "0cc175b9c0f1b6a831c399e269772661";
-    const MD5_B: &str = "92eb5ffee6ae2fec3ad71c777531578f";
+    const MD5: &str = "0cc175b9c0f1b6a831c399e269772661";
 
-    #[test]
-    fn what_two_heads_tell() {
-        let kms: &[_] = &[("x-amz-server-side-encryption", "aws:kms")];
-        let crc = |v| {
-            vec![
-                ("x-amz-checksum-crc64nvme", v),
-                ("x-amz-checksum-type", "FULL_OBJECT"),
-            ]
-        };
-        let composite = |v| {
-            vec![
-                ("x-amz-checksum-crc32", v),
-                ("x-amz-checksum-type", "COMPOSITE"),
-            ]
-        };
-        for (one, other, expected) in [
-            (head(1, MD5_A, &[]), head(1, MD5_A, &[]), Sameness::Same),
-            (
-                head(1, MD5_A, &[]),
-                head(2, MD5_A, &[]),
-                Sameness::Different,
-            ),
-            (
-                head(1, MD5_A, &[]),
-                head(1, MD5_B, &[]),
-                Sameness::Different,
-            ),
-            (head(1, MD5_A, kms), head(1, MD5_B, &[]), Sameness::Unknown),
-            (
-                head(1, MD5_A, &[]),
-                head(1, "abc-2", &[]),
-                Sameness::Unknown,
-            ),
-            (head(1, "abc-2", &[]), head(1, "abc-2", &[]), Sameness::Same),
-            (head(1, "", &[]), head(1, "", &[]), Sameness::Unknown),
-            (
-                head(1, MD5_A, &crc("x")),
-                head(1, "abc-2", &crc("x")),
-                Sameness::Same,
-            ),
-            (
-                head(1, MD5_A, &crc("x")),
-                head(1, "abc-2", &crc("y")),
-                Sameness::Different,
-            ),
-            (
-                head(1, MD5_A, &composite("x")),
-                head(1, "a-2", &composite("y")),
-                Sameness::Unknown,
-            ),
-        ] {
-            assert_eq!(compare(&one, &other), expected, "{one:?} {other:?}");
-        }
+    fn shown(headers: &[HeaderPair]) -> Vec<String> {
+        headers.iter().map(|(n, v)| format!("{n}: {v}")).collect()
     }
 
     #[test]
@@ -500,7 +448,7 @@ mod tests {
         };
         let source = head(
             1,
-            MD5_A,
+            MD5,
             &[
                 ("content-type", "text/plain"),
                 ("x-amz-meta-a", "1"),
@@ -514,10 +462,9 @@ mod tests {
             key: "a b".into(),
             value: "c&d=é".into(),
         }];
-        let headers = JobHeaders::new(&options).create(&source, &tags);
-        let headers: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {v}")).collect();
+        let headers = JobHeaders::new(&options, &CustomerKeys::default());
         assert_eq!(
-            headers,
+            shown(&headers.create(&source, &tags, None)),
             [
                 "x-amz-expected-bucket-owner: 222222222222",
                 "x-amz-acl: bucket-owner-full-control",
@@ -541,5 +488,96 @@ mod tests {
         assert_eq!(tagging_header(&tags), None);
         assert_eq!(tagging_header(&tags[..1]).unwrap().len(), 602);
         assert_eq!(tagging_header(&[]), None);
+    }
+
+    #[test]
+    fn what_is_asked_is_asked_on_both_paths() {
+        use crate::job::copy::settings::{Grant, Permission, Retention};
+        use time::macros::datetime;
+        let grant = |permission, grantee: &str| Grant {
+            permission,
+            grantee: grantee.to_owned(),
+        };
+        let options = CopyOptions {
+            acl: Some("private".into()),
+            object: ObjectSettings {
+                grants: vec![
+                    grant(Permission::Read, "id=\"a\""),
+                    grant(Permission::FullControl, "id=\"b\""),
+                    grant(Permission::Read, "uri=\"c\""),
+                ],
+                storage_class: StorageClass::Class("STANDARD_IA".into()),
+                metadata: Some(NewMetadata {
+                    headers: [("content-type".to_owned(), "a/b".to_owned())].into(),
+                    user: [("k".to_owned(), "é".to_owned())].into(),
+                }),
+                website_redirect_location: Some("/x".into()),
+                tags: Some(vec![("t".to_owned(), "1 2".to_owned())]),
+                annotations: Annotations::Exclude,
+                encryption: Encryption::Kms(Some("arn".into())),
+                bucket_key: Some(true),
+                checksum_algorithm: Some("SHA256".into()),
+                retention: Some(Retention {
+                    mode: "GOVERNANCE".into(),
+                    until: datetime!(2040-01-02 03:04:05 UTC),
+                }),
+                legal_hold: Some(false),
+                if_modified_since: Some(datetime!(2026-02-03 04:05:06 +01:00)),
+                ..ObjectSettings::default()
+            },
+            ..CopyOptions::default()
+        };
+        let headers = JobHeaders::new(&options, &CustomerKeys::default());
+        let made = [
+            "x-amz-grant-full-control: id=\"b\"",
+            "x-amz-grant-read: id=\"a\", uri=\"c\"",
+            "x-amz-storage-class: STANDARD_IA",
+            "x-amz-website-redirect-location: /x",
+            "x-amz-server-side-encryption: aws:kms",
+            "x-amz-server-side-encryption-aws-kms-key-id: arn",
+            "x-amz-server-side-encryption-bucket-key-enabled: true",
+            "x-amz-checksum-algorithm: SHA256",
+            "x-amz-object-lock-mode: GOVERNANCE",
+            "x-amz-object-lock-retain-until-date: 2040-01-02T03:04:05Z",
+            "x-amz-object-lock-legal-hold: OFF",
+        ];
+        let copied = [
+            "x-amz-metadata-directive: REPLACE",
+            "content-type: a/b",
+            "x-amz-meta-k: =?UTF-8?B?w6k=?=",
+            "x-amz-tagging-directive: REPLACE",
+            "x-amz-tagging: t=1%202",
+            "x-amz-object-annotation-directive: EXCLUDE",
+            "x-amz-copy-source-if-modified-since: Tue, 03 Feb 2026 03:05:06 GMT",
+        ];
+        let created = [
+            "content-type: a/b",
+            "x-amz-meta-k: =?UTF-8?B?w6k=?=",
+            "x-amz-checksum-type: COMPOSITE",
+            "x-amz-tagging: t=1%202",
+        ];
+        let row = Row::default();
+        assert_eq!(shown(&headers.copy_object(&row, None)), [&made[..], &copied].concat());
+        let source = head(1, MD5, &[("content-type", "text/plain"), ("x-amz-meta-old", "1")]);
+        let tags = headers.new_tags().unwrap();
+        assert_eq!(
+            shown(&headers.create(&source, tags, None)),
+            [&made[..], &created].concat()
+        );
+    }
+
+    #[test]
+    fn text_outside_ascii_goes_in_words_of_at_most_75_characters() {
+        assert_eq!(encoded_words("plain = =; text"), "plain = =; text");
+        assert_eq!(encoded_words("=?x"), "=?UTF-8?B?PT94?=");
+        let long = "日本".repeat(20);
+        let words: Vec<_> = encoded_words(&long).split(' ').map(str::to_owned).collect();
+        assert!(words.iter().all(|word| word.len() <= 75), "{words:?}");
+        let text: Vec<u8> = words
+            .iter()
+            .map(|word| word.strip_prefix("=?UTF-8?B?").unwrap().strip_suffix("?=").unwrap())
+            .flat_map(|base64| base64_simd::STANDARD.decode_to_vec(base64).unwrap())
+            .collect();
+        assert_eq!(text, long.as_bytes());
     }
 }

@@ -123,7 +123,7 @@ impl Copier {
             Overwrite::Always => Ok(Vec::new()),
             Overwrite::IfDifferent => self.skip_if_equal(task, Lane::Large, tally).await,
             Overwrite::Never => {
-                if let Ok(there) = self.look(task, Lane::Large, tally).await {
+                if let Ok(there) = self.look(task, Lane::Large, None, tally).await {
                     let ended = self
                         .settle_existing(task, Lane::Large, &there, false, tally)
                         .await?;

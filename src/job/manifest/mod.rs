@@ -93,7 +93,7 @@ impl Facts {
 }
 
 /// One selected row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
     /// Its place in its pass.
     pub ordinal: u64,
