@@ -1,7 +1,9 @@
 //! `GetObjectAttributes`: what S3 has noted of an object, its checksums above all.
 
 use aws_sdk_s3::operation::RequestId;
-use aws_sdk_s3::types::{GetObjectAttributesParts, ObjectAttributes as Asked, ObjectPart};
+use aws_sdk_s3::types::{
+    Checksum, ChecksumType, GetObjectAttributesParts, ObjectAttributes as Asked, ObjectPart,
+};
 use time::OffsetDateTime;
 
 use crate::checksum::{ChecksumAlgorithm, PartChecksum, checksum_of};
@@ -21,7 +23,7 @@ pub struct ObjectAttributes {
     pub bytes: Option<u64>,
     /// The ETag, without quotes.
     pub e_tag: Option<String>,
-    /// The object's checksum; a composite one ends in `-` and the number of parts.
+    /// The object's checksum, spelt as in other answers: a composite one ends in `-` and the number of parts.
     pub checksum: Option<PartChecksum>,
     /// `FULL_OBJECT` or `COMPOSITE`.
     pub checksum_type: Option<String>,
@@ -117,20 +119,21 @@ impl S3Client {
                 output.request_id(),
             ));
         }
+        let parts_count = listed
+            .and_then(GetObjectAttributesParts::total_parts_count)
+            .and_then(|count| u32::try_from(count).ok());
         let checksum = output.checksum();
         Ok(ObjectAttributes {
             bytes,
             e_tag,
-            checksum: checksum.and_then(|checksum| checksum_of!(checksum)),
+            checksum: checksum.and_then(|checksum| object_checksum(checksum, parts_count)),
             checksum_type: checksum
                 .and_then(|checksum| checksum.checksum_type())
                 .map(|checksum_type| checksum_type.as_str().to_owned()),
             storage_class: output
                 .storage_class()
                 .map(|class| class.as_str().to_owned()),
-            parts_count: listed
-                .and_then(GetObjectAttributesParts::total_parts_count)
-                .and_then(|count| u32::try_from(count).ok()),
+            parts_count,
             parts: parts
                 .ok_or_else(|| empty_answer(operation, "whole part", output.request_id()))?,
             next_part_number_marker: next.flatten(),
@@ -138,6 +141,19 @@ impl S3Client {
             version_id: output.version_id,
         })
     }
+}
+
+/// S3 leaves the number of parts off a composite checksum here, and nowhere else; stores like it may not.
+fn object_checksum(checksum: &Checksum, parts_count: Option<u32>) -> Option<PartChecksum> {
+    let mut found = checksum_of!(checksum)?;
+    // Base64 has no hyphen.
+    if checksum.checksum_type() == Some(&ChecksumType::Composite)
+        && !found.value.contains('-')
+        && let Some(count) = parts_count
+    {
+        found.value = format!("{}-{count}", found.value);
+    }
+    Some(found)
 }
 
 fn part_attributes(part: &ObjectPart) -> Option<PartAttributes> {

@@ -31,7 +31,7 @@ fn owner() -> HeaderPair {
 
 const ATTRIBUTES: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
     <GetObjectAttributesResponse xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ETag>e-3</ETag>\
-    <Checksum><ChecksumSHA256>AA==-3</ChecksumSHA256><ChecksumType>COMPOSITE</ChecksumType></Checksum>\
+    <Checksum><ChecksumSHA256>AA==</ChecksumSHA256><ChecksumType>COMPOSITE</ChecksumType></Checksum>\
     <ObjectParts><PartsCount>3</PartsCount><IsTruncated>true</IsTruncated>\
     <NextPartNumberMarker>2</NextPartNumberMarker>\
     <Part><PartNumber>1</PartNumber><Size>5242880</Size><ChecksumSHA256>AB==</ChecksumSHA256></Part>\
@@ -46,7 +46,9 @@ async fn attributes_of_an_object_in_parts() {
         ("x-amz-version-id", "v"),
         ("Last-Modified", "Tue, 15 Nov 2022 08:12:31 GMT"),
     ];
-    let end = "<GetObjectAttributesResponse><ETag>&quot;e-3&quot;</ETag><ObjectParts>\
+    let end = "<GetObjectAttributesResponse><ETag>&quot;e-3&quot;</ETag>\
+        <Checksum><ChecksumSHA256>AA==-3</ChecksumSHA256><ChecksumType>COMPOSITE</ChecksumType></Checksum>\
+        <ObjectParts>\
         <IsTruncated>false</IsTruncated><NextPartNumberMarker>3</NextPartNumberMarker>\
         <PartsCount>3</PartsCount></ObjectParts></GetObjectAttributesResponse>";
     // Without a type, but short.
@@ -87,11 +89,10 @@ async fn attributes_of_an_object_in_parts() {
         .get_object_attributes("b", "a+b", None, first.next_part_number_marker, &[])
         .await
         .unwrap();
+    // The same, spelt otherwise.
     assert_eq!(last.e_tag, first.e_tag);
-    assert_eq!(
-        (last.bytes, last.checksum, last.version_id),
-        (None, None, None)
-    );
+    assert_eq!(last.checksum, first.checksum);
+    assert_eq!((last.bytes, last.version_id), (None, None));
     assert_eq!((last.parts.len(), last.next_part_number_marker), (0, None));
 
     let log = server.requests();
@@ -126,6 +127,18 @@ async fn attributes_of_an_object_in_parts() {
         "{asked_on}"
     );
     assert!(!asked_on.contains("versionId"), "{asked_on}");
+}
+
+#[tokio::test]
+async fn a_checksum_of_all_bytes_names_no_parts() {
+    let body = "<R><ETag>e-2</ETag><Checksum><ChecksumCRC64NVME>AAA=</ChecksumCRC64NVME>\
+        <ChecksumType>FULL_OBJECT</ChecksumType></Checksum>\
+        <ObjectParts><PartsCount>2</PartsCount></ObjectParts></R>";
+    let (_server, client) = server([Answer::Whole(200, XML, body)]).await;
+    let asked = client.get_object_attributes("b", "k", None, None, &[]);
+    let told = asked.await.unwrap();
+    let expected = checksum(ChecksumAlgorithm::Crc64Nvme, "AAA=");
+    assert_eq!((told.checksum, told.parts_count), (Some(expected), Some(2)));
 }
 
 #[tokio::test]
