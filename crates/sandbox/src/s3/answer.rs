@@ -32,6 +32,11 @@ impl Answer {
 
     /// Encryption, as every answer to a write or read shows it.
     pub(super) fn encryption(&mut self, encryption: &Encryption) {
+        if let Some(md5) = &encryption.customer_key_md5 {
+            self.set("x-amz-server-side-encryption-customer-algorithm", "AES256");
+            self.set("x-amz-server-side-encryption-customer-key-md5", md5);
+            return;
+        }
         self.set("x-amz-server-side-encryption", encryption.algorithm());
         self.set_some(
             "x-amz-server-side-encryption-aws-kms-key-id",

@@ -9,6 +9,7 @@ pub(crate) mod body;
 mod bucket;
 mod complete;
 mod copy;
+mod customer_key;
 mod listing;
 mod multipart;
 mod object;

@@ -11,6 +11,7 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result};
 
 use super::answer::{Answer, http_date};
 use super::body::ContentBody;
+use super::customer_key::{KeyFor, check_customer_key};
 use super::{Call, Service, checksum_fields, e_tag_value};
 use crate::access::header;
 use crate::authorize::Shown;
@@ -38,6 +39,11 @@ impl Service {
         let input = &request.input;
         let found = readable(&call.bucket, &input.key, input.version_id.as_deref())?;
         let object = Arc::clone(&found.object);
+        check_customer_key(
+            &request.headers,
+            KeyFor::Object,
+            &object.settings.encryption,
+        )?;
         if object.is_archived(Timestamp::now()) {
             return Err(invalid_object_state(
                 &object,
@@ -81,6 +87,11 @@ impl Service {
         let input = &request.input;
         let found = readable(&call.bucket, &input.key, input.version_id.as_deref())?;
         let object = Arc::clone(&found.object);
+        check_customer_key(
+            &request.headers,
+            KeyFor::Object,
+            &object.settings.encryption,
+        )?;
         check_conditions(&request.headers, &found)?;
         let extent = extent(&object, input.range, input.part_number)?;
         let mut answer = Answer::new();
@@ -115,6 +126,11 @@ impl Service {
         let input = &request.input;
         let found = readable(&call.bucket, &input.key, input.version_id.as_deref())?;
         let object = &*found.object;
+        check_customer_key(
+            &request.headers,
+            KeyFor::Object,
+            &object.settings.encryption,
+        )?;
         // One header with commas, or several.
         let wanted: Vec<&str> = input
             .object_attributes

@@ -8,6 +8,7 @@ use s3s::S3Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::customer_key::{KeyFor, customer_key};
 use crate::access::header;
 use crate::error::{error, invalid_argument, invalid_request};
 use crate::exchange::parse_query;
@@ -204,12 +205,22 @@ fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption
         }
     };
     let context = text(headers, "x-amz-server-side-encryption-context");
+    let customer_key_md5 = customer_key(headers, KeyFor::Object)?;
     match header(headers, "x-amz-server-side-encryption") {
+        Some(method) if customer_key_md5.is_some() => Err(invalid_argument(
+            "x-amz-server-side-encryption",
+            method,
+            "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
+        )),
         None if kms_key_id.is_some() => Err(invalid_argument(
             "x-amz-server-side-encryption-aws-kms-key-id",
             kms_key_id.as_deref().unwrap_or_default(),
             "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms",
         )),
+        None if customer_key_md5.is_some() => Ok(Encryption {
+            customer_key_md5,
+            ..Encryption::default()
+        }),
         None => Ok(Encryption {
             kms: bucket.kms_key_id.as_ref().map(|_| "aws:kms".to_owned()),
             kms_key_id: bucket.kms_key_id.clone(),
@@ -221,6 +232,7 @@ fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption
             kms_key_id,
             bucket_key,
             context,
+            customer_key_md5,
         }),
         Some(other) => Err(invalid_argument(
             "x-amz-server-side-encryption",

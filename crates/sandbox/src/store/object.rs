@@ -57,6 +57,8 @@ pub(crate) struct Encryption {
     pub(crate) kms_key_id: Option<String>,
     pub(crate) bucket_key: bool,
     pub(crate) context: Option<String>,
+    /// SSE-C: the MD5 of the key that the client brings, in base64.
+    pub(crate) customer_key_md5: Option<String>,
 }
 
 impl Encryption {
@@ -204,7 +206,7 @@ impl Object {
         self.content.size()
     }
 
-    /// The ETag without quotes. Under KMS it is a hash of the MD5, so not an MD5 of the bytes, as in S3.
+    /// The ETag without quotes. Under SSE-KMS and SSE-C it is a hash of the MD5, so not an MD5 of the bytes, as in S3.
     pub(crate) fn e_tag(&self) -> String {
         let (md5, suffix) = match &self.layout {
             Layout::Whole => (self.content.md5(), String::new()),
@@ -248,7 +250,7 @@ impl Object {
 
 /// What stands in an ETag for the MD5 of bytes that are encrypted so.
 pub(crate) fn encrypted_md5(encryption: &Encryption, md5: [u8; 16]) -> [u8; 16] {
-    if encryption.kms.is_none() {
+    if encryption.kms.is_none() && encryption.customer_key_md5.is_none() {
         return md5;
     }
     let mut other = [0; 16];

@@ -45,6 +45,8 @@ pub struct ObjectProperties {
     pub website_redirect_location: Option<String>,
     /// The key of SSE-KMS; SSE-S3 when none.
     pub kms_key_id: Option<String>,
+    /// SSE-C: the MD5 of the key, in base64 as headers spell it.
+    pub customer_key_md5: Option<String>,
     /// The algorithm of the additional checksum; CRC64NVME when none.
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// The account that owns it; the bucket's when none.
@@ -69,6 +71,7 @@ impl ObjectProperties {
         let encryption = Encryption {
             kms: self.kms_key_id.as_ref().map(|_| "aws:kms".to_owned()),
             kms_key_id: self.kms_key_id.clone(),
+            customer_key_md5: self.customer_key_md5.clone(),
             ..Encryption::default()
         };
         let settings = Settings {
@@ -213,6 +216,7 @@ impl ObjectView {
             storage_class: object.settings.storage_class,
             website_redirect_location: object.settings.website_redirect_location.clone(),
             kms_key_id: object.settings.encryption.kms_key_id.clone(),
+            customer_key_md5: object.settings.encryption.customer_key_md5.clone(),
             checksum_algorithm: Some(object.checksum.algorithm),
             owner: Some(object.owner.to_string()),
             part_bytes: object
@@ -267,7 +271,7 @@ impl ObjectView {
         &self.object.settings.acl.grants
     }
 
-    /// Server-side encryption: `AES256`, `aws:kms` or `aws:kms:dsse`.
+    /// Server-side encryption: `AES256`, which SSE-C is too, `aws:kms` or `aws:kms:dsse`.
     pub fn server_side_encryption(&self) -> &str {
         self.object.settings.encryption.algorithm()
     }
@@ -275,6 +279,11 @@ impl ObjectView {
     /// The KMS key that it was written with.
     pub fn kms_key_id(&self) -> Option<&str> {
         self.object.settings.encryption.kms_key_id.as_deref()
+    }
+
+    /// SSE-C: the MD5 of the key that it was written with, in base64.
+    pub fn customer_key_md5(&self) -> Option<&str> {
+        self.object.settings.encryption.customer_key_md5.as_deref()
     }
 
     /// Whether it was written with a bucket key.
