@@ -181,6 +181,8 @@ operations! {
 
     /// A bucket's Region.
     GetBucketLocation = "GET" Bucket ["location"] parameters(&[]) headers();
+    /// A bucket's ACL.
+    GetBucketAcl = "GET" Bucket ["acl"] parameters(&[]) headers();
     /// A bucket's policy.
     GetBucketPolicy = "GET" Bucket ["policy"] parameters(&[]) headers();
     /// A bucket's versioning.

@@ -1,8 +1,8 @@
 //! Tags, ACLs and restores of objects.
 
 use s3s::dto::{
-    DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectAclInput, GetObjectAclOutput,
-    GetObjectTaggingInput, GetObjectTaggingOutput, Grant, Grantee, PutObjectAclInput,
+    self, DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectAclInput,
+    GetObjectAclOutput, GetObjectTaggingInput, GetObjectTaggingOutput, Grant, PutObjectAclInput,
     PutObjectAclOutput, PutObjectTaggingInput, PutObjectTaggingOutput, RestoreObjectInput,
     RestoreObjectOutput, Tag,
 };
@@ -14,8 +14,9 @@ use super::read::invalid_object_state;
 use super::settings::{acl, check_tags};
 use super::{Call, Service};
 use crate::error::{STATUS, error, not_implemented};
+use crate::store::acl::{Grantee, grants};
 use crate::store::bucket::{FoundObject, ObjectOwnership};
-use crate::store::object::{Object, Restore, Settings, Tags, Timestamp, canonical_user_id};
+use crate::store::object::{Object, Restore, Settings, Tags, Timestamp};
 
 impl Service {
     pub(super) fn tagging(
@@ -90,13 +91,19 @@ impl Service {
         } else {
             &*object.owner
         };
-        let mut grants = vec![grant("FULL_CONTROL", user(object_owner))];
-        if !enforced {
-            grants.extend(further_grants(object, &call.bucket.account));
-        }
+        let grants = if enforced {
+            vec![("FULL_CONTROL", Grantee::account(object_owner))]
+        } else {
+            grants(object, &call.bucket.account)
+        };
         let output = GetObjectAclOutput {
             owner: Some(owner(object_owner)),
-            grants: Some(grants),
+            grants: Some(
+                grants
+                    .into_iter()
+                    .map(|(permission, grantee)| grant(permission, grantee))
+                    .collect(),
+            ),
             ..GetObjectAclOutput::default()
         };
         Ok(call.answer(&found, output))
@@ -205,68 +212,21 @@ impl Call {
     }
 }
 
-fn user(account: &str) -> Grantee {
-    grantee("CanonicalUser", Some(canonical_user_id(account)), None)
-}
-
-fn group(name: &str) -> Grantee {
-    grantee(
-        "Group",
-        None,
-        Some(format!("http://acs.amazonaws.com/groups/global/{name}")),
-    )
-}
-
-fn grantee(kind: &str, id: Option<String>, uri: Option<String>) -> Grantee {
-    Grantee {
+/// A grant in one of s3s's types.
+pub(super) fn grant(permission: &str, grantee: Grantee) -> Grant {
+    let (kind, id, uri) = match grantee {
+        Grantee::User(id) => ("CanonicalUser", Some(id), None),
+        Grantee::Group(uri) => ("Group", None, Some(uri)),
+    };
+    let grantee = dto::Grantee {
         display_name: None,
         email_address: None,
         id,
         type_: kind.to_owned().into(),
         uri,
-    }
-}
-
-fn grant(permission: &str, grantee: Grantee) -> Grant {
+    };
     Grant {
         grantee: Some(grantee),
         permission: Some(permission.to_owned().into()),
     }
-}
-
-/// What an ACL grants besides full control to the owner.
-fn further_grants(object: &Object, bucket_account: &str) -> Vec<Grant> {
-    let acl = &object.settings.acl;
-    let mut grants: Vec<Grant> = match acl.canned.as_deref() {
-        Some("public-read") => vec![grant("READ", group("AllUsers"))],
-        Some("public-read-write") => vec![
-            grant("READ", group("AllUsers")),
-            grant("WRITE", group("AllUsers")),
-        ],
-        Some("authenticated-read") => vec![grant("READ", group("AuthenticatedUsers"))],
-        Some("bucket-owner-read") if *object.owner != *bucket_account => {
-            vec![grant("READ", user(bucket_account))]
-        }
-        Some("bucket-owner-full-control") if *object.owner != *bucket_account => {
-            vec![grant("FULL_CONTROL", user(bucket_account))]
-        }
-        _ => Vec::new(),
-    };
-    grants.extend(acl.grants.iter().map(|(permission, text)| {
-        let value = |name: &str| {
-            text.strip_prefix(name)
-                .and_then(|rest| rest.strip_prefix('='))
-                .map(|value| value.trim_matches('"').to_owned())
-        };
-        let grantee = match value("uri") {
-            Some(uri) => grantee("Group", None, Some(uri)),
-            None => grantee(
-                "CanonicalUser",
-                Some(value("id").unwrap_or_else(|| text.clone())),
-                None,
-            ),
-        };
-        grant(permission, grantee)
-    }));
-    grants
 }

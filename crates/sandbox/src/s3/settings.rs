@@ -12,6 +12,7 @@ use super::customer_key::{KeyFor, customer_key};
 use crate::access::header;
 use crate::error::{error, invalid_argument, invalid_request};
 use crate::exchange::parse_query;
+use crate::store::acl::Grantee;
 use crate::store::bucket::{Bucket, BucketSettings, ObjectOwnership};
 use crate::store::checksum::{ChecksumAlgorithm, ChecksumType};
 use crate::store::object::{Acl, Encryption, Lock, Metadata, Settings, StorageClass, Tags, shared};
@@ -332,6 +333,13 @@ pub(super) fn acl(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Acl, S
             "MethodNotAllowed",
             "Email grantees are no longer supported",
         ));
+    }
+    if let Some((_, grantee)) = grants
+        .iter()
+        .find(|(_, grantee)| Grantee::parse(grantee).is_none())
+    {
+        let message = "Argument format not recognized";
+        return Err(invalid_argument("x-amz-grant", grantee, message));
     }
     let permitted =
         grants.is_empty() && matches!(canned.as_deref(), None | Some("bucket-owner-full-control"));

@@ -3,6 +3,7 @@
 //! [`content`] is what objects hold, [`object`] an object with its properties, [`bucket`] the keys and versions of one
 //! bucket, [`upload`] its open uploads, [`fill`] a file of buckets to start with.
 
+pub(crate) mod acl;
 pub(crate) mod bucket;
 pub(crate) mod checksum;
 pub(crate) mod content;
