@@ -10,7 +10,7 @@ use super::bucket::FoundObject;
 use super::checksum::{ChecksumAlgorithm, ChecksumType, composite, multipart_md5};
 use super::content::Content;
 use super::object::{
-    Annotation, Annotations, Encryption, Layout, Lock, Metadata, Object, ObjectChecksum,
+    Acl, Annotation, Annotations, Encryption, Layout, Lock, Metadata, Object, ObjectChecksum,
     PartLayout, Restore, Settings, StorageClass, Timestamp, Version, shared,
 };
 use super::upload::{Upload, upload_id};
@@ -51,6 +51,9 @@ pub struct ObjectProperties {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// The account that owns it; the bucket's when none.
     pub owner: Option<String>,
+    /// The canned ACL that it was written with. [`ObjectView::acl`] shows it, [`ObjectView::properties`] leaves it out:
+    /// no copy takes it over.
+    pub acl: Option<String>,
     /// The size of the parts that it was uploaded in; by one `PutObject` when none. A checksum of another algorithm
     /// than CRC64NVME is then a composite one.
     pub part_bytes: Option<u64>,
@@ -78,6 +81,10 @@ impl ObjectProperties {
             storage_class: self.storage_class,
             website_redirect_location: self.website_redirect_location.clone(),
             encryption,
+            acl: Acl {
+                canned: self.acl.clone(),
+                grants: Vec::new(),
+            },
             ..Settings::default()
         };
         let (layout, checksum) = self.layout(&content);
@@ -219,6 +226,7 @@ impl ObjectView {
             customer_key_md5: object.settings.encryption.customer_key_md5.clone(),
             checksum_algorithm: Some(object.checksum.algorithm),
             owner: Some(object.owner.to_string()),
+            acl: None,
             part_bytes: object
                 .parts()
                 .and_then(|parts| parts.first())

@@ -762,27 +762,123 @@ def ownership(server):
     owner_id = owner.list_buckets()["Owner"]["ID"]
     writer_id = writer.list_buckets()["Owner"]["ID"]
 
-    def written(ownership, **acl):
+    def configure(ownership):
         if ownership:
             rules = {"Rules": [{"ObjectOwnership": ownership}]}
             owner.put_bucket_ownership_controls(Bucket=destination, OwnershipControls=rules)
         else:
             owner.delete_bucket_ownership_controls(Bucket=destination)
-        writer.put_object(Bucket=destination, Key="k", Body=b"", **acl)
-        answer = writer.get_object_acl(Bucket=destination, Key="k")
-        return answer["Owner"]["ID"], sorted(grant["Grantee"]["ID"] for grant in answer["Grants"])
 
-    control = {"ACL": "bucket-owner-full-control"}
-    equal(written("BucketOwnerEnforced"), (owner_id, [owner_id]))
-    equal(written("BucketOwnerEnforced", **control), (owner_id, [owner_id]))
-    with refused("AccessControlListNotSupported", 400):
-        written("BucketOwnerEnforced", ACL="public-read")
-    equal(written("BucketOwnerPreferred", **control), (owner_id, [owner_id]))
-    equal(written("BucketOwnerPreferred"), (writer_id, [writer_id]))
-    equal(written("ObjectWriter", **control), (writer_id, sorted([owner_id, writer_id])))
-    equal(written(None), (writer_id, [writer_id]))
+    def shown(answer):
+        grants = [(grant["Grantee"].get("ID") or grant["Grantee"]["URI"], grant["Permission"]) for grant in answer["Grants"]]
+        return answer["Owner"]["ID"], sorted(grants)
+
+    def written(client, **acl):
+        client.put_object(Bucket=destination, Key="k", Body=b"", **acl)
+        return shown(client.get_object_acl(Bucket=destination, Key="k"))
+
+    full, read = "FULL_CONTROL", "READ"
+    owners, writers = (owner_id, [(owner_id, full)]), (writer_id, [(writer_id, full)])
+    control, reads = {"ACL": "bucket-owner-full-control"}, {"ACL": "bucket-owner-read"}
+    both = writer_id, sorted([(owner_id, full), (writer_id, full)])
+    read_too = writer_id, sorted([(owner_id, read), (writer_id, full)])
+    # The table of Object Ownership, for a writer of another account and for one of the bucket's.
+    for ownership, bare, with_control, with_read in (
+        ("BucketOwnerEnforced", owners, owners, None),
+        ("BucketOwnerPreferred", writers, owners, read_too),
+        ("ObjectWriter", writers, both, read_too),
+        (None, writers, both, read_too),
+    ):
+        configure(ownership)
+        for acl, expected in (({}, bare), (control, with_control), (reads, with_read)):
+            if expected:
+                equal(written(writer, **acl), expected)
+                equal(written(owner, **acl), owners)
+            else:
+                for client in (writer, owner):
+                    with refused("AccessControlListNotSupported", 400):
+                        written(client, **acl)
+    # Grants are all that there is; with a canned ACL they are refused.
+    grantee = f'id="{owner_id}"'
+    equal(written(writer, GrantRead=grantee, GrantReadACP=f'id="{writer_id}"'),
+        (writer_id, sorted([(owner_id, read), (writer_id, "READ_ACP")])))
+    with refused("InvalidRequest", 400):
+        written(writer, GrantRead=grantee, **control)
+    with refused("InvalidArgument", 400):
+        written(writer, GrantRead=owner_id)
+    role_writes = server.role()
+    equal(written(role_writes, ACL="public-read"),
+        (owner_id, sorted([(owner_id, full), ("http://acs.amazonaws.com/groups/global/AllUsers", read)])))
+    equal(shown(role_writes.get_bucket_acl(Bucket=destination)), owners)
+    equal(shown(writer.get_bucket_acl(Bucket=source)), writers)
+    with refused("AccessDenied", 403):
+        server.client("stranger").get_bucket_acl(Bucket=destination)
+    owner.delete_bucket_ownership_controls(Bucket=destination)
     with refused("OwnershipControlsNotFoundError", 404):
         owner.get_bucket_ownership_controls(Bucket=destination)
+
+
+@check
+def foreign_objects(server):
+    source, destination = buckets(server, "foreign")
+    s3, role, stranger = server.client(), server.role(), server.client("stranger")
+    statement = {
+        "Effect": "Allow", "Principal": {"AWS": [f"arn:aws:iam::{STRANGER}:root", server.about["role_arn"]]},
+        "Action": "s3:*", "Resource": [f"arn:aws:s3:::{source}", f"arn:aws:s3:::{source}/*"],
+    }
+
+    def allow(*denied):
+        statements = [statement, *({**statement, "Effect": "Deny", "Action": action} for action in denied)]
+        s3.put_bucket_policy(Bucket=source, Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+
+    def reads(client, key="k"):
+        """Which reads of a foreign object a client may do, in the order of the calls."""
+        at, answers = {"Bucket": source, "Key": key}, []
+        for call in (
+            lambda: client.head_object(**at), lambda: client.get_object(**at),
+            lambda: client.get_object_attributes(ObjectAttributes=["ETag"], **at),
+            lambda: client.get_object_tagging(**at), lambda: client.get_object_acl(**at),
+            lambda: client.list_object_annotations(**at),
+        ):
+            try:
+                call()
+                answers.append(True)
+            except botocore.exceptions.ClientError as error:
+                equal(error.response["ResponseMetadata"]["HTTPStatusCode"], 403)
+                answers.append(False)
+        return answers
+
+    everything, nothing = [True] * 6, [False] * 6
+    content = [True, True, True, False, False, False]
+    rules = {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
+    s3.put_bucket_ownership_controls(Bucket=source, OwnershipControls=rules)
+    allow()
+    for acl, of_bucket, of_role in (
+        ("private", nothing, nothing), ("bucket-owner-read", content, nothing),
+        ("bucket-owner-full-control", everything, nothing), ("public-read", content, content),
+    ):
+        stranger.put_object(Bucket=source, Key="k", Body=b"1", Tagging="t=1", ACL=acl)
+        equal((acl, reads(stranger), reads(s3), reads(role)), (acl, everything, of_bucket, of_role))
+        # Tags are not to be had with what a canned ACL gives.
+        with refused("AccessDenied", 403):
+            role.copy_object(Bucket=destination, Key="k", CopySource={"Bucket": source, "Key": "k"})
+        upload = role.create_multipart_upload(Bucket=destination, Key="m")["UploadId"]
+        with contextlib.nullcontext() if of_role[1] else refused("AccessDenied", 403):
+            role.upload_part_copy(
+                Bucket=destination, Key="m", UploadId=upload, PartNumber=1, CopySource={"Bucket": source, "Key": "k"})
+        role.abort_multipart_upload(Bucket=destination, Key="m", UploadId=upload)
+    # The bucket's owner can still refuse, and sees that the object is there.
+    allow("s3:GetObject")
+    equal(reads(stranger), [False, False, False, True, True, True])
+    allow()
+    equal([entry["Key"] for entry in role.list_objects_v2(Bucket=source)["Contents"]], ["k"])
+    with refused("NoSuchKey", 404):
+        role.get_object(Bucket=source, Key="none")
+    # Without ACLs the bucket's account owns all of it.
+    rules = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    s3.put_bucket_ownership_controls(Bucket=source, OwnershipControls=rules)
+    equal((reads(s3), reads(role)), (everything, everything))
+    role.copy_object(Bucket=destination, Key="k", CopySource={"Bucket": source, "Key": "k"})
 
 
 @check
