@@ -292,6 +292,43 @@ def objects(server):
     equal((attributes["ObjectSize"], attributes["StorageClass"]), (5, "STANDARD"))
 
 
+@check
+def words_in_metadata(server):
+    """Metadata outside ASCII goes as RFC 2047 words, both ways, and its limit counts what they say."""
+    server.client().create_bucket(Bucket="words")
+
+    def put(key, **metadata):
+        client = header(server.client(), "PutObject", **{f"x_amz_meta_{name}": text for name, text in metadata.items()})
+        client.put_object(Bucket="words", Key=key, Body=b"")
+
+    def get(key, method):
+        answer = getattr(server.client(), method)(Bucket="words", Key=key)
+        sent = answer["ResponseMetadata"]["HTTPHeaders"]
+        return {name.removeprefix("x-amz-meta-"): text for name, text in sent.items() if name.startswith("x-amz-meta-")}
+
+    def word(text):
+        return f"=?UTF-8?B?{base64.b64encode(text.encode()).decode()}?="
+
+    put("k", plain="a=?b", b=word("naïve"), q="=?utf-8?q?na=C3=AFve_a=3Db?=", two=f"{word('naïve ')} {word('日本')}",
+        between=f"a {word('é')} b", ascii=word("plain"))
+    for method in ("head_object", "get_object"):
+        equal(get("k", method), {
+            "plain": "a=?b", "b": word("naïve"), "q": word("naïve a=b"), "two": word("naïve 日本"),
+            "between": f"a {word('é')} b", "ascii": "plain",
+        })
+    server.client().copy_object(Bucket="words", Key="c", CopySource="words/k")
+    equal(get("c", "head_object"), get("k", "head_object"))
+    # 2,047 bytes in 682 characters behind a name of one; three bytes more are too many.
+    text = "日" * 682 + "x"
+    words = " ".join(word(text[at : at + 15]) for at in range(0, len(text), 15))
+    assert len(words) > 2048, len(words)
+    put("full", a=words)
+    shown = get("full", "head_object")["a"].split(" ")
+    equal("".join(base64.b64decode(part[10:-2]).decode() for part in shown), text)
+    with refused("MetadataTooLarge", 400):
+        put("over", a=words + " " + word("日"))
+
+
 ODD_KEYS = [
     "a+b", "a%b", "a%20b", "100%", "a b", " leading", "trailing ", "naïve/ключ/鍵", "😀", "a?b=c", "a#b", "/leading",
     "a//b", "//", "a/", "a\rb", "a\nb", "a\tb", "a\"b", "a'b", "a,b", "a&b<c>", "a\\b", "..", "a/../b", "./a", "~", "*",
