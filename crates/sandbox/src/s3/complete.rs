@@ -32,6 +32,7 @@ impl Service {
         let input = &request.input;
         let place = call.upload(&input.upload_id)?;
         let conditions = WriteConditions::from_headers(&request.headers)?;
+        conditions.check_enforced(&call.bucket.settings(), false)?;
         let upload = call.with_upload(&place, |upload| upload.clone())?;
         check_upload_key(&request.headers, &upload, UploadKey::ForChecksums)?;
         let listed = input

@@ -107,6 +107,7 @@ impl Service {
         let replaces_tags = replaces(headers, "x-amz-tagging-directive")?;
         let excludes_annotations = excludes_annotations(headers)?;
         let conditions = WriteConditions::from_headers(headers)?;
+        conditions.check_enforced(&call.bucket.settings(), true)?;
         let new = NewObject::from_headers(
             headers,
             user_metadata(request.input.metadata.as_ref()),

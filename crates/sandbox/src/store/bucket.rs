@@ -74,6 +74,10 @@ pub struct BucketSettings {
     pub object_lock: bool,
     /// The key of SSE-KMS that objects without encryption headers get; SSE-S3 by default.
     pub kms_key_id: Option<String>,
+    /// Whether a policy of the bucket enforces conditional writes: `PutObject` and `CompleteMultipartUpload` must bring
+    /// `If-None-Match` or `If-Match`, and `CopyObject` is refused either way, with them by 501.
+    /// `https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html`
+    pub enforces_conditional_writes: bool,
     /// The most entries of a page of a listing, whatever is asked for; 1,000 by default. S3 may answer fewer than asked.
     pub page_entries: usize,
 }
@@ -87,6 +91,7 @@ impl Default for BucketSettings {
             requester_pays: false,
             object_lock: false,
             kms_key_id: None,
+            enforces_conditional_writes: false,
             page_entries: 1000,
         }
     }

@@ -677,6 +677,46 @@ def conditional_writes(server):
     equal(s3.get_object(Bucket="conditional", Key="race")["Body"].read(), str(won[0]).encode())
 
 
+@contextlib.contextmanager
+def filled(*filled_buckets):
+    """A sandbox of its own, with these buckets to start with."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"buckets": filled_buckets}, file)
+        file.flush()
+        server = Server("--fill", file.name)
+    try:
+        yield server
+    finally:
+        equal(server.stop(), 0)
+
+
+@check
+def enforced_conditions(_server):
+    bucket = {
+        "name": "enforcing", "account": DESTINATION, "settings": {"enforces_conditional_writes": True},
+        "objects": [{"key": "k", "size": 6 * MIB}],
+    }
+    with filled(bucket) as server:
+        s3, at = server.client("destination-admin"), {"Bucket": "enforcing", "Key": "new"}
+        with refused("AccessDenied", 403):
+            s3.put_object(Body=b"", **at)
+        put = s3.put_object(Body=b"", IfNoneMatch="*", **at)
+        s3.put_object(Body=b"1", IfMatch=put["ETag"], **at)
+        with refused("AccessDenied", 403):
+            s3.copy_object(CopySource="enforcing/k", **at)
+        for condition in ({"If_None_Match": "*"}, {"If_Match": put["ETag"]}):
+            with refused("NotImplemented", 501):
+                header(server.client("destination-admin"), "CopyObject", **condition).copy_object(
+                    CopySource="enforcing/k", **at)
+        upload = s3.create_multipart_upload(Bucket="enforcing", Key="m")["UploadId"]
+        at = {"Bucket": "enforcing", "Key": "m", "UploadId": upload}
+        part = s3.upload_part_copy(PartNumber=1, CopySource="enforcing/k", **at)["CopyPartResult"]
+        at["MultipartUpload"] = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        with refused("AccessDenied", 403):
+            s3.complete_multipart_upload(**at)
+        s3.complete_multipart_upload(IfNoneMatch="*", **at)
+
+
 @check
 def tagging(server):
     s3 = server.client()
