@@ -8,7 +8,9 @@ use time::macros::format_description;
 use crate::authorize::Shown;
 use crate::exchange::Exchange;
 use crate::store::bucket::{BucketSettings, FoundObject, Versioning};
-use crate::store::object::{Encryption, Object, Restore, StorageClass, Timestamp, VersionId};
+use crate::store::object::{
+    ArchiveTier, Encryption, Object, Restore, StorageClass, Timestamp, VersionId,
+};
 
 /// Adds headers to an answer; values that cannot stand in one are left out.
 pub(super) struct Answer(pub(super) HeaderMap);
@@ -97,6 +99,10 @@ impl Answer {
             self.set("x-amz-missing-meta", &metadata.missing.to_string());
         }
         self.restore(object.restore);
+        self.set_some(
+            "x-amz-archive-status",
+            object.archive_tier.map(ArchiveTier::as_str),
+        );
         if shown.tag_count {
             self.set("x-amz-tagging-count", &object.tags.len().to_string());
         }

@@ -151,6 +151,7 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], upload_id: &str) -> Resul
             composite,
         },
         owner: Arc::clone(&upload.owner),
+        archive_tier: None,
         restore: Restore::None,
     })
 }

@@ -152,6 +152,7 @@ impl Service {
                 composite: None,
             },
             owner: new.owner,
+            archive_tier: None,
             restore: Restore::None,
         });
         let id = self.write(&call, &request.input.key, &conditions, Arc::clone(&object))?;

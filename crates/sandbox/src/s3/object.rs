@@ -4,7 +4,7 @@ use s3s::dto::{
     self, DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectAclInput,
     GetObjectAclOutput, GetObjectTaggingInput, GetObjectTaggingOutput, Grant, PutObjectAclInput,
     PutObjectAclOutput, PutObjectTaggingInput, PutObjectTaggingOutput, RestoreObjectInput,
-    RestoreObjectOutput, Tag,
+    RestoreObjectOutput, RestoreRequest, Tag,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
@@ -13,10 +13,12 @@ use super::listing::owner;
 use super::read::invalid_object_state;
 use super::settings::{acl, check_tags};
 use super::{Call, Service};
-use crate::error::{STATUS, error, not_implemented};
+use crate::error::{STATUS, error, invalid_argument, not_implemented};
 use crate::store::acl::{Grantee, grants};
 use crate::store::bucket::{FoundObject, ObjectOwnership};
-use crate::store::object::{Object, Restore, Settings, Tags, Timestamp};
+use crate::store::object::{
+    ArchiveTier, Object, Restore, RestoreTier, Settings, StorageClass, Tags, Timestamp,
+};
 
 impl Service {
     pub(super) fn tagging(
@@ -143,20 +145,16 @@ impl Service {
                 "SelectParameters, OutputLocation or Type",
             ));
         }
-        let days = restore
-            .days
-            .and_then(|days| u32::try_from(days).ok())
-            .filter(|days| *days > 0)
-            .ok_or_else(|| error(400, "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema"))?;
         let version_id = request.input.version_id.as_deref();
         let found = call.object(version_id)?;
         let now = Timestamp::now();
-        if !found.object.settings.storage_class.is_archived() {
+        if !found.object.is_archivable() {
             return Err(invalid_object_state(
                 &found.object,
                 "Restore is not allowed for the object's current storage class",
             ));
         }
+        let (days, tier) = asked_restore(&restore, &found.object)?;
         let mut response = match found.object.restore {
             Restore::Ongoing { .. } => {
                 return Err(error(
@@ -166,7 +164,7 @@ impl Service {
                 ));
             }
             Restore::Done { until } if until > now => {
-                let until = now.after(u64::from(days) * 86_400);
+                let until = now.after(u64::from(days.unwrap_or_default()) * 86_400);
                 call.amend(version_id, |object| {
                     object.restore = Restore::Done { until }
                 })?;
@@ -174,7 +172,7 @@ impl Service {
             }
             _ => {
                 call.amend(version_id, |object| {
-                    object.restore = Restore::Ongoing { days }
+                    object.restore = Restore::Ongoing { days, tier };
                 })?;
                 let mut response = S3Response::new(RestoreObjectOutput::default());
                 response
@@ -188,6 +186,49 @@ impl Service {
         response.headers.extend(answer.0);
         Ok(response)
     }
+}
+
+/// For how many days and at which tier a request restores an object: days of storage classes that are archives,
+/// none of the tiers of INTELLIGENT_TIERING.
+fn asked_restore(
+    request: &RestoreRequest,
+    object: &Object,
+) -> Result<(Option<u32>, RestoreTier), S3Error> {
+    let malformed = || {
+        error(
+            400,
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema",
+        )
+    };
+    let days = match (request.days, object.archive_tier) {
+        (None, Some(_)) => None,
+        (Some(days), Some(_)) => {
+            let message =
+                "Days must not be specified for objects in the INTELLIGENT_TIERING storage class";
+            return Err(invalid_argument("Days", &days.to_string(), message));
+        }
+        (days, None) => {
+            let days = days.and_then(|days| u32::try_from(days).ok());
+            Some(days.filter(|days| *days > 0).ok_or_else(malformed)?)
+        }
+    };
+    let named = request
+        .glacier_job_parameters
+        .as_ref()
+        .map(|parameters| &parameters.tier)
+        .or(request.tier.as_ref());
+    let tier = match named {
+        None => RestoreTier::default(),
+        Some(name) => RestoreTier::parse(name.as_str()).ok_or_else(malformed)?,
+    };
+    let is_deep = object.settings.storage_class == StorageClass::DeepArchive
+        || object.archive_tier == Some(ArchiveTier::DeepArchiveAccess);
+    if is_deep && tier == RestoreTier::Expedited {
+        let message = "Expedited retrieval is not available for this storage class";
+        return Err(invalid_argument("Tier", tier.as_str(), message));
+    }
+    Ok((days, tier))
 }
 
 impl Call {

@@ -387,12 +387,15 @@ pub(super) fn readable(
 }
 
 pub(super) fn invalid_object_state(object: &Object, message: &str) -> S3Error {
-    let refused = error(403, "InvalidObjectState", message);
-    with_detail(
-        refused,
+    let refused = with_detail(
+        error(403, "InvalidObjectState", message),
         "StorageClass",
         object.settings.storage_class.as_str(),
-    )
+    );
+    match object.archive_tier {
+        Some(tier) => with_detail(refused, "AccessTier", tier.as_str()),
+        None => refused,
+    }
 }
 
 impl Call {

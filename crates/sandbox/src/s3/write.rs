@@ -63,6 +63,7 @@ impl Service {
                 composite: None,
             },
             owner: new.owner,
+            archive_tier: None,
             restore: Restore::None,
         };
         let object = Arc::new(object);

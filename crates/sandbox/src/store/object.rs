@@ -138,13 +138,64 @@ impl StorageClass {
     }
 }
 
+/// A tier of INTELLIGENT_TIERING that must be left before an object can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ArchiveTier {
+    /// Archive Access.
+    ArchiveAccess,
+    /// Deep Archive Access.
+    DeepArchiveAccess,
+}
+
+impl ArchiveTier {
+    /// Names it as S3 does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ArchiveAccess => "ARCHIVE_ACCESS",
+            Self::DeepArchiveAccess => "DEEP_ARCHIVE_ACCESS",
+        }
+    }
+}
+
+/// How fast a restore is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestoreTier {
+    /// Hours; the default.
+    #[default]
+    Standard,
+    /// Half a day or more.
+    Bulk,
+    /// Minutes; not from the two deep archives.
+    Expedited,
+}
+
+impl RestoreTier {
+    /// Names it as S3 does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "Standard",
+            Self::Bulk => "Bulk",
+            Self::Expedited => "Expedited",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Standard, Self::Bulk, Self::Expedited]
+            .into_iter()
+            .find(|tier| tier.as_str() == name)
+    }
+}
+
 /// How far a restore of an archived object is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Restore {
     #[default]
     None,
     Ongoing {
-        days: u32,
+        /// None of an object in an [`ArchiveTier`], which is restored for good.
+        days: Option<u32>,
+        tier: RestoreTier,
     },
     Done {
         until: Timestamp,
@@ -198,6 +249,8 @@ pub(crate) struct Object {
     pub(crate) checksum: ObjectChecksum,
     /// The account that owns it.
     pub(crate) owner: Arc<str>,
+    /// Where an object of INTELLIGENT_TIERING went when nobody read it.
+    pub(crate) archive_tier: Option<ArchiveTier>,
     pub(crate) restore: Restore,
 }
 
@@ -241,10 +294,14 @@ impl Object {
         }
     }
 
+    /// Whether it can only be read while it is restored, or after.
+    pub(crate) fn is_archivable(&self) -> bool {
+        self.settings.storage_class.is_archived() || self.archive_tier.is_some()
+    }
+
     /// Whether S3 refuses to read it until it is restored.
     pub(crate) fn is_archived(&self, now: Timestamp) -> bool {
-        self.settings.storage_class.is_archived()
-            && !matches!(self.restore, Restore::Done { until } if until > now)
+        self.is_archivable() && !matches!(self.restore, Restore::Done { until } if until > now)
     }
 }
 

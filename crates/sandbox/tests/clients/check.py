@@ -974,6 +974,71 @@ def archived(server):
     with refused("RestoreAlreadyInProgress", 409):
         s3.restore_object(Bucket="archived", Key="k", RestoreRequest=restore)
     equal(s3.head_object(Bucket="archived", Key="k")["Restore"], 'ongoing-request="true"')
+    s3.put_object(Bucket="archived", Key="deep", Body=b"cold", StorageClass="DEEP_ARCHIVE")
+    s3.put_object(Bucket="archived", Key="warm", Body=b"warm", StorageClass="GLACIER_IR")
+    s3.copy_object(Bucket="archived", Key="c", CopySource="archived/warm")
+    for key, request, code in (
+        ("warm", {"Days": 1}, "InvalidObjectState"), ("deep", {}, "MalformedXML"), ("deep", {"Days": 0}, "MalformedXML"),
+        ("deep", {"Days": 1, "GlacierJobParameters": {"Tier": "Fast"}}, "MalformedXML"),
+        ("deep", {"Days": 1, "GlacierJobParameters": {"Tier": "Expedited"}}, "InvalidArgument"),
+    ):
+        with refused(code):
+            s3.restore_object(Bucket="archived", Key=key, RestoreRequest=request)
+    s3.restore_object(
+        Bucket="archived", Key="deep", RestoreRequest={"Days": 3, "GlacierJobParameters": {"Tier": "Bulk"}})
+
+    def tiered(key, tier, restore="None"):
+        properties = {"storage_class": "INTELLIGENT_TIERING", "archive_tier": tier, "restore": restore}
+        return {"key": key, "size": 6 * MIB, "properties": properties}
+
+    def glacier(key, restore):
+        return {"key": key, "size": 6 * MIB, "properties": {"storage_class": "GLACIER", "restore": restore}}
+
+    bucket = {"name": "tiers", "account": DESTINATION, "objects": [
+        tiered("archive", "ARCHIVE_ACCESS"), tiered("deep", "DEEP_ARCHIVE_ACCESS"),
+        tiered("ongoing", "ARCHIVE_ACCESS", "Ongoing"), tiered("frequent", None),
+        glacier("restored", {"Done": {"days": 2}}), glacier("over", {"Done": {"days": 0}}),
+    ]}
+    with filled(bucket) as server:
+        s3 = server.client("destination-admin")
+        upload = s3.create_multipart_upload(Bucket="tiers", Key="m")["UploadId"]
+        for key, tier in (
+            ("archive", "ARCHIVE_ACCESS"), ("deep", "DEEP_ARCHIVE_ACCESS"), ("ongoing", "ARCHIVE_ACCESS"), ("over", None),
+            ("frequent", False), ("restored", False),
+        ):
+            equal(s3.head_object(Bucket="tiers", Key=key).get("ArchiveStatus"), tier or None)
+            part = {"Bucket": "tiers", "Key": "m", "UploadId": upload, "PartNumber": 1}
+            for call in (
+                lambda: s3.get_object(Bucket="tiers", Key=key),
+                lambda: s3.copy_object(Bucket="tiers", Key="c", CopySource=f"tiers/{key}"),
+                lambda: s3.upload_part_copy(CopySource=f"tiers/{key}", **part),
+            ):
+                with refused("InvalidObjectState", 403) if tier is not False else contextlib.nullcontext() as caught:
+                    call()
+                if caught:
+                    equal(caught["Error"]["StorageClass"], "INTELLIGENT_TIERING" if tier else "GLACIER")
+                    equal(caught["Error"].get("AccessTier"), tier)
+        restored = s3.head_object(Bucket="tiers", Key="restored")
+        equal(restored["StorageClass"], "GLACIER")
+        assert restored["Restore"].startswith('ongoing-request="false", expiry-date="'), restored
+        assert "Restore" not in s3.head_object(Bucket="tiers", Key="over")
+        with refused("InvalidArgument", 400):
+            s3.restore_object(Bucket="tiers", Key="archive", RestoreRequest={"Days": 1})
+        with refused("InvalidArgument", 400):
+            s3.restore_object(
+                Bucket="tiers", Key="deep", RestoreRequest={"GlacierJobParameters": {"Tier": "Expedited"}})
+        with refused("RestoreAlreadyInProgress", 409):
+            s3.restore_object(Bucket="tiers", Key="ongoing", RestoreRequest={})
+        with refused("InvalidObjectState", 403):
+            s3.restore_object(Bucket="tiers", Key="frequent", RestoreRequest={})
+        for key, request, status in (
+            ("archive", {"GlacierJobParameters": {"Tier": "Expedited"}}, 202), ("deep", {}, 202),
+            ("over", {"Days": 1}, 202), ("restored", {"Days": 9}, 200),
+        ):
+            answer = s3.restore_object(Bucket="tiers", Key=key, RestoreRequest=request)
+            equal(answer["ResponseMetadata"]["HTTPStatusCode"], status)
+        head = s3.head_object(Bucket="tiers", Key="archive")
+        equal((head["Restore"], head["ArchiveStatus"]), ('ongoing-request="true"', "ARCHIVE_ACCESS"))
 
 
 @check
