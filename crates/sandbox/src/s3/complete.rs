@@ -149,6 +149,7 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], upload_id: &str) -> Resul
         checksum: ObjectChecksum {
             algorithm,
             composite,
+            is_missing: false,
         },
         owner: Arc::clone(&upload.owner),
         archive_tier: None,

@@ -150,6 +150,7 @@ impl Service {
             checksum: ObjectChecksum {
                 algorithm: new.algorithm.unwrap_or(from.checksum.algorithm),
                 composite: None,
+                is_missing: false,
             },
             owner: new.owner,
             archive_tier: None,

@@ -157,7 +157,7 @@ impl Service {
         answer.version(&call.bucket.settings(), found.id);
         answer.charged(&call.exchange);
         answer.set("last-modified", &http_date(found.modified.date()));
-        let value = wants("Checksum").then(|| {
+        let value = (wants("Checksum") && !object.checksum.is_missing).then(|| {
             let mut checksum = Checksum {
                 checksum_type: Some(object.checksum_type().as_str().to_owned().into()),
                 ..Checksum::default()

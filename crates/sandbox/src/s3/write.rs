@@ -61,6 +61,7 @@ impl Service {
                     .or(new.algorithm)
                     .unwrap_or(ChecksumAlgorithm::Crc64Nvme),
                 composite: None,
+                is_missing: false,
             },
             owner: new.owner,
             archive_tier: None,

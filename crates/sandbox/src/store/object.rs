@@ -226,15 +226,8 @@ pub(crate) struct ObjectChecksum {
     pub(crate) algorithm: ChecksumAlgorithm,
     /// The value of a composite checksum; a full-object one is that of the content.
     pub(crate) composite: Option<Box<str>>,
-}
-
-impl Default for ObjectChecksum {
-    fn default() -> Self {
-        Self {
-            algorithm: ChecksumAlgorithm::Crc64Nvme,
-            composite: None,
-        }
-    }
+    /// Whether S3 has none after all: it did not make one by itself before December 2024.
+    pub(crate) is_missing: bool,
 }
 
 /// An object: what a version holds unless it is a delete marker.

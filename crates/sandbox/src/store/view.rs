@@ -52,6 +52,12 @@ pub struct ObjectProperties {
     pub customer_key_md5: Option<String>,
     /// The algorithm of the additional checksum; CRC64NVME when none.
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
+    /// The type of the checksum of an object in parts, which then have checksums themselves; when none, what an upload
+    /// has that names the algorithm alone, of CRC64NVME one that names none. [`ObjectView::checksum_type`] shows it,
+    /// [`ObjectView::properties`] leaves it out: it follows from how the object was written.
+    pub checksum_type: Option<ChecksumType>,
+    /// Whether S3 has no checksum of it, as of objects from before December 2024.
+    pub without_checksum: bool,
     /// The account that owns it; the bucket's when none.
     pub owner: Option<String>,
     /// The canned ACL that it was written with. [`ObjectView::acl`] shows it, [`ObjectView::properties`] leaves it out:
@@ -214,18 +220,22 @@ impl ObjectProperties {
         let whole = ObjectChecksum {
             algorithm,
             composite: None,
+            is_missing: self.without_checksum,
         };
         let Some(ranges) = self.part_ranges(content.size()) else {
             return (Layout::Whole, whole);
         };
         let contents: Vec<Content> = ranges.iter().map(|range| content.slice(range)).collect();
-        let checksums: Option<Vec<Vec<u8>>> = (algorithm.default_type() == ChecksumType::Composite)
-            .then(|| {
-                contents
-                    .iter()
-                    .map(|part| part.checksum(algorithm))
-                    .collect()
-            });
+        let kind = self
+            .checksum_type
+            .unwrap_or_else(|| algorithm.default_type());
+        let named = self.checksum_type.is_some() || kind == ChecksumType::Composite;
+        let checksums: Option<Vec<Vec<u8>>> = (named && !self.without_checksum).then(|| {
+            contents
+                .iter()
+                .map(|part| part.checksum(algorithm))
+                .collect()
+        });
         let parts: Vec<PartLayout> = (1..)
             .zip(&contents)
             .map(|(number, part)| PartLayout {
@@ -240,8 +250,9 @@ impl ObjectProperties {
             md5: multipart_md5(contents.iter().map(Content::md5)),
             parts: parts.into(),
         };
-        let composite =
-            checksums.map(|checksums| composite(algorithm, &checksums).into_boxed_str());
+        let composite = checksums
+            .filter(|_| kind == ChecksumType::Composite)
+            .map(|checksums| composite(algorithm, &checksums).into_boxed_str());
         (layout, ObjectChecksum { composite, ..whole })
     }
 }
@@ -313,6 +324,8 @@ impl ObjectView {
             kms_key_id: object.settings.encryption.kms_key_id.clone(),
             customer_key_md5: object.settings.encryption.customer_key_md5.clone(),
             checksum_algorithm: Some(object.checksum.algorithm),
+            checksum_type: None,
+            without_checksum: object.checksum.is_missing,
             owner: Some(object.owner.to_string()),
             acl: None,
             part_bytes: object
@@ -389,6 +402,11 @@ impl ObjectView {
         self.object.settings.encryption.kms_key_id.as_deref()
     }
 
+    /// The encryption context that it was written with: JSON in base64.
+    pub fn encryption_context(&self) -> Option<&str> {
+        self.object.settings.encryption.context.as_deref()
+    }
+
     /// SSE-C: the MD5 of the key that it was written with, in base64.
     pub fn customer_key_md5(&self) -> Option<&str> {
         self.object.settings.encryption.customer_key_md5.as_deref()
@@ -446,9 +464,8 @@ impl ObjectView {
 /// Whether parts are all of one size, the last aside, which may be smaller.
 fn are_alike(sizes: &[u64]) -> bool {
     match sizes {
-        [] => true,
         [first, middle @ .., last] => last <= first && middle.iter().all(|size| size == first),
-        [_] => true,
+        [] | [_] => true,
     }
 }
 
@@ -521,6 +538,7 @@ mod tests {
     use super::*;
     use crate::Store;
     use crate::store::bucket::BucketSettings;
+    use crate::store::checksum::base64;
 
     fn store() -> Store {
         let store = Store::default();
@@ -598,6 +616,34 @@ mod tests {
                 size: 20
             })
         ));
+    }
+
+    #[test]
+    fn checksums_are_of_the_type_that_is_named() {
+        use ChecksumAlgorithm::{Crc32, Crc64Nvme};
+        use ChecksumType::{Composite, FullObject};
+        let whole =
+            |algorithm: ChecksumAlgorithm| base64(&Content::declared(1, 20).checksum(algorithm));
+        for (algorithm, named, part_bytes, kind, of_parts) in [
+            (Crc32, None, None, FullObject, false),
+            (Crc32, None, Some(8), Composite, true),
+            (Crc32, Some(FullObject), Some(8), FullObject, true),
+            (Crc64Nvme, None, Some(8), FullObject, false),
+            (Crc64Nvme, Some(FullObject), Some(8), FullObject, true),
+        ] {
+            let properties = ObjectProperties {
+                checksum_algorithm: Some(algorithm),
+                checksum_type: named,
+                part_bytes,
+                ..ObjectProperties::default()
+            };
+            let object = put(20, &properties);
+            assert_eq!(object.checksum_type(), kind, "{properties:?}");
+            assert_eq!(object.checksum() == whole(algorithm), kind == FullObject);
+            let parts = object.object.parts();
+            let has = parts.is_some_and(|parts| parts.iter().all(|part| part.checksum.is_some()));
+            assert_eq!(has, of_parts, "{properties:?}");
+        }
     }
 
     #[test]

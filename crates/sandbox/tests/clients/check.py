@@ -152,6 +152,19 @@ def buckets(server, name):
     return source, destination
 
 
+@contextlib.contextmanager
+def filled(*filled_buckets):
+    """A sandbox of its own, with these buckets to start with."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"buckets": filled_buckets}, file)
+        file.flush()
+        server = Server("--fill", file.name)
+    try:
+        yield server
+    finally:
+        equal(server.stop(), 0)
+
+
 @check
 def credentials(server):
     s3 = server.client()
@@ -483,23 +496,15 @@ def copies(server):
 
 
 @check
-def large_copies(server):
-    fill = {
-        "buckets": [
-            {"name": "large", "account": DESTINATION, "objects": [
-                {"key": "5GiB", "size": 5 * 1024 * MIB, "seed": 1},
-                {"key": "5GiB+1", "size": 5 * 1024 * MIB + 1, "seed": 2},
-                {"key": "50TB", "size": 50_000_000_000_000, "seed": 3},
-                {"key": "16MiB", "size": 16 * MIB, "seed": 4},
-                {"key": "many/{}", "size": 10, "count": 20},
-            ]},
-        ],
-    }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(fill, file)
-        file.flush()
-        large = Server("--fill", file.name)
-    try:
+def large_copies(_server):
+    bucket = {"name": "large", "account": DESTINATION, "objects": [
+        {"key": "5GiB", "size": 5 * 1024 * MIB, "seed": 1},
+        {"key": "5GiB+1", "size": 5 * 1024 * MIB + 1, "seed": 2},
+        {"key": "50TB", "size": 50_000_000_000_000, "seed": 3},
+        {"key": "16MiB", "size": 16 * MIB, "seed": 4},
+        {"key": "many/{}", "size": 10, "count": 20},
+    ]}
+    with filled(bucket) as large:
         s3 = large.client("destination-admin")
         equal(s3.list_objects_v2(Bucket="large", Prefix="many/")["KeyCount"], 20)
         copied = s3.copy_object(Bucket="large", Key="c", CopySource="large/5GiB")
@@ -523,8 +528,6 @@ def large_copies(server):
         equal(first, s3.get_object(Bucket="large", Key="50TB", Range=f"bytes={size}-{size + 99}")["Body"].read())
         body = s3.get_object(Bucket="large", Key="16MiB")["Body"].read()
         equal(s3.head_object(Bucket="large", Key="16MiB")["ETag"], f'"{md5(body)}"')
-    finally:
-        equal(large.stop(), 0)
 
 
 @check
@@ -675,19 +678,6 @@ def conditional_writes(server):
         thread.join()
     equal(len(won), 1)
     equal(s3.get_object(Bucket="conditional", Key="race")["Body"].read(), str(won[0]).encode())
-
-
-@contextlib.contextmanager
-def filled(*filled_buckets):
-    """A sandbox of its own, with these buckets to start with."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump({"buckets": filled_buckets}, file)
-        file.flush()
-        server = Server("--fill", file.name)
-    try:
-        yield server
-    finally:
-        equal(server.stop(), 0)
 
 
 @check
@@ -1067,6 +1057,141 @@ def encryption_and_lock(server):
 
 
 @check
+def kms(server):
+    s3, arn = server.client(), "arn:aws:kms:us-east-1:111111111111:key/a"
+    s3.create_bucket(Bucket="kms")
+    with_kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": arn}
+    context = base64.b64encode(b'{"a": "b"}').decode()
+    s3.put_object(Bucket="kms", Key="plain", Body=b"x" * 6 * MIB)
+    upload = {"Bucket": "kms", "Key": "m"}
+
+    def written(**headers):
+        """What CopyObject, CreateMultipartUpload and PutObject show of the encryption, which must be the same."""
+        copied = s3.copy_object(Bucket="kms", Key="c", CopySource="kms/plain", **headers)
+        created = s3.create_multipart_upload(**upload, **headers)
+        put = s3.put_object(Bucket="kms", Key="p", Body=b"", **headers)
+        part = s3.upload_part_copy(**upload, UploadId=created["UploadId"], PartNumber=1, CopySource="kms/plain")
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]}
+        done = s3.complete_multipart_upload(**upload, UploadId=created["UploadId"], MultipartUpload=parts)
+        answers = [copied, created, put, part, done, s3.head_object(Bucket="kms", Key="c"), s3.head_object(**upload)]
+        shown = [
+            tuple(answer.get(name) for name in ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled"))
+            for answer in answers
+        ]
+        equal(len(set(shown)), 1)
+        return shown[0]
+
+    equal(written(), ("AES256", None, None))
+    equal(written(ServerSideEncryption="AES256"), ("AES256", None, None))
+    equal(written(**with_kms, SSEKMSEncryptionContext=context), ("aws:kms", arn, None))
+    equal(written(**with_kms, BucketKeyEnabled=True), ("aws:kms", arn, True))
+    dsse = {**with_kms, "ServerSideEncryption": "aws:kms:dsse"}
+    equal(written(**dsse), ("aws:kms:dsse", arn, None))
+    for wrong in (
+        {"SSEKMSKeyId": arn}, {"SSEKMSEncryptionContext": context}, {"BucketKeyEnabled": True},
+        {**with_kms, "ServerSideEncryption": "AES256"}, {**dsse, "BucketKeyEnabled": True},
+        {**with_kms, "SSEKMSEncryptionContext": "no base64"}, {"ServerSideEncryption": "aws:other"},
+    ):
+        for call in (
+            lambda: s3.copy_object(Bucket="kms", Key="c", CopySource="kms/plain", **wrong),
+            lambda: s3.create_multipart_upload(**upload, **wrong),
+        ):
+            with refused("InvalidArgument", 400):
+                call()
+    with filled({"name": "by-default", "account": DESTINATION, "settings": {"kms_key_id": arn}}) as server:
+        s3 = server.client("destination-admin")
+        put = s3.put_object(Bucket="by-default", Key="k", Body=b"", BucketKeyEnabled=True)
+        equal((put["ServerSideEncryption"], put["SSEKMSKeyId"], put["BucketKeyEnabled"]), ("aws:kms", arn, True))
+        put = s3.put_object(Bucket="by-default", Key="k", Body=b"", ServerSideEncryption="AES256")
+        equal((put["ServerSideEncryption"], put.get("SSEKMSKeyId")), ("AES256", None))
+
+
+@check
+def evidence(_server):
+    """What proves a copy: checksums with their types in answers, parts by HEAD and by GetObjectAttributes."""
+    sizes = [5 * MIB, 6 * MIB, 5 * MIB, 3]
+
+    def entry(key, **properties):
+        return {"key": key, "size": sum(sizes), "seed": 1, "properties": {"part_sizes": sizes, **properties}}
+
+    bucket = {"name": "evidence", "account": DESTINATION, "objects": [
+        entry("composite", checksum_algorithm="SHA256"), entry("crc64"),
+        entry("full", checksum_algorithm="CRC32", checksum_type="FULL_OBJECT"), entry("old", without_checksum=True),
+        {"key": "whole", "size": sum(sizes), "seed": 1, "properties": {"checksum_algorithm": "CRC32"}},
+    ]}
+    with filled(bucket) as server:
+        s3 = server.client("destination-admin")
+
+        def head(key, **arguments):
+            return s3.head_object(Bucket="evidence", Key=key, **arguments)
+
+        def attributes(key, **arguments):
+            wanted = ["ETag", "Checksum", "ObjectParts", "ObjectSize"]
+            return s3.get_object_attributes(Bucket="evidence", Key=key, ObjectAttributes=wanted, **arguments)
+
+        start = 0
+        for number, size in enumerate(sizes, 1):
+            part = head("composite", PartNumber=number)
+            equal(part["ResponseMetadata"]["HTTPStatusCode"], 206)
+            equal((part["ContentLength"], part["PartsCount"]), (size, len(sizes)))
+            equal(part["ContentRange"], f"bytes {start}-{start + size - 1}/{sum(sizes)}")
+            start += size
+        whole = head("whole", PartNumber=1)
+        equal((whole["ContentLength"], whole.get("PartsCount")), (sum(sizes), None))
+        equal(whole["ContentRange"], f"bytes 0-{sum(sizes) - 1}/{sum(sizes)}")
+        with refused("416", 416):
+            head("whole", PartNumber=2)
+        # ObjectParts in pages; of parts without checksums the number alone.
+        seen, marker = [], 0
+        for truncated in (True, False):
+            page = attributes("composite", MaxParts=3, PartNumberMarker=marker)["ObjectParts"]
+            equal((page["IsTruncated"], page["TotalPartsCount"], page["MaxParts"]), (truncated, len(sizes), 3))
+            seen += [(part["PartNumber"], part["Size"], len(part["ChecksumSHA256"])) for part in page["Parts"]]
+            marker = page["NextPartNumberMarker"]
+        equal(seen, [(number, size, 44) for number, size in enumerate(sizes, 1)])
+        equal([part["Size"] for part in attributes("full")["ObjectParts"]["Parts"]], sizes)
+        bare = attributes("crc64")["ObjectParts"]
+        equal((bare["TotalPartsCount"], bare.get("Parts")), (len(sizes), None))
+        # The type is the source's in attributes, that of a whole object in the copy.
+        for key, algorithm, kind in (
+            ("composite", "SHA256", "COMPOSITE"), ("crc64", "CRC64NVME", "FULL_OBJECT"), ("full", "CRC32", "FULL_OBJECT"),
+        ):
+            shown = attributes(key)["Checksum"]
+            equal(shown["ChecksumType"], kind)
+            equal(head(key, ChecksumMode="ENABLED")[f"Checksum{algorithm}"], shown[f"Checksum{algorithm}"])
+            copied = s3.copy_object(Bucket="evidence", Key="c", CopySource=f"evidence/{key}")["CopyObjectResult"]
+            equal(copied["ChecksumType"], "FULL_OBJECT")
+            equal(copied[f"Checksum{algorithm}"] == shown[f"Checksum{algorithm}"], kind == "FULL_OBJECT")
+            equal(copied["ETag"], head("whole")["ETag"])
+        equal(attributes("full")["Checksum"]["ChecksumCRC32"], attributes("whole")["Checksum"]["ChecksumCRC32"])
+        # Objects from before checksums show none, and their copies get CRC64NVME.
+        assert "Checksum" not in attributes("old"), attributes("old")
+        assert not any(name.startswith("Checksum") for name in head("old", ChecksumMode="ENABLED"))
+        listed = {entry["Key"]: entry.get("ChecksumAlgorithm") for entry in s3.list_objects_v2(Bucket="evidence")["Contents"]}
+        equal((listed["old"], listed["full"]), (None, ["CRC32"]))
+        copied = s3.copy_object(Bucket="evidence", Key="c", CopySource="evidence/old")["CopyObjectResult"]
+        equal(copied["ChecksumCRC64NVME"], attributes("crc64")["Checksum"]["ChecksumCRC64NVME"])
+        # An algorithm that is asked for is that of the copy.
+        for algorithm in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"):
+            copied = s3.copy_object(
+                Bucket="evidence", Key="c", CopySource="evidence/composite", ChecksumAlgorithm=algorithm
+            )["CopyObjectResult"]
+            equal(attributes("c")["Checksum"], {name: copied[name] for name in (f"Checksum{algorithm}", "ChecksumType")})
+        for algorithm in ("SHA512", "MD5", "XXHASH64", "XXHASH3", "XXHASH128"):
+            with refused("NotImplemented", 501):
+                s3.copy_object(
+                    Bucket="evidence", Key="c", CopySource="evidence/composite", ChecksumAlgorithm=algorithm)
+        # Complete says what it made.
+        upload = s3.create_multipart_upload(
+            Bucket="evidence", Key="m", ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")["UploadId"]
+        at = {"Bucket": "evidence", "Key": "m", "UploadId": upload}
+        part = s3.upload_part_copy(PartNumber=1, CopySource="evidence/old", **at)["CopyPartResult"]
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"], "ChecksumCRC32": part["ChecksumCRC32"]}]}
+        done = s3.complete_multipart_upload(MultipartUpload=parts, **at)
+        equal((done["ChecksumType"], done["ChecksumCRC32"]), ("FULL_OBJECT", part["ChecksumCRC32"]))
+
+
+@check
 def customer_keys(server):
     source, destination = buckets(server, "customer-keys")
     allow_role(server, source)
@@ -1168,17 +1293,14 @@ def customer_keys(server):
 
 
 @check
-def annotations(server):
-    fill = {"buckets": [{"name": "annotated", "account": DESTINATION, "objects": [
-        {"key": "k", "size": 5, "properties": {
-            "annotations": {"a": "<x>\r</x>", "b": "2"}, "missing_metadata": 2, "tags": [["t", "1"]],
-        }},
-    ]}]}
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(fill, file)
-        file.flush()
-        annotated = Server("--fill", file.name)
-    try:
+def annotations(_server):
+    properties = {
+        "annotations": {"a": "<x>\r</x>", "b": "2"}, "missing_metadata": 2, "tags": [["t", "1"]],
+    }
+    bucket = {"name": "annotated", "account": DESTINATION, "objects": [
+        {"key": "k", "size": 5, "properties": properties},
+    ]}
+    with filled(bucket) as annotated:
         s3 = annotated.client("destination-admin")
 
         def names(key):
@@ -1202,8 +1324,6 @@ def annotations(server):
         with refused("NotImplemented", 501):
             s3.delete_object_annotation(Bucket="annotated", Key="k", AnnotationName="c")
         equal(s3.head_object(Bucket="annotated", Key="copied")["MissingMeta"], 2)
-    finally:
-        equal(annotated.stop(), 0)
 
 
 @check
