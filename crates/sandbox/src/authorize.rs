@@ -192,7 +192,8 @@ fn context(headers: &HeaderMap, exchange: &Exchange, identity: &Identity) -> Con
     }
     for (name, value) in headers {
         let name = name.as_str();
-        if (name.starts_with("x-amz-") && name != "x-amz-security-token" || name.starts_with("if-"))
+        let is_secret = name == "x-amz-security-token" || name.ends_with("-customer-key");
+        if (name.starts_with("x-amz-") && !is_secret || name.starts_with("if-"))
             && let Ok(value) = value.to_str()
         {
             context.insert(&format!("s3:{name}"), value);

@@ -361,7 +361,8 @@ impl Service {
         request: &S3Request<GetBucketEncryptionInput>,
     ) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
         let call = self.call(&request.extensions)?;
-        let kms = call.bucket.settings().kms_key_id.clone();
+        let settings = call.bucket.settings();
+        let kms = settings.kms_key_id.clone();
         let by_default = ServerSideEncryptionByDefault {
             sse_algorithm: if kms.is_some() { "aws:kms" } else { "AES256" }
                 .to_owned()
@@ -370,7 +371,7 @@ impl Service {
         };
         let rule = ServerSideEncryptionRule {
             apply_server_side_encryption_by_default: Some(by_default),
-            bucket_key_enabled: Some(false),
+            bucket_key_enabled: Some(settings.bucket_key),
         };
         let output = GetBucketEncryptionOutput {
             server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration {

@@ -193,9 +193,9 @@ fn storage_class(headers: &HeaderMap) -> Result<StorageClass, S3Error> {
 fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption, S3Error> {
     let kms_key_id = text(headers, "x-amz-server-side-encryption-aws-kms-key-id");
     let bucket_key = match header(headers, "x-amz-server-side-encryption-bucket-key-enabled") {
-        None => false,
-        Some(value) if value.eq_ignore_ascii_case("true") => true,
-        Some(value) if value.eq_ignore_ascii_case("false") => false,
+        None => None,
+        Some(value) if value.eq_ignore_ascii_case("true") => Some(true),
+        Some(value) if value.eq_ignore_ascii_case("false") => Some(false),
         Some(value) => {
             let name = "x-amz-server-side-encryption-bucket-key-enabled";
             return Err(invalid_argument(
@@ -228,13 +228,14 @@ fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption
     };
     // A bucket key may go with the bucket's own SSE-KMS; key and context need the method beside them.
     let names_kms = method.is_some() && kms.is_some();
-    if (!names_kms && (kms_key_id.is_some() || context.is_some())) || (kms.is_none() && bucket_key)
+    if (!names_kms && (kms_key_id.is_some() || context.is_some()))
+        || (kms.is_none() && bucket_key == Some(true))
     {
         let message = "Server Side Encryption with AWS KMS managed key requires HTTP header \
                        x-amz-server-side-encryption : aws:kms";
         return Err(invalid_argument(name, method.unwrap_or_default(), message));
     }
-    if kms == Some("aws:kms:dsse") && bucket_key {
+    if kms == Some("aws:kms:dsse") && bucket_key == Some(true) {
         let message = "Bucket keys are not supported with aws:kms:dsse";
         return Err(invalid_argument(name, "aws:kms:dsse", message));
     }
@@ -245,7 +246,7 @@ fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption
             Some(_) => bucket.kms_key_id.clone(),
             None => kms_key_id,
         },
-        bucket_key,
+        bucket_key: kms == Some("aws:kms") && bucket_key.unwrap_or(bucket.bucket_key),
         context,
         customer_key_md5,
     })

@@ -74,6 +74,8 @@ pub struct BucketSettings {
     pub object_lock: bool,
     /// The key of SSE-KMS that objects without encryption headers get; SSE-S3 by default.
     pub kms_key_id: Option<String>,
+    /// Whether SSE-KMS goes by a bucket key where a request does not say.
+    pub bucket_key: bool,
     /// Whether a policy of the bucket enforces conditional writes: `PutObject` and `CompleteMultipartUpload` must bring
     /// `If-None-Match` or `If-Match`, and `CopyObject` is refused either way, with them by 501.
     /// `https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html`
@@ -91,6 +93,7 @@ impl Default for BucketSettings {
             requester_pays: false,
             object_lock: false,
             kms_key_id: None,
+            bucket_key: false,
             enforces_conditional_writes: false,
             page_entries: 1000,
         }

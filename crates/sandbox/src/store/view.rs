@@ -304,7 +304,7 @@ impl ObjectView {
         self.object.content.has_true_digests()
     }
 
-    /// Its properties, as they could be put again.
+    /// Its properties, as they could be put again; its ACL, the type of its checksum and a restore aside.
     pub fn properties(&self) -> ObjectProperties {
         let object = &*self.object;
         let metadata = &object.metadata;

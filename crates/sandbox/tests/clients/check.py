@@ -1098,12 +1098,28 @@ def kms(server):
         ):
             with refused("InvalidArgument", 400):
                 call()
-    with filled({"name": "by-default", "account": DESTINATION, "settings": {"kms_key_id": arn}}) as server:
+    by_default = [
+        {"name": f"by-default-{key}", "account": DESTINATION, "settings": {"kms_key_id": arn, "bucket_key": key == "key"}}
+        for key in ("key", "bare")
+    ]
+    with filled(*by_default) as server:
         s3 = server.client("destination-admin")
-        put = s3.put_object(Bucket="by-default", Key="k", Body=b"", BucketKeyEnabled=True)
-        equal((put["ServerSideEncryption"], put["SSEKMSKeyId"], put["BucketKeyEnabled"]), ("aws:kms", arn, True))
-        put = s3.put_object(Bucket="by-default", Key="k", Body=b"", ServerSideEncryption="AES256")
-        equal((put["ServerSideEncryption"], put.get("SSEKMSKeyId")), ("AES256", None))
+
+        def put(bucket, **headers):
+            answer = s3.put_object(Bucket=f"by-default-{bucket}", Key="k", Body=b"", **headers)
+            return answer["ServerSideEncryption"], answer.get("SSEKMSKeyId"), answer.get("BucketKeyEnabled")
+
+        other = {**with_kms, "SSEKMSKeyId": f"{arn}b"}
+        for bucket, headers, expected in (
+            ("bare", {}, ("aws:kms", arn, None)), ("bare", {"BucketKeyEnabled": True}, ("aws:kms", arn, True)),
+            ("key", {}, ("aws:kms", arn, True)), ("key", other, ("aws:kms", f"{arn}b", True)),
+            ("key", {**other, "BucketKeyEnabled": False}, ("aws:kms", f"{arn}b", None)),
+            ("key", {"ServerSideEncryption": "AES256"}, ("AES256", None, None)),
+            ("key", dsse, ("aws:kms:dsse", arn, None)),
+        ):
+            equal(put(bucket, **headers), expected)
+        rules = s3.get_bucket_encryption(Bucket="by-default-key")["ServerSideEncryptionConfiguration"]["Rules"]
+        equal(rules[0]["BucketKeyEnabled"], True)
 
 
 @check
