@@ -60,6 +60,10 @@ impl ObjectOwnership {
 /// What can be set on a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of S3's own, and any may stand with any other"
+)]
 pub struct BucketSettings {
     /// Versioning; unversioned by default.
     pub versioning: Versioning,
