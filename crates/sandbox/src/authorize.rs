@@ -10,10 +10,11 @@ use crate::copy_source::CopySource;
 use crate::error::{access_denied, not_implemented};
 use crate::exchange::Exchange;
 use crate::iam::actions::Fact;
-use crate::iam::{ActionRow, Context, Decision, Request, Side, actions_for, evaluate};
+use crate::iam::{ActionRow, Context, Decision, Request, Resource, Side, actions_for, evaluate};
 use crate::identity::Identity;
 use crate::operation::Operation;
-use crate::store::bucket::{Bucket, Found};
+use crate::store::acl::lets;
+use crate::store::bucket::{Bucket, Found, ObjectOwnership};
 use crate::store::object::{Object, VersionId};
 
 /// What of an object the caller may see in the answer to a read.
@@ -50,9 +51,15 @@ pub(crate) fn authorize(
     }
     let context = context(headers, exchange, identity);
     for row in rows {
+        let of_object = subject
+            .owned_object()
+            .filter(|_| row.resource == Resource::Object);
         let allowed = match (row.side, &sides.source, &sides.bucket) {
             (Side::Source, Some((bucket, source)), _) => {
-                allow(identity, row, bucket, &source.key, &context)
+                allow_read(identity, row, bucket, &source.key, &context, of_object)
+            }
+            (Side::Bucket, _, Some(bucket)) => {
+                allow_read(identity, row, bucket, &exchange.key, &context, of_object)
             }
             (_, _, Some(bucket)) => allow(identity, row, bucket, &exchange.key, &context),
             _ => allow_unowned(identity, row, exchange, &context),
@@ -114,6 +121,11 @@ impl Subject {
                 | Operation::HeadObject
                 | Operation::GetObject
                 | Operation::GetObjectAttributes
+                | Operation::GetObjectAcl
+                | Operation::GetObjectTagging
+                | Operation::GetObjectAnnotation
+                | Operation::ListObjectAnnotations
+                | Operation::RestoreObject
         );
         let object = match bucket.filter(|_| reads) {
             None => ReadObject::Nothing,
@@ -137,11 +149,15 @@ impl Subject {
         }
     }
 
-    fn fact(&self, token: &str, headers: &HeaderMap) -> bool {
-        let object = match &self.object {
+    fn owned_object(&self) -> Option<&Object> {
+        match &self.object {
             ReadObject::Object(object) => Some(object),
             ReadObject::Nothing | ReadObject::Missing => None,
-        };
+        }
+    }
+
+    fn fact(&self, token: &str, headers: &HeaderMap) -> bool {
+        let object = self.owned_object();
         match token {
             "versionId" => self.has_version_id,
             "missing-object" => matches!(self.object, ReadObject::Missing),
@@ -176,7 +192,8 @@ fn context(headers: &HeaderMap, exchange: &Exchange, identity: &Identity) -> Con
     }
     for (name, value) in headers {
         let name = name.as_str();
-        if (name.starts_with("x-amz-") && name != "x-amz-security-token" || name.starts_with("if-"))
+        let is_secret = name == "x-amz-security-token" || name.ends_with("-customer-key");
+        if (name.starts_with("x-amz-") && !is_secret || name.starts_with("if-"))
             && let Ok(value) = value.to_str()
         {
             context.insert(&format!("s3:{name}"), value);
@@ -231,6 +248,50 @@ fn allow(
         }
         Decision::Denied { .. } => Err(access_denied("Access Denied")),
     }
+}
+
+/// Asks for an action on an object that a request reads.
+///
+/// Where ACLs count, a bucket's policy can let nobody in to what another account owns there: the owner can, and the
+/// ACL. It can still refuse. `https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html`
+fn allow_read(
+    identity: &Identity,
+    row: &ActionRow,
+    bucket: &Bucket,
+    key: &str,
+    context: &Context,
+    object: Option<&Object>,
+) -> Result<(), S3Error> {
+    let has_acls = bucket.settings().effective_ownership() != ObjectOwnership::BucketOwnerEnforced;
+    let Some(object) = object.filter(|object| has_acls && *object.owner != *bucket.account) else {
+        return allow(identity, row, bucket, key, context);
+    };
+    let account = identity.account();
+    if !lets(object, &bucket.account, account, row.action) {
+        return Err(access_denied("Access Denied"));
+    }
+    let policy = bucket.policy();
+    let own = Request {
+        principal: &identity.principal,
+        action: row.action,
+        resource: &row.resource.arn(&bucket.name, key),
+        resource_account: account,
+        context,
+        identity_policies: &identity.policies,
+        session_policy: identity.session_policy(),
+        resource_policy: None,
+    };
+    // What the caller's own policies allow, the bucket's can only take away.
+    let with_bucket = Request {
+        resource_policy: policy.as_deref(),
+        ..own
+    };
+    for request in [own, with_bucket] {
+        if !evaluate(&request).is_allowed() {
+            return Err(access_denied("Access Denied"));
+        }
+    }
+    Ok(())
 }
 
 /// Asks for an action on what nobody owns yet: the caller's account will.

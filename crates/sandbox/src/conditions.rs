@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use time::macros::format_description;
 
-use crate::error::{error, invalid_argument, no_such_key, precondition_failed};
+use crate::error::{access_denied, error, invalid_argument, no_such_key, precondition_failed};
+use crate::store::bucket::BucketSettings;
 
 /// The four conditions on a source or on what is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +118,27 @@ impl WriteConditions {
             if_match,
             if_none_match: if_none_match.is_some(),
         })
+    }
+
+    /// Checks that they are there in a bucket that enforces conditional writes.
+    pub(crate) fn check_enforced(
+        &self,
+        bucket: &BucketSettings,
+        is_copy: bool,
+    ) -> Result<(), S3Error> {
+        let conditional = self.if_none_match || self.if_match.is_some();
+        match (bucket.enforces_conditional_writes, conditional, is_copy) {
+            (true, false, _) => Err(access_denied("Access Denied")),
+            (true, true, true) => {
+                let name = if self.if_none_match {
+                    "If-None-Match"
+                } else {
+                    "If-Match"
+                };
+                Err(crate::error::not_implemented("Header", name))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks them against the current object of the key, none if it is absent or deleted.
@@ -236,6 +258,32 @@ mod tests {
         );
         assert_eq!(code(&matching, None).as_deref(), Some("NoSuchKey"));
         assert!(conditions("if-none-match", "\"e\"").is_err());
+    }
+
+    #[test]
+    fn enforced_conditions() {
+        let free = BucketSettings::default();
+        let enforcing = BucketSettings {
+            enforces_conditional_writes: true,
+            ..BucketSettings::default()
+        };
+        let none = WriteConditions::default();
+        let some = WriteConditions {
+            if_none_match: true,
+            ..WriteConditions::default()
+        };
+        for (bucket, conditions, is_copy, expected) in [
+            (&free, &none, false, None),
+            (&free, &some, true, None),
+            (&enforcing, &none, false, Some("AccessDenied")),
+            (&enforcing, &none, true, Some("AccessDenied")),
+            (&enforcing, &some, false, None),
+            (&enforcing, &some, true, Some("NotImplemented")),
+        ] {
+            let refused = conditions.check_enforced(bucket, is_copy).err();
+            let code = refused.map(|error| error.code().as_str().to_owned());
+            assert_eq!(code.as_deref(), expected, "{conditions:?} {is_copy}");
+        }
     }
 
     #[test]

@@ -58,7 +58,9 @@ pub use store::bucket::{BucketSettings, ObjectOwnership, Versioning};
 pub use store::checksum::{ChecksumAlgorithm, ChecksumType};
 pub use store::content::TRUE_DIGEST_BYTES;
 pub use store::fill::{Fill, FillBucket, FillObject};
-pub use store::object::{StorageClass, canonical_user_id};
-pub use store::view::{ObjectProperties, ObjectView, UploadView, VersionView};
+pub use store::object::{ArchiveTier, RestoreTier, StorageClass, canonical_user_id};
+pub use store::view::{
+    ObjectProperties, ObjectView, RestoreState, Retention, UploadView, VersionView,
+};
 pub use store::{Store, StoreError};
 pub use sts::MFA_CODE;

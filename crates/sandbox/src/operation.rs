@@ -76,6 +76,18 @@ const WRITE: &[&str] = &[
     "x-amz-website-redirect-location",
 ];
 
+const CUSTOMER_KEY: &[&str] = &[
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-server-side-encryption-customer-key-md5",
+];
+
+const SOURCE_CUSTOMER_KEY: &[&str] = &[
+    "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    "x-amz-copy-source-server-side-encryption-customer-key",
+    "x-amz-copy-source-server-side-encryption-customer-key-md5",
+];
+
 const CHECKSUMS: &[&str] = &[
     "x-amz-checksum-algorithm",
     "x-amz-checksum-crc32",
@@ -169,6 +181,8 @@ operations! {
 
     /// A bucket's Region.
     GetBucketLocation = "GET" Bucket ["location"] parameters(&[]) headers();
+    /// A bucket's ACL.
+    GetBucketAcl = "GET" Bucket ["acl"] parameters(&[]) headers();
     /// A bucket's policy.
     GetBucketPolicy = "GET" Bucket ["policy"] parameters(&[]) headers();
     /// A bucket's versioning.
@@ -214,7 +228,7 @@ operations! {
 
     /// Checksums, parts and size of an object.
     GetObjectAttributes = "GET" Object ["attributes"] parameters(&["versionId"])
-        headers(&["x-amz-max-parts", "x-amz-object-attributes", "x-amz-part-number-marker"]);
+        headers(CUSTOMER_KEY, &["x-amz-max-parts", "x-amz-object-attributes", "x-amz-part-number-marker"]);
     /// One annotation of an object.
     GetObjectAnnotation = "GET" Object ["annotation", "annotationName"] parameters(&["versionId"])
         headers(&["x-amz-checksum-mode"]);
@@ -229,11 +243,12 @@ operations! {
     /// An object's tags.
     GetObjectTagging = "GET" Object ["tagging"] parameters(&["versionId"]) headers();
     /// The parts of an open multipart upload.
-    ListParts = "GET" Object ["uploadId"] parameters(&["max-parts", "part-number-marker"]) headers();
+    ListParts = "GET" Object ["uploadId"] parameters(&["max-parts", "part-number-marker"])
+        headers(CUSTOMER_KEY);
     /// An object's bytes and properties.
-    GetObject = "GET" Object [] parameters(READ_PARAMETERS) headers(CONDITIONAL_READ);
+    GetObject = "GET" Object [] parameters(READ_PARAMETERS) headers(CONDITIONAL_READ, CUSTOMER_KEY);
     /// An object's properties.
-    HeadObject = "HEAD" Object [] parameters(READ_PARAMETERS) headers(CONDITIONAL_READ);
+    HeadObject = "HEAD" Object [] parameters(READ_PARAMETERS) headers(CONDITIONAL_READ, CUSTOMER_KEY);
     /// Sets an object's ACL.
     PutObjectAcl = "PUT" Object ["acl"] parameters(&["versionId"])
         headers(CHECKSUMS, &["x-amz-acl", "x-amz-grant-full-control", "x-amz-grant-read", "x-amz-grant-read-acp",
@@ -242,22 +257,23 @@ operations! {
     PutObjectTagging = "PUT" Object ["tagging"] parameters(&["versionId"]) headers(CHECKSUMS);
     /// Copies a range of an object into a part.
     UploadPartCopy = "PUT" Object ["partNumber", "uploadId"] copy true parameters(&[])
-        headers(SOURCE, &["x-amz-copy-source-range"]);
+        headers(SOURCE, SOURCE_CUSTOMER_KEY, CUSTOMER_KEY, &["x-amz-copy-source-range"]);
     /// Sends a part.
-    UploadPart = "PUT" Object ["partNumber", "uploadId"] parameters(&[]) headers(CHECKSUMS);
+    UploadPart = "PUT" Object ["partNumber", "uploadId"] parameters(&[]) headers(CHECKSUMS, CUSTOMER_KEY);
     /// Copies an object.
     CopyObject = "PUT" Object [] copy true parameters(&[])
-        headers(WRITE, SOURCE, CONDITIONAL_WRITE,
+        headers(WRITE, CUSTOMER_KEY, SOURCE, SOURCE_CUSTOMER_KEY, CONDITIONAL_WRITE,
             &["x-amz-metadata-directive", "x-amz-object-annotation-directive", "x-amz-tagging-directive"]);
     /// Sends an object.
-    PutObject = "PUT" Object [] parameters(&[]) headers(WRITE, CHECKSUMS, CONDITIONAL_WRITE);
+    PutObject = "PUT" Object [] parameters(&[]) headers(WRITE, CUSTOMER_KEY, CHECKSUMS, CONDITIONAL_WRITE);
     /// Starts a multipart upload.
-    CreateMultipartUpload = "POST" Object ["uploads"] parameters(&[]) headers(WRITE, &["x-amz-checksum-type"]);
+    CreateMultipartUpload = "POST" Object ["uploads"] parameters(&[])
+        headers(WRITE, CUSTOMER_KEY, &["x-amz-checksum-type"]);
     /// Asks for an archived object.
     RestoreObject = "POST" Object ["restore"] parameters(&["versionId"]) headers(CHECKSUMS);
     /// Ends a multipart upload with an object.
     CompleteMultipartUpload = "POST" Object ["uploadId"] parameters(&[])
-        headers(CHECKSUMS, CONDITIONAL_WRITE, &["x-amz-checksum-type", "x-amz-mp-object-size"]);
+        headers(CHECKSUMS, CUSTOMER_KEY, CONDITIONAL_WRITE, &["x-amz-checksum-type", "x-amz-mp-object-size"]);
     /// Removes an object's tags.
     DeleteObjectTagging = "DELETE" Object ["tagging"] parameters(&["versionId"]) headers();
     /// Ends a multipart upload without an object.

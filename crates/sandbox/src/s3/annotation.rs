@@ -12,11 +12,11 @@ use super::answer::{Answer, http_date};
 use super::body::{check_digests, collect};
 use crate::access::header;
 use crate::conditions::e_tag_matches;
-use crate::error::{error, invalid_argument, precondition_failed, with_detail};
+use crate::error::{error, invalid_argument, invalid_request, precondition_failed, with_detail};
 use crate::store::bucket::FoundObject;
 use crate::store::checksum::{ChecksumAlgorithm, ChecksumType, base64, hex};
 use crate::store::content::Content;
-use crate::store::object::{Annotation, Timestamp};
+use crate::store::object::{Annotation, Encryption, Timestamp};
 use crate::wire::xml_text;
 
 /// The limits on annotations, from S3's API model.
@@ -156,6 +156,7 @@ impl Service {
         }
         let found = call.object(call.exchange.parameter("versionId"))?;
         check_object(&request, &found)?;
+        check_annotatable(&found.object.settings.encryption)?;
         let payload = collect(Some(StreamingBlob::from(std::mem::take(
             &mut request.input,
         ))))
@@ -210,6 +211,16 @@ fn e_tag(annotation: &Annotation) -> String {
         "\"{}\"",
         hex(&Content::stored(annotation.payload.clone()).md5())
     )
+}
+
+/// Objects under SSE-C have no annotations.
+pub(super) fn check_annotatable(encryption: &Encryption) -> Result<(), S3Error> {
+    if encryption.customer_key_md5.is_some() {
+        return Err(invalid_request(
+            "Annotations are not supported for objects that are encrypted with customer provided keys.",
+        ));
+    }
+    Ok(())
 }
 
 /// `x-amz-object-if-match`: the object must still be the one that is meant.

@@ -8,7 +8,9 @@ use time::macros::format_description;
 use crate::authorize::Shown;
 use crate::exchange::Exchange;
 use crate::store::bucket::{BucketSettings, FoundObject, Versioning};
-use crate::store::object::{Encryption, Object, Restore, StorageClass, Timestamp, VersionId};
+use crate::store::object::{
+    ArchiveTier, Encryption, Object, Restore, StorageClass, Timestamp, VersionId,
+};
 
 /// Adds headers to an answer; values that cannot stand in one are left out.
 pub(super) struct Answer(pub(super) HeaderMap);
@@ -32,6 +34,11 @@ impl Answer {
 
     /// Encryption, as every answer to a write or read shows it.
     pub(super) fn encryption(&mut self, encryption: &Encryption) {
+        if let Some(md5) = &encryption.customer_key_md5 {
+            self.set("x-amz-server-side-encryption-customer-algorithm", "AES256");
+            self.set("x-amz-server-side-encryption-customer-key-md5", md5);
+            return;
+        }
         self.set("x-amz-server-side-encryption", encryption.algorithm());
         self.set_some(
             "x-amz-server-side-encryption-aws-kms-key-id",
@@ -50,6 +57,9 @@ impl Answer {
     }
 
     pub(super) fn checksum(&mut self, object: &Object) {
+        if object.checksum.is_missing {
+            return;
+        }
         self.set(object.checksum.algorithm.header(), &object.checksum_value());
         self.set("x-amz-checksum-type", object.checksum_type().as_str());
     }
@@ -92,6 +102,10 @@ impl Answer {
             self.set("x-amz-missing-meta", &metadata.missing.to_string());
         }
         self.restore(object.restore);
+        self.set_some(
+            "x-amz-archive-status",
+            object.archive_tier.map(ArchiveTier::as_str),
+        );
         if shown.tag_count {
             self.set("x-amz-tagging-count", &object.tags.len().to_string());
         }

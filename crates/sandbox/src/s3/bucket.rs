@@ -3,22 +3,25 @@
 use s3s::dto::{
     BucketVersioningStatus, CreateBucketInput, CreateBucketOutput, DeleteBucketInput,
     DeleteBucketOutput, DeleteBucketOwnershipControlsInput, DeleteBucketOwnershipControlsOutput,
-    DeleteBucketPolicyInput, DeleteBucketPolicyOutput, GetBucketEncryptionInput,
-    GetBucketEncryptionOutput, GetBucketLocationInput, GetBucketLocationOutput,
-    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketPolicyInput,
-    GetBucketPolicyOutput, GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput,
-    GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectLockConfigurationInput,
-    GetObjectLockConfigurationOutput, HeadBucketInput, HeadBucketOutput, ObjectLockConfiguration,
-    OwnershipControls, OwnershipControlsRule, PutBucketOwnershipControlsInput,
-    PutBucketOwnershipControlsOutput, PutBucketPolicyInput, PutBucketPolicyOutput,
-    PutBucketVersioningInput, PutBucketVersioningOutput, ServerSideEncryptionByDefault,
-    ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    DeleteBucketPolicyInput, DeleteBucketPolicyOutput, GetBucketAclInput, GetBucketAclOutput,
+    GetBucketEncryptionInput, GetBucketEncryptionOutput, GetBucketLocationInput,
+    GetBucketLocationOutput, GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput,
+    GetBucketPolicyInput, GetBucketPolicyOutput, GetBucketRequestPaymentInput,
+    GetBucketRequestPaymentOutput, GetBucketVersioningInput, GetBucketVersioningOutput,
+    GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput, HeadBucketInput,
+    HeadBucketOutput, ObjectLockConfiguration, OwnershipControls, OwnershipControlsRule,
+    PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput, PutBucketPolicyInput,
+    PutBucketPolicyOutput, PutBucketVersioningInput, PutBucketVersioningOutput,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
 use super::Service;
 use super::answer::Answer;
+use super::listing::owner;
+use super::object::grant;
 use crate::error::{error, invalid_argument, with_detail};
+use crate::store::acl::Grantee;
 use crate::store::bucket::{BucketSettings, ObjectOwnership, Versioning};
 use crate::store::{StoreError, parse_policy};
 
@@ -143,6 +146,19 @@ impl Service {
             ..HeadBucketOutput::default()
         };
         Ok(S3Response::with_headers(output, answer.0))
+    }
+
+    /// A bucket's ACL: nobody but its owner has anything of it, as of any new bucket.
+    pub(super) fn bucket_acl(
+        &self,
+        request: &S3Request<GetBucketAclInput>,
+    ) -> S3Result<S3Response<GetBucketAclOutput>> {
+        let call = self.call(&request.extensions)?;
+        let account = &call.bucket.account;
+        Ok(S3Response::new(GetBucketAclOutput {
+            owner: Some(owner(account)),
+            grants: Some(vec![grant("FULL_CONTROL", Grantee::account(account))]),
+        }))
     }
 
     pub(super) fn location(
@@ -345,7 +361,8 @@ impl Service {
         request: &S3Request<GetBucketEncryptionInput>,
     ) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
         let call = self.call(&request.extensions)?;
-        let kms = call.bucket.settings().kms_key_id.clone();
+        let settings = call.bucket.settings();
+        let kms = settings.kms_key_id.clone();
         let by_default = ServerSideEncryptionByDefault {
             sse_algorithm: if kms.is_some() { "aws:kms" } else { "AES256" }
                 .to_owned()
@@ -354,7 +371,7 @@ impl Service {
         };
         let rule = ServerSideEncryptionRule {
             apply_server_side_encryption_by_default: Some(by_default),
-            bucket_key_enabled: Some(false),
+            bucket_key_enabled: Some(settings.bucket_key),
         };
         let output = GetBucketEncryptionOutput {
             server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration {

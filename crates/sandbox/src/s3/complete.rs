@@ -7,6 +7,7 @@ use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, Comp
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
 use super::answer::Answer;
+use super::customer_key::{UploadKey, check_upload_key};
 use super::multipart::{part_e_tag, part_number};
 use super::settings::checksum_type;
 use super::{Service, checksum_fields, checksum_of, e_tag_value};
@@ -31,7 +32,9 @@ impl Service {
         let input = &request.input;
         let place = call.upload(&input.upload_id)?;
         let conditions = WriteConditions::from_headers(&request.headers)?;
+        conditions.check_enforced(&call.bucket.settings(), false)?;
         let upload = call.with_upload(&place, |upload| upload.clone())?;
+        check_upload_key(&request.headers, &upload, UploadKey::ForChecksums)?;
         let listed = input
             .multipart_upload
             .as_ref()
@@ -52,7 +55,10 @@ impl Service {
         };
         let mut answer = Answer::new();
         answer.version(&call.bucket.settings(), id);
-        answer.encryption(&object.settings.encryption);
+        // The one answer to a write that does not show the key's MD5.
+        if object.settings.encryption.customer_key_md5.is_none() {
+            answer.encryption(&object.settings.encryption);
+        }
         answer.charged(&call.exchange);
         let mut output = CompleteMultipartUploadOutput {
             bucket: Some(input.bucket.clone()),
@@ -143,8 +149,10 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], upload_id: &str) -> Resul
         checksum: ObjectChecksum {
             algorithm,
             composite,
+            is_missing: false,
         },
         owner: Arc::clone(&upload.owner),
+        archive_tier: None,
         restore: Restore::None,
     })
 }

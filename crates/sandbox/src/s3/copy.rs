@@ -6,7 +6,9 @@ use hyper::HeaderMap;
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult};
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
+use super::annotation::check_annotatable;
 use super::answer::Answer;
+use super::customer_key::{KeyFor, check_customer_key};
 use super::read::{invalid_object_state, parse_version_id};
 use super::settings::NewObject;
 use super::write::MAX_ONE_REQUEST_BYTES;
@@ -79,6 +81,7 @@ impl Service {
                 return Err(error::no_such_key(&named.key));
             }
         };
+        check_customer_key(headers, KeyFor::Source, &found.object.settings.encryption)?;
         if found.object.is_archived(Timestamp::now()) {
             let message = "Operation is not valid for the source object's storage class";
             return Err(invalid_object_state(&found.object, message));
@@ -104,6 +107,7 @@ impl Service {
         let replaces_tags = replaces(headers, "x-amz-tagging-directive")?;
         let excludes_annotations = excludes_annotations(headers)?;
         let conditions = WriteConditions::from_headers(headers)?;
+        conditions.check_enforced(&call.bucket.settings(), true)?;
         let new = NewObject::from_headers(
             headers,
             user_metadata(request.input.metadata.as_ref()),
@@ -119,6 +123,9 @@ impl Service {
             )));
         }
         check_self_copy(&call, &source, headers, replaces_metadata)?;
+        if !excludes_annotations && !from.annotations.is_empty() {
+            check_annotatable(&new.settings.encryption)?;
+        }
         let object = Arc::new(Object {
             content: Arc::clone(&from.content),
             metadata: if replaces_metadata {
@@ -143,8 +150,10 @@ impl Service {
             checksum: ObjectChecksum {
                 algorithm: new.algorithm.unwrap_or(from.checksum.algorithm),
                 composite: None,
+                is_missing: false,
             },
             owner: new.owner,
+            archive_tier: None,
             restore: Restore::None,
         });
         let id = self.write(&call, &request.input.key, &conditions, Arc::clone(&object))?;
@@ -191,6 +200,7 @@ fn check_self_copy(
         "x-amz-storage-class",
         "x-amz-website-redirect-location",
         "x-amz-server-side-encryption",
+        "x-amz-server-side-encryption-customer-algorithm",
     ]
     .iter()
     .any(|name| header(headers, name).is_some());

@@ -12,6 +12,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result};
 use super::answer::Answer;
 use super::{Call, Service, e_tag_value};
 use crate::error::{access_denied, invalid_argument};
+use crate::store::checksum::{ChecksumAlgorithm, ChecksumType};
 use crate::store::object::{Object, Timestamp, Version, VersionId, canonical_user_id};
 
 const MAX_PAGE: usize = 1000;
@@ -98,6 +99,11 @@ pub(super) fn owner(account: &str) -> Owner {
     }
 }
 
+/// The algorithm and the type of an object's checksum, if S3 keeps one.
+fn kept_checksum(object: &Object) -> Option<(ChecksumAlgorithm, ChecksumType)> {
+    (!object.checksum.is_missing).then(|| (object.checksum.algorithm, object.checksum_type()))
+}
+
 pub(super) fn shown_size(size: u64) -> Option<i64> {
     i64::try_from(size).ok()
 }
@@ -169,10 +175,10 @@ impl Service {
                 size: shown_size(object.size()),
                 storage_class: Some(object.settings.storage_class.as_str().to_owned().into()),
                 owner: shows_owner.then(|| owner(&object.owner)),
-                checksum_algorithm: Some(vec![
-                    object.checksum.algorithm.as_str().to_owned().into(),
-                ]),
-                checksum_type: Some(object.checksum_type().as_str().to_owned().into()),
+                checksum_algorithm: kept_checksum(object)
+                    .map(|(algorithm, _)| vec![algorithm.as_str().to_owned().into()]),
+                checksum_type: kept_checksum(object)
+                    .map(|(_, kind)| kind.as_str().to_owned().into()),
                 ..s3s::dto::Object::default()
             })
             .collect();
@@ -227,10 +233,10 @@ impl Service {
                     size: shown_size(object.size()),
                     storage_class: Some(object.settings.storage_class.as_str().to_owned().into()),
                     owner: Some(owner(&object.owner)),
-                    checksum_algorithm: Some(vec![
-                        object.checksum.algorithm.as_str().to_owned().into(),
-                    ]),
-                    checksum_type: Some(object.checksum_type().as_str().to_owned().into()),
+                    checksum_algorithm: kept_checksum(object)
+                        .map(|(algorithm, _)| vec![algorithm.as_str().to_owned().into()]),
+                    checksum_type: kept_checksum(object)
+                        .map(|(_, kind)| kind.as_str().to_owned().into()),
                     ..ObjectVersion::default()
                 }),
                 None => markers.push(DeleteMarkerEntry {

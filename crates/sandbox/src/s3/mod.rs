@@ -9,6 +9,7 @@ pub(crate) mod body;
 mod bucket;
 mod complete;
 mod copy;
+mod customer_key;
 mod listing;
 mod multipart;
 mod object;
@@ -147,6 +148,7 @@ operations! {
     delete_bucket: DeleteBucketInput -> DeleteBucketOutput = remove_bucket;
     head_bucket: HeadBucketInput -> HeadBucketOutput = look_up_bucket;
     get_bucket_location: GetBucketLocationInput -> GetBucketLocationOutput = location;
+    get_bucket_acl: GetBucketAclInput -> GetBucketAclOutput = bucket_acl;
     get_bucket_policy: GetBucketPolicyInput -> GetBucketPolicyOutput = policy;
     put_bucket_policy: PutBucketPolicyInput -> PutBucketPolicyOutput = put_policy;
     delete_bucket_policy: DeleteBucketPolicyInput -> DeleteBucketPolicyOutput = delete_policy;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use hyper::HeaderMap;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CopyPartResult,
     CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag, UploadPartCopyInput,
@@ -13,6 +14,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result};
 use super::answer::Answer;
 use super::body::{check_digests, collect};
 use super::complete::MIN_PART_BYTES;
+use super::customer_key::{UploadKey, check_upload_key};
 use super::settings::{NewObject, checksum_type};
 use super::write::MAX_ONE_REQUEST_BYTES;
 use super::{Call, Service, checksum_fields, user_metadata};
@@ -83,16 +85,17 @@ impl Service {
             ));
         }
         let sent = check_digests(&bytes, &request.headers, request.trailing_headers.as_ref())?;
-        let upload = call.with_upload(&place, |upload| {
-            (upload.checksum, upload.settings.encryption.clone())
-        })?;
-        check_part_algorithm(upload.0, sent)?;
+        let (checksum, encryption) = call.part_settings(&place, &request.headers)?;
+        check_part_algorithm(checksum, sent)?;
         let content = Arc::new(Content::stored(bytes));
         let mut answer = Answer::new();
-        answer.set("etag", &format!("\"{}\"", part_e_tag(&upload.1, &content)));
-        answer.encryption(&upload.1);
+        answer.set(
+            "etag",
+            &format!("\"{}\"", part_e_tag(&encryption, &content)),
+        );
+        answer.encryption(&encryption);
         answer.charged(&call.exchange);
-        if let Some((algorithm, _)) = upload.0 {
+        if let Some((algorithm, _)) = checksum {
             answer.set(algorithm.header(), &base64(&content.checksum(algorithm)));
         }
         call.with_upload(&place, |upload| {
@@ -139,9 +142,7 @@ impl Service {
         } else {
             Arc::new(from.content.slice(&range))
         };
-        let (checksum, encryption) = call.with_upload(&place, |upload| {
-            (upload.checksum, upload.settings.encryption.clone())
-        })?;
+        let (checksum, encryption) = call.part_settings(&place, &request.headers)?;
         let modified = Timestamp::now();
         let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(part_e_tag(&encryption, &content))),
@@ -196,6 +197,18 @@ impl Call {
         } else {
             Err(no_such_upload(id))
         }
+    }
+
+    /// What of an upload a part needs: its checksum and its encryption, whose key the part must bring.
+    fn part_settings(
+        &self,
+        place: &Place,
+        headers: &HeaderMap,
+    ) -> Result<(Option<(ChecksumAlgorithm, ChecksumType)>, Encryption), S3Error> {
+        self.with_upload(place, |upload| {
+            check_upload_key(headers, upload, UploadKey::Required)?;
+            Ok((upload.checksum, upload.settings.encryption.clone()))
+        })?
     }
 
     pub(super) fn with_upload<T>(

@@ -1,10 +1,10 @@
 //! Tags, ACLs and restores of objects.
 
 use s3s::dto::{
-    DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectAclInput, GetObjectAclOutput,
-    GetObjectTaggingInput, GetObjectTaggingOutput, Grant, Grantee, PutObjectAclInput,
+    self, DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectAclInput,
+    GetObjectAclOutput, GetObjectTaggingInput, GetObjectTaggingOutput, Grant, PutObjectAclInput,
     PutObjectAclOutput, PutObjectTaggingInput, PutObjectTaggingOutput, RestoreObjectInput,
-    RestoreObjectOutput, Tag,
+    RestoreObjectOutput, RestoreRequest, Tag,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
@@ -13,9 +13,12 @@ use super::listing::owner;
 use super::read::invalid_object_state;
 use super::settings::{acl, check_tags};
 use super::{Call, Service};
-use crate::error::{STATUS, error, not_implemented};
+use crate::error::{STATUS, error, invalid_argument, not_implemented};
+use crate::store::acl::{Grantee, grants};
 use crate::store::bucket::{FoundObject, ObjectOwnership};
-use crate::store::object::{Object, Restore, Settings, Tags, Timestamp, canonical_user_id};
+use crate::store::object::{
+    ArchiveTier, Object, Restore, RestoreTier, Settings, StorageClass, Tags, Timestamp,
+};
 
 impl Service {
     pub(super) fn tagging(
@@ -90,13 +93,19 @@ impl Service {
         } else {
             &*object.owner
         };
-        let mut grants = vec![grant("FULL_CONTROL", user(object_owner))];
-        if !enforced {
-            grants.extend(further_grants(object, &call.bucket.account));
-        }
+        let grants = if enforced {
+            vec![("FULL_CONTROL", Grantee::account(object_owner))]
+        } else {
+            grants(object, &call.bucket.account)
+        };
         let output = GetObjectAclOutput {
             owner: Some(owner(object_owner)),
-            grants: Some(grants),
+            grants: Some(
+                grants
+                    .into_iter()
+                    .map(|(permission, grantee)| grant(permission, grantee))
+                    .collect(),
+            ),
             ..GetObjectAclOutput::default()
         };
         Ok(call.answer(&found, output))
@@ -136,20 +145,16 @@ impl Service {
                 "SelectParameters, OutputLocation or Type",
             ));
         }
-        let days = restore
-            .days
-            .and_then(|days| u32::try_from(days).ok())
-            .filter(|days| *days > 0)
-            .ok_or_else(|| error(400, "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema"))?;
         let version_id = request.input.version_id.as_deref();
         let found = call.object(version_id)?;
         let now = Timestamp::now();
-        if !found.object.settings.storage_class.is_archived() {
+        if !found.object.is_archivable() {
             return Err(invalid_object_state(
                 &found.object,
                 "Restore is not allowed for the object's current storage class",
             ));
         }
+        let (days, tier) = asked_restore(&restore, &found.object)?;
         let mut response = match found.object.restore {
             Restore::Ongoing { .. } => {
                 return Err(error(
@@ -159,7 +164,7 @@ impl Service {
                 ));
             }
             Restore::Done { until } if until > now => {
-                let until = now.after(u64::from(days) * 86_400);
+                let until = now.after(u64::from(days.unwrap_or_default()) * 86_400);
                 call.amend(version_id, |object| {
                     object.restore = Restore::Done { until }
                 })?;
@@ -167,7 +172,7 @@ impl Service {
             }
             _ => {
                 call.amend(version_id, |object| {
-                    object.restore = Restore::Ongoing { days }
+                    object.restore = Restore::Ongoing { days, tier };
                 })?;
                 let mut response = S3Response::new(RestoreObjectOutput::default());
                 response
@@ -181,6 +186,49 @@ impl Service {
         response.headers.extend(answer.0);
         Ok(response)
     }
+}
+
+/// For how many days and at which tier a request restores an object: days of storage classes that are archives,
+/// none of the tiers of INTELLIGENT_TIERING.
+fn asked_restore(
+    request: &RestoreRequest,
+    object: &Object,
+) -> Result<(Option<u32>, RestoreTier), S3Error> {
+    let malformed = || {
+        error(
+            400,
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema",
+        )
+    };
+    let days = match (request.days, object.archive_tier) {
+        (None, Some(_)) => None,
+        (Some(days), Some(_)) => {
+            let message =
+                "Days must not be specified for objects in the INTELLIGENT_TIERING storage class";
+            return Err(invalid_argument("Days", &days.to_string(), message));
+        }
+        (days, None) => {
+            let days = days.and_then(|days| u32::try_from(days).ok());
+            Some(days.filter(|days| *days > 0).ok_or_else(malformed)?)
+        }
+    };
+    let named = request
+        .glacier_job_parameters
+        .as_ref()
+        .map(|parameters| &parameters.tier)
+        .or(request.tier.as_ref());
+    let tier = match named {
+        None => RestoreTier::default(),
+        Some(name) => RestoreTier::parse(name.as_str()).ok_or_else(malformed)?,
+    };
+    let is_deep = object.settings.storage_class == StorageClass::DeepArchive
+        || object.archive_tier == Some(ArchiveTier::DeepArchiveAccess);
+    if is_deep && tier == RestoreTier::Expedited {
+        let message = "Expedited retrieval is not available for this storage class";
+        return Err(invalid_argument("Tier", tier.as_str(), message));
+    }
+    Ok((days, tier))
 }
 
 impl Call {
@@ -205,68 +253,21 @@ impl Call {
     }
 }
 
-fn user(account: &str) -> Grantee {
-    grantee("CanonicalUser", Some(canonical_user_id(account)), None)
-}
-
-fn group(name: &str) -> Grantee {
-    grantee(
-        "Group",
-        None,
-        Some(format!("http://acs.amazonaws.com/groups/global/{name}")),
-    )
-}
-
-fn grantee(kind: &str, id: Option<String>, uri: Option<String>) -> Grantee {
-    Grantee {
+/// A grant in one of s3s's types.
+pub(super) fn grant(permission: &str, grantee: Grantee) -> Grant {
+    let (kind, id, uri) = match grantee {
+        Grantee::User(id) => ("CanonicalUser", Some(id), None),
+        Grantee::Group(uri) => ("Group", None, Some(uri)),
+    };
+    let grantee = dto::Grantee {
         display_name: None,
         email_address: None,
         id,
         type_: kind.to_owned().into(),
         uri,
-    }
-}
-
-fn grant(permission: &str, grantee: Grantee) -> Grant {
+    };
     Grant {
         grantee: Some(grantee),
         permission: Some(permission.to_owned().into()),
     }
-}
-
-/// What an ACL grants besides full control to the owner.
-fn further_grants(object: &Object, bucket_account: &str) -> Vec<Grant> {
-    let acl = &object.settings.acl;
-    let mut grants: Vec<Grant> = match acl.canned.as_deref() {
-        Some("public-read") => vec![grant("READ", group("AllUsers"))],
-        Some("public-read-write") => vec![
-            grant("READ", group("AllUsers")),
-            grant("WRITE", group("AllUsers")),
-        ],
-        Some("authenticated-read") => vec![grant("READ", group("AuthenticatedUsers"))],
-        Some("bucket-owner-read") if *object.owner != *bucket_account => {
-            vec![grant("READ", user(bucket_account))]
-        }
-        Some("bucket-owner-full-control") if *object.owner != *bucket_account => {
-            vec![grant("FULL_CONTROL", user(bucket_account))]
-        }
-        _ => Vec::new(),
-    };
-    grants.extend(acl.grants.iter().map(|(permission, text)| {
-        let value = |name: &str| {
-            text.strip_prefix(name)
-                .and_then(|rest| rest.strip_prefix('='))
-                .map(|value| value.trim_matches('"').to_owned())
-        };
-        let grantee = match value("uri") {
-            Some(uri) => grantee("Group", None, Some(uri)),
-            None => grantee(
-                "CanonicalUser",
-                Some(value("id").unwrap_or_else(|| text.clone())),
-                None,
-            ),
-        };
-        grant(permission, grantee)
-    }));
-    grants
 }

@@ -11,6 +11,7 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result};
 
 use super::answer::{Answer, http_date};
 use super::body::ContentBody;
+use super::customer_key::{KeyFor, check_customer_key};
 use super::{Call, Service, checksum_fields, e_tag_value};
 use crate::access::header;
 use crate::authorize::Shown;
@@ -38,6 +39,11 @@ impl Service {
         let input = &request.input;
         let found = readable(&call.bucket, &input.key, input.version_id.as_deref())?;
         let object = Arc::clone(&found.object);
+        check_customer_key(
+            &request.headers,
+            KeyFor::Object,
+            &object.settings.encryption,
+        )?;
         if object.is_archived(Timestamp::now()) {
             return Err(invalid_object_state(
                 &object,
@@ -81,6 +87,11 @@ impl Service {
         let input = &request.input;
         let found = readable(&call.bucket, &input.key, input.version_id.as_deref())?;
         let object = Arc::clone(&found.object);
+        check_customer_key(
+            &request.headers,
+            KeyFor::Object,
+            &object.settings.encryption,
+        )?;
         check_conditions(&request.headers, &found)?;
         let extent = extent(&object, input.range, input.part_number)?;
         let mut answer = Answer::new();
@@ -115,6 +126,11 @@ impl Service {
         let input = &request.input;
         let found = readable(&call.bucket, &input.key, input.version_id.as_deref())?;
         let object = &*found.object;
+        check_customer_key(
+            &request.headers,
+            KeyFor::Object,
+            &object.settings.encryption,
+        )?;
         // One header with commas, or several.
         let wanted: Vec<&str> = input
             .object_attributes
@@ -141,7 +157,7 @@ impl Service {
         answer.version(&call.bucket.settings(), found.id);
         answer.charged(&call.exchange);
         answer.set("last-modified", &http_date(found.modified.date()));
-        let value = wants("Checksum").then(|| {
+        let value = (wants("Checksum") && !object.checksum.is_missing).then(|| {
             let mut checksum = Checksum {
                 checksum_type: Some(object.checksum_type().as_str().to_owned().into()),
                 ..Checksum::default()
@@ -371,12 +387,15 @@ pub(super) fn readable(
 }
 
 pub(super) fn invalid_object_state(object: &Object, message: &str) -> S3Error {
-    let refused = error(403, "InvalidObjectState", message);
-    with_detail(
-        refused,
+    let refused = with_detail(
+        error(403, "InvalidObjectState", message),
         "StorageClass",
         object.settings.storage_class.as_str(),
-    )
+    );
+    match object.archive_tier {
+        Some(tier) => with_detail(refused, "AccessTier", tier.as_str()),
+        None => refused,
+    }
 }
 
 impl Call {

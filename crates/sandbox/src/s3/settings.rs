@@ -8,9 +8,11 @@ use s3s::S3Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::customer_key::{KeyFor, customer_key};
 use crate::access::header;
 use crate::error::{error, invalid_argument, invalid_request};
 use crate::exchange::parse_query;
+use crate::store::acl::Grantee;
 use crate::store::bucket::{Bucket, BucketSettings, ObjectOwnership};
 use crate::store::checksum::{ChecksumAlgorithm, ChecksumType};
 use crate::store::object::{Acl, Encryption, Lock, Metadata, Settings, StorageClass, Tags, shared};
@@ -191,9 +193,9 @@ fn storage_class(headers: &HeaderMap) -> Result<StorageClass, S3Error> {
 fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption, S3Error> {
     let kms_key_id = text(headers, "x-amz-server-side-encryption-aws-kms-key-id");
     let bucket_key = match header(headers, "x-amz-server-side-encryption-bucket-key-enabled") {
-        None => false,
-        Some(value) if value.eq_ignore_ascii_case("true") => true,
-        Some(value) if value.eq_ignore_ascii_case("false") => false,
+        None => None,
+        Some(value) if value.eq_ignore_ascii_case("true") => Some(true),
+        Some(value) if value.eq_ignore_ascii_case("false") => Some(false),
         Some(value) => {
             let name = "x-amz-server-side-encryption-bucket-key-enabled";
             return Err(invalid_argument(
@@ -204,30 +206,64 @@ fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption
         }
     };
     let context = text(headers, "x-amz-server-side-encryption-context");
-    match header(headers, "x-amz-server-side-encryption") {
-        None if kms_key_id.is_some() => Err(invalid_argument(
-            "x-amz-server-side-encryption-aws-kms-key-id",
-            kms_key_id.as_deref().unwrap_or_default(),
-            "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms",
-        )),
-        None => Ok(Encryption {
-            kms: bucket.kms_key_id.as_ref().map(|_| "aws:kms".to_owned()),
-            kms_key_id: bucket.kms_key_id.clone(),
-            ..Encryption::default()
-        }),
-        Some("AES256") => Ok(Encryption::default()),
-        Some(kms @ ("aws:kms" | "aws:kms:dsse")) => Ok(Encryption {
-            kms: Some(kms.to_owned()),
-            kms_key_id,
-            bucket_key,
-            context,
-        }),
-        Some(other) => Err(invalid_argument(
-            "x-amz-server-side-encryption",
-            other,
-            "The encryption method specified is not supported",
-        )),
+    if let Some(context) = &context {
+        check_context(context)?;
     }
+    let customer_key_md5 = customer_key(headers, KeyFor::Object)?;
+    let name = "x-amz-server-side-encryption";
+    let method = header(headers, name);
+    let kms = match method {
+        Some(method) if customer_key_md5.is_some() => {
+            let message = "Server Side Encryption with Customer provided key is incompatible with the encryption method \
+                           specified";
+            return Err(invalid_argument(name, method, message));
+        }
+        None if customer_key_md5.is_none() => bucket.kms_key_id.as_ref().map(|_| "aws:kms"),
+        None | Some("AES256") => None,
+        Some(kms @ ("aws:kms" | "aws:kms:dsse")) => Some(kms),
+        Some(other) => {
+            let message = "The encryption method specified is not supported";
+            return Err(invalid_argument(name, other, message));
+        }
+    };
+    // A bucket key may go with the bucket's own SSE-KMS; key and context need the method beside them.
+    let names_kms = method.is_some() && kms.is_some();
+    if (!names_kms && (kms_key_id.is_some() || context.is_some()))
+        || (kms.is_none() && bucket_key == Some(true))
+    {
+        let message = "Server Side Encryption with AWS KMS managed key requires HTTP header \
+                       x-amz-server-side-encryption : aws:kms";
+        return Err(invalid_argument(name, method.unwrap_or_default(), message));
+    }
+    if kms == Some("aws:kms:dsse") && bucket_key == Some(true) {
+        let message = "Bucket keys are not supported with aws:kms:dsse";
+        return Err(invalid_argument(name, "aws:kms:dsse", message));
+    }
+    let by_default = kms.filter(|_| !names_kms);
+    Ok(Encryption {
+        kms: kms.map(str::to_owned),
+        kms_key_id: match by_default {
+            Some(_) => bucket.kms_key_id.clone(),
+            None => kms_key_id,
+        },
+        bucket_key: kms == Some("aws:kms") && bucket_key.unwrap_or(bucket.bucket_key),
+        context,
+        customer_key_md5,
+    })
+}
+
+/// An encryption context is JSON of strings by strings, in base64.
+fn check_context(context: &str) -> Result<(), S3Error> {
+    base64_simd::STANDARD
+        .decode_to_vec(context.as_bytes())
+        .ok()
+        .and_then(|json| serde_json::from_slice::<BTreeMap<String, String>>(&json).ok())
+        .map(|_| ())
+        .ok_or_else(|| {
+            let message = "The header 'x-amz-server-side-encryption-context' shall be Base64-encoded UTF-8 string \
+                           holding JSON which represents a string-string map";
+            invalid_argument("x-amz-server-side-encryption-context", context, message)
+        })
 }
 
 fn lock(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Lock, S3Error> {
@@ -320,6 +356,13 @@ pub(super) fn acl(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Acl, S
             "MethodNotAllowed",
             "Email grantees are no longer supported",
         ));
+    }
+    if let Some((_, grantee)) = grants
+        .iter()
+        .find(|(_, grantee)| Grantee::parse(grantee).is_none())
+    {
+        let message = "Argument format not recognized";
+        return Err(invalid_argument("x-amz-grant", grantee, message));
     }
     let permitted =
         grants.is_empty() && matches!(canned.as_deref(), None | Some("bucket-owner-full-control"));

@@ -8,6 +8,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result};
 
+use super::customer_key::{UploadKey, check_upload_key};
 use super::listing::{Names, charged, common_prefix, owner, page_size, prefixes, shown_size};
 use super::{Service, checksum_fields};
 use crate::store::checksum::{base64, hex};
@@ -100,6 +101,7 @@ impl Service {
             .and_then(|marker| u32::try_from(marker).ok())
             .unwrap_or(0);
         let upload = call.with_upload(&place, |upload| upload.clone())?;
+        check_upload_key(&request.headers, &upload, UploadKey::ForChecksums)?;
         let page: Vec<_> = upload
             .parts
             .range((Bound::Excluded(marker), Bound::Unbounded))

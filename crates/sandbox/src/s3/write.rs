@@ -33,6 +33,7 @@ impl Service {
     ) -> S3Result<S3Response<PutObjectOutput>> {
         let call = self.call(&request.extensions)?;
         let conditions = WriteConditions::from_headers(&request.headers)?;
+        conditions.check_enforced(&call.bucket.settings(), false)?;
         let new = NewObject::from_headers(
             &request.headers,
             user_metadata(request.input.metadata.as_ref()),
@@ -60,8 +61,10 @@ impl Service {
                     .or(new.algorithm)
                     .unwrap_or(ChecksumAlgorithm::Crc64Nvme),
                 composite: None,
+                is_missing: false,
             },
             owner: new.owner,
+            archive_tier: None,
             restore: Restore::None,
         };
         let object = Arc::new(object);

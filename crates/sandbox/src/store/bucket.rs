@@ -60,6 +60,10 @@ impl ObjectOwnership {
 /// What can be set on a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of S3's own, and any may stand with any other"
+)]
 pub struct BucketSettings {
     /// Versioning; unversioned by default.
     pub versioning: Versioning,
@@ -74,6 +78,12 @@ pub struct BucketSettings {
     pub object_lock: bool,
     /// The key of SSE-KMS that objects without encryption headers get; SSE-S3 by default.
     pub kms_key_id: Option<String>,
+    /// Whether SSE-KMS goes by a bucket key where a request does not say.
+    pub bucket_key: bool,
+    /// Whether a policy of the bucket enforces conditional writes: `PutObject` and `CompleteMultipartUpload` must bring
+    /// `If-None-Match` or `If-Match`, and `CopyObject` is refused either way, with them by 501.
+    /// `https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html`
+    pub enforces_conditional_writes: bool,
     /// The most entries of a page of a listing, whatever is asked for; 1,000 by default. S3 may answer fewer than asked.
     pub page_entries: usize,
 }
@@ -87,6 +97,8 @@ impl Default for BucketSettings {
             requester_pays: false,
             object_lock: false,
             kms_key_id: None,
+            bucket_key: false,
+            enforces_conditional_writes: false,
             page_entries: 1000,
         }
     }

@@ -3,6 +3,7 @@
 //! [`content`] is what objects hold, [`object`] an object with its properties, [`bucket`] the keys and versions of one
 //! bucket, [`upload`] its open uploads, [`fill`] a file of buckets to start with.
 
+pub(crate) mod acl;
 pub(crate) mod bucket;
 pub(crate) mod checksum;
 pub(crate) mod content;
@@ -42,6 +43,14 @@ pub enum StoreError {
         bucket: String,
         /// The key.
         key: String,
+    },
+    /// Sizes of parts that do not add up to the object's.
+    #[error("parts of {parts} bytes together in an object of {size}")]
+    PartSizes {
+        /// What the parts add up to.
+        parts: u64,
+        /// The object's size.
+        size: u64,
     },
     /// A bucket policy that S3 would refuse.
     #[error("malformed policy for bucket {bucket}")]
@@ -145,7 +154,7 @@ impl Store {
     /// Writes an object of these bytes; answers its version ID, `null` in an unversioned bucket.
     ///
     /// # Errors
-    /// If there is no such bucket.
+    /// If there is no such bucket, or the parts do not add up.
     pub fn put_object(
         &self,
         bucket: &str,
@@ -164,7 +173,7 @@ impl Store {
     /// Writes an object whose bytes are a function of `seed` and the offset, at no cost of memory.
     ///
     /// # Errors
-    /// If there is no such bucket.
+    /// If there is no such bucket, or the parts do not add up.
     pub fn declare_object(
         &self,
         bucket: &str,
@@ -189,6 +198,7 @@ impl Store {
         properties: &ObjectProperties,
     ) -> Result<String, StoreError> {
         let bucket = self.required(bucket)?;
+        properties.check_part_sizes(content.size())?;
         let object = properties.object(content, &bucket.account);
         Ok(bucket
             .lock()
@@ -291,14 +301,18 @@ impl Store {
         }
     }
 
-    /// Ends the restore of an archived object, asked for or not: it can be read for `days`.
+    /// Ends the restore of an archived object, asked for or not: it can be read for `days`, or for good if it was in
+    /// a tier of INTELLIGENT_TIERING, which it leaves.
     ///
     /// # Errors
     /// If there is no such bucket or object.
     pub fn finish_restore(&self, bucket: &str, key: &str, days: u32) -> Result<(), StoreError> {
         let until = Timestamp::now().after(u64::from(days) * 86_400);
         self.amend(bucket, key, |object| {
-            object.restore = Restore::Done { until }
+            object.restore = match object.archive_tier.take() {
+                Some(_) => Restore::None,
+                None => Restore::Done { until },
+            };
         })
     }
 

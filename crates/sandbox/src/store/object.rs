@@ -57,6 +57,8 @@ pub(crate) struct Encryption {
     pub(crate) kms_key_id: Option<String>,
     pub(crate) bucket_key: bool,
     pub(crate) context: Option<String>,
+    /// SSE-C: the MD5 of the key that the client brings, in base64.
+    pub(crate) customer_key_md5: Option<String>,
 }
 
 impl Encryption {
@@ -136,13 +138,64 @@ impl StorageClass {
     }
 }
 
+/// A tier of INTELLIGENT_TIERING that must be left before an object can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ArchiveTier {
+    /// Archive Access.
+    ArchiveAccess,
+    /// Deep Archive Access.
+    DeepArchiveAccess,
+}
+
+impl ArchiveTier {
+    /// Names it as S3 does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ArchiveAccess => "ARCHIVE_ACCESS",
+            Self::DeepArchiveAccess => "DEEP_ARCHIVE_ACCESS",
+        }
+    }
+}
+
+/// How fast a restore is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestoreTier {
+    /// Hours; the default.
+    #[default]
+    Standard,
+    /// Half a day or more.
+    Bulk,
+    /// Minutes; not from the two deep archives.
+    Expedited,
+}
+
+impl RestoreTier {
+    /// Names it as S3 does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "Standard",
+            Self::Bulk => "Bulk",
+            Self::Expedited => "Expedited",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Standard, Self::Bulk, Self::Expedited]
+            .into_iter()
+            .find(|tier| tier.as_str() == name)
+    }
+}
+
 /// How far a restore of an archived object is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Restore {
     #[default]
     None,
     Ongoing {
-        days: u32,
+        /// None of an object in an [`ArchiveTier`], which is restored for good.
+        days: Option<u32>,
+        tier: RestoreTier,
     },
     Done {
         until: Timestamp,
@@ -173,15 +226,8 @@ pub(crate) struct ObjectChecksum {
     pub(crate) algorithm: ChecksumAlgorithm,
     /// The value of a composite checksum; a full-object one is that of the content.
     pub(crate) composite: Option<Box<str>>,
-}
-
-impl Default for ObjectChecksum {
-    fn default() -> Self {
-        Self {
-            algorithm: ChecksumAlgorithm::Crc64Nvme,
-            composite: None,
-        }
-    }
+    /// Whether S3 has none after all: it did not make one by itself before December 2024.
+    pub(crate) is_missing: bool,
 }
 
 /// An object: what a version holds unless it is a delete marker.
@@ -196,6 +242,8 @@ pub(crate) struct Object {
     pub(crate) checksum: ObjectChecksum,
     /// The account that owns it.
     pub(crate) owner: Arc<str>,
+    /// Where an object of INTELLIGENT_TIERING went when nobody read it.
+    pub(crate) archive_tier: Option<ArchiveTier>,
     pub(crate) restore: Restore,
 }
 
@@ -204,7 +252,7 @@ impl Object {
         self.content.size()
     }
 
-    /// The ETag without quotes. Under KMS it is a hash of the MD5, so not an MD5 of the bytes, as in S3.
+    /// The ETag without quotes. Under SSE-KMS and SSE-C it is a hash of the MD5, so not an MD5 of the bytes, as in S3.
     pub(crate) fn e_tag(&self) -> String {
         let (md5, suffix) = match &self.layout {
             Layout::Whole => (self.content.md5(), String::new()),
@@ -239,16 +287,20 @@ impl Object {
         }
     }
 
+    /// Whether it can only be read while it is restored, or after.
+    pub(crate) fn is_archivable(&self) -> bool {
+        self.settings.storage_class.is_archived() || self.archive_tier.is_some()
+    }
+
     /// Whether S3 refuses to read it until it is restored.
     pub(crate) fn is_archived(&self, now: Timestamp) -> bool {
-        self.settings.storage_class.is_archived()
-            && !matches!(self.restore, Restore::Done { until } if until > now)
+        self.is_archivable() && !matches!(self.restore, Restore::Done { until } if until > now)
     }
 }
 
 /// What stands in an ETag for the MD5 of bytes that are encrypted so.
 pub(crate) fn encrypted_md5(encryption: &Encryption, md5: [u8; 16]) -> [u8; 16] {
-    if encryption.kms.is_none() {
+    if encryption.kms.is_none() && encryption.customer_key_md5.is_none() {
         return md5;
     }
     let mut other = [0; 16];
