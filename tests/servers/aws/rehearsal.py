@@ -13,7 +13,8 @@ SOURCE, DESTINATION = "example-source", "example-destination"
 ADMINS = {"111111111111": Keys("AKIASOURCEAD1EXAMPLE", "source/admin/MADE/UP/FOR/TESTS/EXAMPLEKE"),
           "222222222222": Keys("AKIADESTINAD2EXAMPLE", "destination/admin/MADE/UP/4/TESTS/EXAMPL")}
 READ = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:GetObjectVersionTagging",
-        "s3:GetObjectAnnotation", "s3:GetObjectVersionAnnotation"]
+        "s3:GetObjectAnnotation", "s3:GetObjectVersionAnnotation",
+        "s3:ListObjectAnnotations"]
 
 
 def run():
