@@ -54,8 +54,14 @@ impl Copier {
         let version_id = task.row.version_id.as_deref();
         let send = || {
             let (key, headers) = (&task.row.key, self.headers.source());
-            self.source
-                .restore_object(&self.source_bucket, key, version_id, days, Some(tier.as_str()), headers)
+            self.source.restore_object(
+                &self.source_bucket,
+                key,
+                version_id,
+                days,
+                Some(tier.as_str()),
+                headers,
+            )
         };
         let operation = Operation::RestoreObject;
         // Asked for twice it is restored once.

@@ -82,8 +82,13 @@ impl Copier {
             let list = || {
                 let (key, headers) = (&task.row.key, self.headers.source());
                 let bucket = &self.source_bucket;
-                self.source
-                    .list_object_annotations(bucket, key, version_id, token.as_deref(), headers)
+                self.source.list_object_annotations(
+                    bucket,
+                    key,
+                    version_id,
+                    token.as_deref(),
+                    headers,
+                )
             };
             let operation = Operation::ListObjectAnnotations;
             let page = match self.read(tally, Lane::Large, operation, list).await {
@@ -239,7 +244,11 @@ mod tests {
             (Some("1"), 0, false),
         ] {
             let tags = vec![tag.clone(); tags];
-            assert_eq!(check_tags(Some(&source(count)), &tags).is_ok(), fits, "{count:?}");
+            assert_eq!(
+                check_tags(Some(&source(count)), &tags).is_ok(),
+                fits,
+                "{count:?}"
+            );
         }
     }
 }

@@ -154,7 +154,10 @@ impl From<&Completed> for Known {
             bytes: None,
             e_tag: Some(completed.e_tag.clone()),
             opaque_e_tag: is_opaque(completed.encryption.as_deref(), false),
-            checksum: answered(completed.checksum.as_ref(), completed.checksum_type.as_deref()),
+            checksum: answered(
+                completed.checksum.as_ref(),
+                completed.checksum_type.as_deref(),
+            ),
         }
     }
 }
@@ -218,11 +221,27 @@ mod tests {
         let customer: &[_] = &[("x-amz-server-side-encryption-customer-algorithm", "AES256")];
         for (one, other, expected) in [
             (head(1, MD5_A, &[]), head(1, MD5_A, &[]), SAME),
-            (head(1, MD5_A, &[]), head(2, MD5_A, &[]), Sameness::Different),
-            (head(1, MD5_A, &[]), head(1, MD5_B, &[]), Sameness::Different),
+            (
+                head(1, MD5_A, &[]),
+                head(2, MD5_A, &[]),
+                Sameness::Different,
+            ),
+            (
+                head(1, MD5_A, &[]),
+                head(1, MD5_B, &[]),
+                Sameness::Different,
+            ),
             (head(1, MD5_A, kms), head(1, MD5_B, &[]), Sameness::Unknown),
-            (head(1, MD5_A, &[]), head(1, MD5_B, customer), Sameness::Unknown),
-            (head(1, MD5_A, &[]), head(1, "abc-2", &[]), Sameness::Unknown),
+            (
+                head(1, MD5_A, &[]),
+                head(1, MD5_B, customer),
+                Sameness::Unknown,
+            ),
+            (
+                head(1, MD5_A, &[]),
+                head(1, "abc-2", &[]),
+                Sameness::Unknown,
+            ),
             (head(1, "abc-2", &[]), head(1, "abc-2", &[]), SAME),
             (head(1, "", &[]), head(1, "", &[]), Sameness::Unknown),
             (
@@ -258,9 +277,21 @@ mod tests {
             ..Known::default()
         };
         for (one, other, expected) in [
-            (object("x", &[2, 1]), object("x", &[2, 1]), Sameness::Same(Evidence::Checksum)),
-            (object("x", &[2, 1]), object("y", &[2, 1]), Sameness::Different),
-            (object("x", &[2, 1]), object("y", &[1, 2]), Sameness::Unknown),
+            (
+                object("x", &[2, 1]),
+                object("x", &[2, 1]),
+                Sameness::Same(Evidence::Checksum),
+            ),
+            (
+                object("x", &[2, 1]),
+                object("y", &[2, 1]),
+                Sameness::Different,
+            ),
+            (
+                object("x", &[2, 1]),
+                object("y", &[1, 2]),
+                Sameness::Unknown,
+            ),
             (object("x", &[]), object("y", &[]), Sameness::Unknown),
         ] {
             assert_eq!(compare(&one, &other), expected, "{one:?} {other:?}");
@@ -277,6 +308,9 @@ mod tests {
             })
         };
         assert_eq!(compare(&facts(MD5_A), &head(1, MD5_A, &[])), SAME);
-        assert_eq!(compare(&facts(MD5_A), &head(1, MD5_B, &[])), Sameness::Unknown);
+        assert_eq!(
+            compare(&facts(MD5_A), &head(1, MD5_B, &[])),
+            Sameness::Unknown
+        );
     }
 }

@@ -108,10 +108,18 @@ impl JobHeaders {
         });
         Self {
             destination: destination.into_iter().collect(),
-            destination_key: keys.destination.iter().flat_map(|key| key.headers()).collect(),
+            destination_key: keys
+                .destination
+                .iter()
+                .flat_map(|key| key.headers())
+                .collect(),
             source: source.into_iter().chain(payer.clone()).collect(),
             source_key: keys.source.iter().flat_map(|key| key.headers()).collect(),
-            source_of_copy: source_of_copy.into_iter().chain(payer).chain(key_of_copy).collect(),
+            source_of_copy: source_of_copy
+                .into_iter()
+                .chain(payer)
+                .chain(key_of_copy)
+                .collect(),
             made: made(options),
             copied: copied(settings, metadata.as_deref(), tags.as_deref()),
             metadata,
@@ -246,10 +254,18 @@ fn made(options: &CopyOptions) -> Vec<HeaderPair> {
     let settings = &options.object;
     let mut headers = Vec::new();
     if settings.grants.is_empty() {
-        headers.extend(options.acl.iter().map(|acl| pair("x-amz-acl", acl.as_str())));
+        headers.extend(
+            options
+                .acl
+                .iter()
+                .map(|acl| pair("x-amz-acl", acl.as_str())),
+        );
     }
     for permission in super::settings::Permission::ALL {
-        let granted = settings.grants.iter().filter(|grant| grant.permission == permission);
+        let granted = settings
+            .grants
+            .iter()
+            .filter(|grant| grant.permission == permission);
         let grantees: Vec<_> = granted.map(|grant| grant.grantee.as_str()).collect();
         if !grantees.is_empty() {
             headers.push(pair(permission.header(), grantees.join(", ")));
@@ -322,8 +338,14 @@ fn copied(
         headers.push(pair("x-amz-object-annotation-directive", "EXCLUDE"));
     }
     let dates = [
-        ("x-amz-copy-source-if-modified-since", settings.if_modified_since),
-        ("x-amz-copy-source-if-unmodified-since", settings.if_unmodified_since),
+        (
+            "x-amz-copy-source-if-modified-since",
+            settings.if_modified_since,
+        ),
+        (
+            "x-amz-copy-source-if-unmodified-since",
+            settings.if_unmodified_since,
+        ),
     ];
     for (name, date) in dates {
         headers.extend(date.map(|date| pair(name, http_date(date))));
@@ -345,10 +367,12 @@ fn new_metadata(metadata: &NewMetadata) -> Vec<HeaderPair> {
         .headers
         .iter()
         .map(|(name, value)| (name.clone().into(), value.clone()));
-    let user = metadata
-        .user
-        .iter()
-        .map(|(name, value)| (format!("{USER_METADATA}{name}").into(), encoded_words(value)));
+    let user = metadata.user.iter().map(|(name, value)| {
+        (
+            format!("{USER_METADATA}{name}").into(),
+            encoded_words(value),
+        )
+    });
     system.chain(user).collect()
 }
 
@@ -368,7 +392,12 @@ fn encoded_words(value: &str) -> String {
             _ => words.push(character.to_string()),
         }
     }
-    let word = |text: &String| format!("=?UTF-8?B?{}?=", base64_simd::STANDARD.encode_to_string(text));
+    let word = |text: &String| {
+        format!(
+            "=?UTF-8?B?{}?=",
+            base64_simd::STANDARD.encode_to_string(text)
+        )
+    };
     words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
@@ -382,8 +411,7 @@ fn quoted(e_tag: &str) -> String {
 
 /// What CopyObject would have carried, of a HEAD's answer.
 fn carried(head: &Head) -> Vec<HeaderPair> {
-    let carried =
-        |name: &str| SYSTEM_METADATA.contains(&name) || name.starts_with(USER_METADATA);
+    let carried = |name: &str| SYSTEM_METADATA.contains(&name) || name.starts_with(USER_METADATA);
     let headers = head.headers.iter();
     headers.filter(|(name, _)| carried(name)).cloned().collect()
 }
@@ -557,8 +585,15 @@ mod tests {
             "x-amz-tagging: t=1%202",
         ];
         let row = Row::default();
-        assert_eq!(shown(&headers.copy_object(&row, None)), [&made[..], &copied].concat());
-        let source = head(1, MD5, &[("content-type", "text/plain"), ("x-amz-meta-old", "1")]);
+        assert_eq!(
+            shown(&headers.copy_object(&row, None)),
+            [&made[..], &copied].concat()
+        );
+        let source = head(
+            1,
+            MD5,
+            &[("content-type", "text/plain"), ("x-amz-meta-old", "1")],
+        );
         let tags = headers.new_tags().unwrap();
         assert_eq!(
             shown(&headers.create(&source, tags, None)),
@@ -575,7 +610,12 @@ mod tests {
         assert!(words.iter().all(|word| word.len() <= 75), "{words:?}");
         let text: Vec<u8> = words
             .iter()
-            .map(|word| word.strip_prefix("=?UTF-8?B?").unwrap().strip_suffix("?=").unwrap())
+            .map(|word| {
+                word.strip_prefix("=?UTF-8?B?")
+                    .unwrap()
+                    .strip_suffix("?=")
+                    .unwrap()
+            })
             .flat_map(|base64| base64_simd::STANDARD.decode_to_vec(base64).unwrap())
             .collect();
         assert_eq!(text, long.as_bytes());

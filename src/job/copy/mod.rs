@@ -23,8 +23,8 @@ use std::time::Duration;
 use async_channel::Sender;
 use s3haul_s3::retry::back_off;
 use s3haul_s3::{
-    Class, CopySource, ErrorKind, Head, HeadObject, HeaderPair, IdentityError, Lane, OnDoubt, Operation,
-    Requests, RetryOptions, S3Client, S3Error, Tally, Throttle,
+    Class, CopySource, ErrorKind, Head, HeadObject, HeaderPair, IdentityError, Lane, OnDoubt,
+    Operation, Requests, RetryOptions, S3Client, S3Error, Tally, Throttle,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -389,7 +389,10 @@ fn left_out(settings: &ObjectSettings) -> impl Iterator<Item = String> {
     let annotations = settings.annotations == Annotations::Exclude;
     [
         (tags, "tags were left out, as --tags none asks"),
-        (annotations, "annotations were left out, as --annotations exclude asks"),
+        (
+            annotations,
+            "annotations were left out, as --annotations exclude asks",
+        ),
     ]
     .into_iter()
     .filter_map(|(left_out, note)| left_out.then(|| note.to_owned()))

@@ -184,8 +184,12 @@ impl Copier {
         }
         let settings = &self.options.object;
         if let Some(modified) = source.last_modified {
-            let too_old = settings.if_modified_since.is_some_and(|date| modified <= date);
-            let too_new = settings.if_unmodified_since.is_some_and(|date| modified > date);
+            let too_old = settings
+                .if_modified_since
+                .is_some_and(|date| modified <= date);
+            let too_new = settings
+                .if_unmodified_since
+                .is_some_and(|date| modified > date);
             if too_old || too_new {
                 let message = format!("the source was last modified at {}", time_text(modified));
                 let failure = Failure::of("PreconditionFailed", message);
@@ -198,12 +202,16 @@ impl Copier {
         }
         let message = format!("{missing} metadata entries of the source cannot be read over REST");
         if settings.allow_metadata_loss {
-            return Ok(Some(format!("{message}, and were lost, as --allow-metadata-loss allows")));
+            return Ok(Some(format!(
+                "{message}, and were lost, as --allow-metadata-loss allows"
+            )));
         }
         let message = format!("{message}, and a multipart copy would lose them");
         let hint = "an object of up to 5 GiB keeps them by CopyObject, under a higher \
             --multipart-threshold; --allow-metadata-loss copies it without them";
-        Err(Failure::of("MetadataNotReadable", message).hinted(hint).into())
+        Err(Failure::of("MetadataNotReadable", message)
+            .hinted(hint)
+            .into())
     }
 
     async fn instead_whole(
@@ -228,14 +236,14 @@ impl Copier {
         tally: &mut Tally,
     ) -> Result<Ended, Lost> {
         let version_id = pinned_version(task, source);
-        let carried = self
-            .carried(task, Some(source), version_id, tally)
-            .await?;
+        let carried = self.carried(task, Some(source), version_id, tally).await?;
         let (upload, mut parts) = match self.take_up(task, source, open, tally).await? {
             Taken::Upload(upload, parts) => (upload, parts),
             Taken::Ended(ended) => {
                 let lane = Lane::Large;
-                return Ok(self.carry_behind(task, ended, &carried, lane, tally).await?);
+                return Ok(self
+                    .carry_behind(task, ended, &carried, lane, tally)
+                    .await?);
             }
             Taken::Nothing => {
                 let upload = self
@@ -272,7 +280,9 @@ impl Copier {
                     pinned: true,
                 };
                 let lane = Lane::Large;
-                Ok(self.prove(task, lane, success, &answer, origin, tally).await?)
+                Ok(self
+                    .prove(task, lane, success, &answer, origin, tally)
+                    .await?)
             }
             (ended, _) => Ok(ended),
         }
@@ -302,7 +312,9 @@ impl Copier {
             self.destination
                 .list_parts(bucket, &upload.key, &upload.upload_id, &headers)
         };
-        let listed = self.read(tally, Lane::Large, Operation::ListParts, list).await;
+        let listed = self
+            .read(tally, Lane::Large, Operation::ListParts, list)
+            .await;
         let plan = PartPlan {
             object_bytes: upload.object_bytes,
             part_bytes: upload.part_bytes,

@@ -172,7 +172,11 @@ impl Copier {
             .destination_attributes(task, version_id, lane, tally)
             .await
             .map_err(|error| cannot_verify(&error))?;
-        if there.e_tag.as_deref().is_some_and(|e_tag| e_tag != success.e_tag) {
+        if there
+            .e_tag
+            .as_deref()
+            .is_some_and(|e_tag| e_tag != success.e_tag)
+        {
             return Ok(replaced());
         }
         let seen = verdict(&Seen::from(&source), &Seen::from(&there), pinned);

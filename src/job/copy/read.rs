@@ -45,7 +45,9 @@ impl Copier {
             match compared? {
                 Ok(Block::Equal) => {}
                 Ok(Block::Differs(at)) => {
-                    return Ok(Verdict::Differs(format!("source and copy differ in byte {at}")));
+                    return Ok(Verdict::Differs(format!(
+                        "source and copy differ in byte {at}"
+                    )));
                 }
                 Err(verdict) => return Ok(verdict),
             }
@@ -93,17 +95,23 @@ impl Copier {
         let (mut a, mut b) = (Tally::default(), Tally::default());
         let operation = Operation::GetObject;
         let (one, other) = tokio::join!(
-            self.read(&mut a, lane, operation, || self.source.get_object(of_source)),
-            self.read(&mut b, lane, operation, || self.destination.get_object(of_copy)),
+            self.read(&mut a, lane, operation, || self
+                .source
+                .get_object(of_source)),
+            self.read(&mut b, lane, operation, || self
+                .destination
+                .get_object(of_copy)),
         );
         add(&mut cost, &a);
         add(&mut cost, &b);
         let changed = |error: &S3Error| error.status == Some(412);
         let compared = match (one, other) {
-            (Ok(one), Ok(other)) => Ok(Ok(match one.iter().zip(&other).position(|(a, b)| a != b) {
-                Some(at) => Block::Differs(range.0 + at as u64),
-                None => Block::Equal,
-            })),
+            (Ok(one), Ok(other)) => {
+                Ok(Ok(match one.iter().zip(&other).position(|(a, b)| a != b) {
+                    Some(at) => Block::Differs(range.0 + at as u64),
+                    None => Block::Equal,
+                }))
+            }
             (Err(error), _) if changed(&error) => Ok(Err(Verdict::Unproved(
                 "the source was written again while it was read".to_owned(),
             ))),

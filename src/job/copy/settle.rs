@@ -233,7 +233,11 @@ fn about_the_source(refusal: &S3Error, listed: bool, dated: bool) -> Option<Abou
         Some(condition) => {
             let condition = condition.to_ascii_lowercase();
             let of_source = condition.strip_prefix("x-amz-copy-source-")?;
-            Some(if of_source.contains("since") { About::Date } else { About::ETag })
+            Some(if of_source.contains("since") {
+                About::Date
+            } else {
+                About::ETag
+            })
         }
         None if refusal.operation != "CopyObject" => None,
         None if listed => Some(About::ETag),

@@ -144,7 +144,9 @@ impl Copier {
         written: &str,
         tally: &mut Tally,
     ) -> Result<(), Box<Failure>> {
-        let looked = self.head_destination(task, Lane::Small, None, false, tally).await;
+        let looked = self
+            .head_destination(task, Lane::Small, None, false, tally)
+            .await;
         let stands = match &looked {
             Ok(head) => head.version_id.as_deref() == Some(written),
             // Under a delete marker, whichever.

@@ -111,7 +111,8 @@ impl Copier {
         let version_id = copied.source_version_id.as_deref();
         let origin = Origin {
             head: source,
-            pinned: version_id.is_some() && source.is_none_or(|head| head.version_id.as_deref() == version_id),
+            pinned: version_id.is_some()
+                && source.is_none_or(|head| head.version_id.as_deref() == version_id),
         };
         let ended = Ended::Succeeded(Box::new(whole_success(task, copied, notes)));
         // The header takes 2 KB of tags; those that it does not take along go behind.
@@ -119,9 +120,13 @@ impl Copier {
             tags: self.headers.new_tags().unwrap_or_default().to_vec(),
             ..Carried::default()
         };
-        match self.carry_behind(task, ended, &carried, lane, tally).await? {
+        match self
+            .carry_behind(task, ended, &carried, lane, tally)
+            .await?
+        {
             Ended::Succeeded(success) => {
-                self.prove(task, lane, success, &answer, origin, tally).await
+                self.prove(task, lane, success, &answer, origin, tally)
+                    .await
             }
             ended => Ok(ended),
         }

@@ -263,7 +263,8 @@ impl Copier {
         let headers = self.headers.destination_object();
         let list = || {
             let bucket = &self.destination_bucket;
-            self.destination.list_parts(bucket, key, upload_id, &headers)
+            self.destination
+                .list_parts(bucket, key, upload_id, &headers)
         };
         for round in 1..=MAX_ABORTS {
             let operation = Operation::AbortMultipartUpload;
