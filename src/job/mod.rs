@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use self::chain::{Chain, Gathering, Marks, Older, Work};
-use self::copy::settings::JobHeaders;
+use self::copy::headers::JobHeaders;
 use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
 use self::manifest::sort::{self, Order, SortError, SortedFile};

@@ -13,6 +13,7 @@
 //! | [`object`], [`listing`], [`multipart`], [`uploads`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
 //! | [`region`] | which region a bucket is in |
 //! | [`copy_source`] | the encoding of `x-amz-copy-source` |
+//! | [`customer_key`] | keys of SSE-C |
 //! | [`checksum`] | the algorithms of S3, and a part's checksum |
 //! | [`headers`] | header pairs: what callers add to a request before it is signed |
 //! | [`error`] | what S3, or the way to it, answered instead |
@@ -30,6 +31,7 @@ pub mod checksum;
 pub mod client;
 pub mod copy_source;
 pub mod credentials;
+pub mod customer_key;
 pub mod error;
 pub mod headers;
 pub mod identity;
@@ -61,6 +63,7 @@ pub use checksum::{ChecksumAlgorithm, PartChecksum};
 pub use client::{ClientOptions, HttpClient, S3Client, validate_endpoint_url};
 pub use copy_source::CopySource;
 pub use credentials::Credentials;
+pub use customer_key::CustomerKey;
 pub use error::{ErrorKind, Result, S3Error};
 pub use headers::HeaderPair;
 pub use identity::{BaseIdentity, BaseOptions, Caller};

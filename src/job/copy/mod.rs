@@ -3,6 +3,7 @@
 //! [`Copier::copy_small`] sends CopyObject, [`Copier::copy_large`] copies in parts; what is in doubt
 //! after either is settled in `settle`.
 
+pub mod headers;
 mod multipart;
 pub mod settings;
 mod settle;
@@ -25,7 +26,8 @@ use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use self::settings::JobHeaders;
+use self::headers::JobHeaders;
+use self::settings::{ObjectSettings, Verify};
 use self::uploads::Uploads;
 use super::outcome::{Ended, Failure};
 use super::plan::{PlanOptions, Task};
@@ -70,6 +72,12 @@ pub struct CopyOptions {
     pub source_account: Option<String>,
     /// Expected owner of the destination bucket.
     pub destination_account: Option<String>,
+    /// What the copies look like besides.
+    #[serde(default)]
+    pub object: ObjectSettings,
+    /// How much a copy is looked at behind S3's answer.
+    #[serde(default)]
+    pub verify: Verify,
     /// Which objects are copied in parts, and in which.
     pub plan: PlanOptions,
     /// Longest time for one request with all its attempts, in milliseconds.
@@ -85,6 +93,8 @@ impl Default for CopyOptions {
             requester_pays: false,
             source_account: None,
             destination_account: None,
+            object: ObjectSettings::default(),
+            verify: Verify::default(),
             plan: PlanOptions::default(),
             row_timeout_ms: 24 * 60 * 60 * 1000,
         }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use s3haul_s3::{CopiedPart, Head, Lane, OnDoubt, Operation, S3Error, Tag, Tally};
 
 use self::upload::Copying;
-use super::settings::tagging_header;
+use super::headers::tagging_header;
 use super::settle::{Expected, Settled};
 use super::whole::source_changed;
 use super::{Copier, Overwrite, SourceChanged, Stop, Turn};

@@ -5,7 +5,7 @@
 
 use s3haul_s3::{Head, Lane, OnDoubt, Operation, S3Error, Tally};
 
-use super::settings::{Sameness, compare, same_metadata};
+use super::headers::{Sameness, compare, same_metadata};
 use super::whole::source_changed;
 use super::{Copier, Overwrite, Stop};
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};

@@ -2,7 +2,7 @@
 
 use s3haul_s3::{Copied, CopyObject, ErrorKind, Lane, OnDoubt, Operation, S3Error, Tally};
 
-use super::settings::{Sameness, compare};
+use super::headers::{Sameness, compare};
 use super::settle::{Settled, found};
 use super::{Copier, Overwrite, Stop, Turn};
 use crate::job::manifest::Facts;

@@ -12,7 +12,7 @@ use s3haul_s3::{
 use tokio::sync::oneshot;
 
 use super::{Lost, lost, pinned_version};
-use crate::job::copy::settings::checksum;
+use crate::job::copy::headers::checksum;
 use crate::job::copy::settle::{Expected, Settled};
 use crate::job::copy::{Copier, Stop};
 use crate::job::outcome::{By, Ended, Evidence, Success};
