@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::access::Access;
 use self::chain::{Chain, Gathering, Marks, Older, Work};
 use self::copy::headers::JobHeaders;
+use self::copy::settings::CustomerKeys;
 use self::copy::uploads::Uploads;
 use self::copy::{Copier, Turn};
 use self::manifest::sort::{self, Order, SortError, SortedFile};
@@ -120,6 +121,8 @@ pub struct Job {
     pub copied_before: Option<CopiedBefore>,
     /// The established access.
     pub access: Access,
+    /// The keys of SSE-C, which the job file does not have.
+    pub keys: CustomerKeys,
     /// The report, recovered or new.
     pub report: Report,
     /// Which passes are run.
@@ -247,6 +250,7 @@ struct Shared {
     manifest: ManifestFile,
     copied_before: Option<Arc<CopiedBefore>>,
     access: Access,
+    keys: CustomerKeys,
     throttle: Throttle,
     requests: Requests,
     progress: Arc<Progress>,
@@ -263,6 +267,7 @@ impl Shared {
             manifest: job.manifest.clone(),
             copied_before: job.copied_before.take().map(Arc::new),
             access: job.access.clone(),
+            keys: job.keys.clone(),
             requests: Requests::new(throttle.clone(), credentials, retry),
             throttle,
             progress: Arc::clone(&job.progress),

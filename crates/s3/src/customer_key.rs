@@ -73,7 +73,10 @@ mod tests {
         let bytes: Vec<u8> = (0..32).collect();
         let key = CustomerKey::from_file_content(&bytes).unwrap();
         let text = format!("{}\n", base64::encode(&bytes));
-        assert_eq!(CustomerKey::from_file_content(text.as_bytes()), Some(key.clone()));
+        assert_eq!(
+            CustomerKey::from_file_content(text.as_bytes()),
+            Some(key.clone())
+        );
         for bad in [&b""[..], &bytes[1..], b"AAECAwQ=", &[0xff; 33]] {
             assert_eq!(CustomerKey::from_file_content(bad), None, "{bad:?}");
         }
