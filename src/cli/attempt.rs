@@ -120,7 +120,8 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
         // The folder has its name only now.
         reached.manifest = report.path().join(SPOOL).as_path().into();
     }
-    run(file, reached, report, Passes::InHand, listening, words).await
+    let passes = Passes::InHand;
+    Box::pin(run(file, reached, report, passes, listening, words)).await
 }
 
 /// Each request in flight has a connection, which is a file to the system, and the report has files too.
@@ -603,7 +604,8 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
         keys,
         before,
     };
-    run(file, reached, report, passes, listening, (show, output)).await
+    let words = (show, output);
+    Box::pin(run(file, reached, report, passes, listening, words)).await
 }
 
 /// Whether a manifest is still the one that the job began with.

@@ -27,7 +27,7 @@ pub(super) struct SpeedArgs {
     /// Requests in flight: a number, or auto (adaptive: from 16, up to 256)
     #[arg(long, env = "S3HAUL_CONCURRENCY", value_name = "N|auto", value_parser = concurrency)]
     concurrency: Option<Number>,
-    /// Requests a second, for the whole job [default: 3000; 1000 with SSE-KMS and no --bucket-key]
+    /// Requests a second, for the whole job [default: 3000; 1000 for copies with SSE-KMS and no bucket key]
     #[arg(long, env = "S3HAUL_MAX_RPS", value_name = "N|none", value_parser = max_rps)]
     max_rps: Option<Number>,
     /// Attempts of a request [default: 10]

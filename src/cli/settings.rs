@@ -25,21 +25,20 @@ use self::values::Acl;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Object settings")]
 pub(super) struct SettingsArgs {
-    /// Canned ACL of every copy, or none to send none [default: bucket-owner-full-control, or the grants]
+    /// Canned ACL of every copy, or none [default: bucket-owner-full-control; with grants none]
     #[arg(long, env = "S3HAUL_ACL", value_name = "ACL|none", value_parser = values::acl)]
     acl: Option<Acl>,
-    /// Who gets all rights: id=CANONICALID or uri=URI (repeatable; a JSON array in
-    /// S3HAUL_GRANT_FULL_CONTROL)
-    #[arg(long, value_name = "GRANTEE")]
+    /// Who gets all rights on the copies (repeatable; a JSON array in S3HAUL_GRANT_FULL_CONTROL)
+    #[arg(long, value_name = "id=ID|uri=URI")]
     grant_full_control: Vec<String>,
     /// Who may read the copies (repeatable; a JSON array in S3HAUL_GRANT_READ)
-    #[arg(long, value_name = "GRANTEE")]
+    #[arg(long, value_name = "id=ID|uri=URI")]
     grant_read: Vec<String>,
     /// Who may read their ACL (repeatable; a JSON array in S3HAUL_GRANT_READ_ACP)
-    #[arg(long, value_name = "GRANTEE")]
+    #[arg(long, value_name = "id=ID|uri=URI")]
     grant_read_acp: Vec<String>,
     /// Who may write their ACL (repeatable; a JSON array in S3HAUL_GRANT_WRITE_ACP)
-    #[arg(long, value_name = "GRANTEE")]
+    #[arg(long, value_name = "id=ID|uri=URI")]
     grant_write_acp: Vec<String>,
     /// Storage class by S3's name, or preserve for the source's [default: S3's]
     #[arg(long, env = "S3HAUL_STORAGE_CLASS", value_name = "CLASS|preserve", value_parser = values::storage_class)]
@@ -92,10 +91,10 @@ pub(super) struct SettingsArgs {
     /// Take an S3 Bucket Key, which saves requests to KMS [default: as the bucket has it]
     #[arg(long, env = "S3HAUL_BUCKET_KEY", value_parser = BoolishValueParser::new())]
     bucket_key: bool,
-    /// The key that the sources are encrypted with (SSE-C): a file of 32 bytes, or of their base64
+    /// The sources' key of SSE-C: a file of 32 bytes, or of their base64
     #[arg(long, env = "S3HAUL_SOURCE_SSE_C_KEY_FILE", value_name = "PATH")]
     source_sse_c_key_file: Option<std::path::PathBuf>,
-    /// The key to encrypt the copies with (SSE-C), in such a file
+    /// The copies' key of SSE-C, in such a file
     #[arg(long, env = "S3HAUL_SSE_C_KEY_FILE", value_name = "PATH")]
     sse_c_key_file: Option<std::path::PathBuf>,
     /// Checksum algorithm of the copies, by S3's name [default: the source's]
@@ -234,7 +233,7 @@ pub(super) struct Settings {
 
 impl SettingsArgs {
     /// Reads the key files too: once, so that they may be pipes.
-    pub(super) fn settings(mut self) -> Result<Settings, Failed> {
+    pub(super) fn settings(&self) -> Result<Settings, Failed> {
         let grants = self.grants()?;
         let metadata = values::pairs(&self.metadata, "--metadata", "S3HAUL_METADATA")?;
         let tags = values::pairs(&self.tag, "--tag", "S3HAUL_TAG")?;
@@ -264,10 +263,10 @@ impl SettingsArgs {
         };
         let object = ObjectSettings {
             grants,
-            storage_class: self.storage_class.take().unwrap_or_default(),
+            storage_class: self.storage_class.clone().unwrap_or_default(),
             metadata: (self.metadata_directive == MetadataFlag::Replace).then_some(metadata),
             allow_metadata_loss: self.allow_metadata_loss,
-            website_redirect_location: self.website_redirect_location.take(),
+            website_redirect_location: self.website_redirect_location.clone(),
             tags: (self.tags != TagsFlag::Copy).then_some(tags),
             annotations: match self.annotations {
                 AnnotationsFlag::Copy => Annotations::Copy,
@@ -286,7 +285,7 @@ impl SettingsArgs {
             if_modified_since: self.if_modified_since,
             if_unmodified_since: self.if_unmodified_since,
             archived: self.archived(),
-            checksum_algorithm: self.checksum_algorithm,
+            checksum_algorithm: self.checksum_algorithm.clone(),
         };
         Ok(Settings { acl, object, keys })
     }

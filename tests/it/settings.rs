@@ -19,9 +19,9 @@ fn world() -> World {
     world
 }
 
-/// Gives flags in words: `--flag value --flag value`. A word of its own is a flag without a value.
-fn give<'w>(mut given: Given<'w>, words: &[&str]) -> Given<'w> {
-    let mut words = words.iter().peekable();
+/// Gives the flags of a text: `--flag value --flag value`. A word of its own is a flag without a value.
+fn give<'w>(mut given: Given<'w>, flags: &str) -> Given<'w> {
+    let mut words = flags.split(' ').filter(|word| !word.is_empty()).peekable();
     while let Some(flag) = words.next() {
         given = match words.next_if(|word| !word.starts_with("--")) {
             Some(value) => given.repeat(flag, value),
@@ -32,270 +32,207 @@ fn give<'w>(mut given: Given<'w>, words: &[&str]) -> Given<'w> {
 }
 
 /// Refused with code 2 before a request was sent, in words that have all of `said`.
-async fn refused(world: &World, words: &[&str], said: &[&str]) {
-    give(world.given(), words).refused(2, said).await;
-    assert_eq!(world.sandbox.log().arrived(), 0, "{words:?}");
+async fn refused(world: &World, flags: &str, said: &[&str]) {
+    give(world.given(), flags).refused(2, said).await;
+    assert_eq!(world.sandbox.log().arrived(), 0, "{flags}");
 }
+
+/// Flags that contradict each other, and what is said of both.
+const CONTRADICTIONS: [(&str, [&str; 2]); 34] = [
+    (
+        "--acl private --grant-read id=a",
+        ["--acl and", "--grant-read"],
+    ),
+    (
+        "--acl private --grant-write-acp id=a",
+        ["--acl and", "--grant-write-acp"],
+    ),
+    ("--metadata a=b", ["--metadata needs", REPLACE]),
+    ("--content-type text/plain", ["--content-type", REPLACE]),
+    ("--cache-control no-store", ["--cache-control", REPLACE]),
+    (
+        "--content-disposition inline",
+        ["--content-disposition", REPLACE],
+    ),
+    ("--content-encoding gzip", ["--content-encoding", REPLACE]),
+    ("--content-language en", ["--content-language", REPLACE]),
+    ("--expires 2030-01-01", ["--expires", REPLACE]),
+    ("--tag a=b", ["--tag needs", "--tags replace"]),
+    ("--tag a=b --tags none", ["--tag needs", "--tags replace"]),
+    (
+        "--tags replace",
+        ["--tags replace needs --tag", "say --tags none"],
+    ),
+    (
+        "--sse-kms-key-id alias/a",
+        ["--sse-kms-key-id", "--sse aws:kms"],
+    ),
+    (
+        "--sse-kms-key-id alias/a --sse AES256",
+        ["--sse-kms-key-id", "--sse aws:kms"],
+    ),
+    ("--bucket-key", ["--bucket-key", "--sse aws:kms"]),
+    (
+        "--bucket-key --sse aws:kms:dsse",
+        ["--bucket-key", "--sse aws:kms"],
+    ),
+    (
+        "--sse-c-key-file key --sse AES256",
+        ["--sse-c-key-file and", "--sse"],
+    ),
+    (
+        "--sse-c-key-file key --sse aws:kms",
+        ["--sse-c-key-file and", "--sse"],
+    ),
+    (
+        "--checksum-type composite",
+        ["--checksum-type", "--checksum-algorithm"],
+    ),
+    (
+        "--checksum-algorithm CRC64NVME --checksum-type composite",
+        TYPE,
+    ),
+    (
+        "--checksum-algorithm SHA1 --checksum-type full-object",
+        TYPE,
+    ),
+    (
+        "--checksum-algorithm SHA256 --checksum-type full-object",
+        TYPE,
+    ),
+    (
+        "--checksum-algorithm SHA512 --checksum-type full-object",
+        TYPE,
+    ),
+    ("--checksum-algorithm MD5 --checksum-type full-object", TYPE),
+    (
+        "--checksum-algorithm XXHASH64 --checksum-type full-object",
+        TYPE,
+    ),
+    (
+        "--checksum-algorithm XXHASH3 --checksum-type full-object",
+        TYPE,
+    ),
+    (
+        "--checksum-algorithm XXHASH128 --checksum-type full-object",
+        TYPE,
+    ),
+    (
+        "--object-lock-mode governance",
+        ["--object-lock-mode needs", UNTIL],
+    ),
+    (
+        "--object-lock-retain-until 2040-01-01",
+        [UNTIL, "--object-lock-mode"],
+    ),
+    (
+        "--restore-tier bulk",
+        ["--restore-tier", "--archived restore"],
+    ),
+    (
+        "--restore-days 3 --archived skip",
+        ["--restore-days", "--archived restore"],
+    ),
+    (
+        "--if-unmodified-since 2020-01-01 --source-changed fail",
+        [UNMODIFIED, "--source-changed fail"],
+    ),
+    (
+        "--if-modified-since 2020-01-02 --if-unmodified-since 2020-01-01",
+        ["--if-modified-since", UNMODIFIED],
+    ),
+    (
+        "--if-modified-since 2020-01-01 --if-unmodified-since 2020-01-01",
+        ["--if-modified-since", UNMODIFIED],
+    ),
+];
+const REPLACE: &str = "--metadata-directive replace";
+const UNTIL: &str = "--object-lock-retain-until";
+const UNMODIFIED: &str = "--if-unmodified-since";
+const TYPE: [&str; 2] = ["--checksum-type", "and --checksum-algorithm"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_contradicts_is_refused_by_both_names() {
     let world = world();
-    let replace = "--metadata-directive replace";
-    let lock = "--object-lock-retain-until";
-    let cases: &[(&[&str], [&str; 2])] = &[
-        (
-            &["--acl", "private", "--grant-read", "id=a"],
-            ["--acl", "--grant-read"],
-        ),
-        (
-            &["--acl", "private", "--grant-write-acp", "id=a"],
-            ["--acl", "--grant-write-acp"],
-        ),
-        (&["--metadata", "a=b"], ["--metadata needs", replace]),
-        (
-            &["--content-type", "text/plain"],
-            ["--content-type", replace],
-        ),
-        (
-            &["--cache-control", "no-store"],
-            ["--cache-control", replace],
-        ),
-        (
-            &["--content-disposition", "inline"],
-            ["--content-disposition", replace],
-        ),
-        (
-            &["--content-encoding", "gzip"],
-            ["--content-encoding", replace],
-        ),
-        (
-            &["--content-language", "en"],
-            ["--content-language", replace],
-        ),
-        (&["--expires", "2030-01-01"], ["--expires", replace]),
-        (&["--tag", "a=b"], ["--tag needs", "--tags replace"]),
-        (
-            &["--tag", "a=b", "--tags", "none"],
-            ["--tag needs", "--tags replace"],
-        ),
-        (
-            &["--tags", "replace"],
-            ["--tags replace needs --tag", "say --tags none"],
-        ),
-        (
-            &["--sse-kms-key-id", KEY_ARN],
-            ["--sse-kms-key-id", "--sse aws:kms"],
-        ),
-        (
-            &["--sse-kms-key-id", KEY_ARN, "--sse", "AES256"],
-            ["--sse-kms-key-id", "--sse aws:kms"],
-        ),
-        (&["--bucket-key"], ["--bucket-key", "--sse aws:kms"]),
-        (
-            &["--bucket-key", "--sse", "aws:kms:dsse"],
-            [
-                "--bucket-key needs --sse aws:kms",
-                "no bucket keys for aws:kms:dsse",
-            ],
-        ),
-        (
-            &["--sse-c-key-file", "key", "--sse", "AES256"],
-            ["--sse-c-key-file", "--sse exclude"],
-        ),
-        (
-            &["--sse-c-key-file", "key", "--sse", "aws:kms"],
-            ["--sse-c-key-file", "--sse exclude"],
-        ),
-        (
-            &["--checksum-type", "composite"],
-            ["--checksum-type", "--checksum-algorithm"],
-        ),
-        (
-            &[
-                "--checksum-type",
-                "composite",
-                "--checksum-algorithm",
-                "CRC64NVME",
-            ],
-            [
-                "--checksum-type composite",
-                "--checksum-algorithm CRC64NVME",
-            ],
-        ),
-        (
-            &["--object-lock-mode", "governance"],
-            ["--object-lock-mode", lock],
-        ),
-        (&[lock, "2040-01-01"], [lock, "--object-lock-mode"]),
-        (
-            &["--restore-tier", "bulk"],
-            ["--restore-tier", "--archived restore"],
-        ),
-        (
-            &["--restore-days", "3", "--archived", "skip"],
-            ["--restore-days", "--archived restore"],
-        ),
-        (
-            &[
-                "--if-unmodified-since",
-                "2020-01-01",
-                "--source-changed",
-                "fail",
-            ],
-            ["--if-unmodified-since", "--source-changed fail"],
-        ),
-        (
-            &[
-                "--if-modified-since",
-                "2020-01-02",
-                "--if-unmodified-since",
-                "2020-01-01",
-            ],
-            ["--if-modified-since", "--if-unmodified-since"],
-        ),
-        (
-            &[
-                "--if-modified-since",
-                "2020-01-01",
-                "--if-unmodified-since",
-                "2020-01-01",
-            ],
-            ["--if-modified-since", "--if-unmodified-since"],
-        ),
-    ];
-    for (words, said) in cases {
-        refused(&world, words, said).await;
-    }
-    for algorithm in [
-        "SHA1",
-        "SHA256",
-        "SHA512",
-        "MD5",
-        "XXHASH64",
-        "XXHASH3",
-        "XXHASH128",
-    ] {
-        let words = [
-            "--checksum-type",
-            "full-object",
-            "--checksum-algorithm",
-            algorithm,
-        ];
-        let named = format!("--checksum-algorithm {algorithm}");
-        refused(&world, &words, &["--checksum-type full-object", &named]).await;
+    for (flags, said) in CONTRADICTIONS {
+        refused(&world, flags, &said).await;
     }
 }
+
+/// What S3 would refuse of every object, and what is said of it.
+const NOT_TAKEN: [(&str, &str); 19] = [
+    ("--grant-read emailAddress=a@b.example", "emailAddress"),
+    (
+        "--grant-full-control abc",
+        "--grant-full-control abc: write id=CANONICALID",
+    ),
+    ("--storage-class standard", "--storage-class"),
+    (
+        "--metadata-directive replace --metadata a",
+        "--metadata a: write K=V",
+    ),
+    (
+        "--metadata-directive replace --metadata A=b",
+        "--metadata A",
+    ),
+    (
+        "--metadata-directive replace --metadata a=b --metadata a=c",
+        "a is given twice",
+    ),
+    (
+        "--metadata-directive replace --content-type é",
+        "--content-type",
+    ),
+    ("--metadata-directive replace --expires soon", "--expires"),
+    (
+        "--website-redirect-location elsewhere",
+        "--website-redirect-location",
+    ),
+    ("--tags replace --tag a", "--tag a: write K=V"),
+    ("--tags replace --tag aws:a=b", "--tag aws:a"),
+    ("--tags replace --tag a=b --tag a=c", "a is given twice"),
+    (
+        "--sse aws:kms --sse-kms-key-id arn:aws:kms",
+        "--sse-kms-key-id",
+    ),
+    ("--checksum-algorithm CRC16", "--checksum-algorithm"),
+    (
+        "--object-lock-mode governance --object-lock-retain-until 2020-01-01",
+        "is in the past",
+    ),
+    ("--archived restore --restore-days 0", "--restore-days"),
+    ("--archived restore --restore-tier slow", "--restore-tier"),
+    ("--sse-c-key-file nowhere", "cannot read --sse-c-key-file"),
+    (
+        "--source-sse-c-key-file manifest.csv",
+        "manifest.csv holds no key of SSE-C",
+    ),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_s3_would_not_take_is_refused() {
     let world = world();
+    for (flags, said) in NOT_TAKEN {
+        refused(&world, flags, &[said]).await;
+    }
     let long = "x".repeat(2048);
-    let metadata = |text: &str| format!("a={text}");
-    let (too_long, redirect) = (metadata(&long), format!("/{long}"));
-    let cases: &[(&[&str], &str)] = &[
-        (
-            &["--grant-read", "emailAddress=a@b.example"],
-            "emailAddress",
-        ),
-        (
-            &["--grant-full-control", "abc"],
-            "--grant-full-control abc: write id=CANONICALID",
-        ),
-        (&["--storage-class", "standard"], "--storage-class"),
-        (
-            &["--metadata-directive", "replace", "--metadata", "a"],
-            "--metadata a: write K=V",
-        ),
-        (
-            &["--metadata-directive", "replace", "--metadata", "A=b"],
-            "--metadata A",
-        ),
-        (
-            &["--metadata-directive", "replace", "--metadata", &too_long],
-            "2048",
-        ),
-        (
-            &[
-                "--metadata-directive",
-                "replace",
-                "--metadata",
-                "a=b",
-                "--metadata",
-                "a=c",
-            ],
-            "a is given twice",
-        ),
-        (
-            &["--metadata-directive", "replace", "--content-type", "é"],
-            "--content-type",
-        ),
-        (
-            &["--metadata-directive", "replace", "--expires", "soon"],
-            "--expires",
-        ),
-        (
-            &["--website-redirect-location", "elsewhere"],
-            "--website-redirect-location",
-        ),
-        (
-            &["--website-redirect-location", &redirect],
-            "--website-redirect-location",
-        ),
-        (&["--tags", "replace", "--tag", "aws:a=b"], "--tag aws:a"),
-        (
-            &["--tags", "replace", "--tag", "a=b", "--tag", "a=c"],
-            "a is given twice",
-        ),
-        (
-            &["--sse", "aws:kms", "--sse-kms-key-id", "a b"],
-            "--sse-kms-key-id",
-        ),
-        (&["--checksum-algorithm", "CRC16"], "--checksum-algorithm"),
-        (
-            &[
-                "--object-lock-mode",
-                "governance",
-                "--object-lock-retain-until",
-                "2020-01-01",
-            ],
-            "--object-lock-retain-until 2020-01-01",
-        ),
-        (
-            &["--archived", "restore", "--restore-days", "0"],
-            "--restore-days",
-        ),
-        (
-            &["--sse-c-key-file", "nowhere"],
-            "cannot read --sse-c-key-file",
-        ),
-        (
-            &["--source-sse-c-key-file", "manifest.csv"],
-            "manifest.csv holds no key of SSE-C",
-        ),
-    ];
-    for (words, said) in cases {
-        refused(&world, words, &[said]).await;
-    }
-    let mut eleven = vec!["--tags", "replace"];
-    let tags: Vec<_> = (0..11).map(|n| format!("k{n}=v")).collect();
-    for tag in &tags {
-        eleven.extend(["--tag", tag]);
-    }
+    let metadata = format!("--metadata-directive replace --metadata a={long}");
+    refused(&world, &metadata, &["--metadata has 2049 bytes"]).await;
+    let redirect = format!("--website-redirect-location /{long}");
+    refused(&world, &redirect, &["--website-redirect-location"]).await;
+    let tags: Vec<_> = (0..11).map(|n| format!("--tag k{n}=v ")).collect();
+    let eleven = format!("--tags replace {}", tags.concat());
     refused(&world, &eleven, &["--tag is given 11 times"]).await;
     for bad in ["[]", r#"{"a":1}"#, "a=b"] {
         for variable in ["S3HAUL_METADATA", "S3HAUL_TAG"] {
             let said = format!("{variable} is no JSON object of strings");
-            world
-                .given()
-                .variable(variable, bad)
-                .refused(2, &[&said])
-                .await;
+            let given = world.given().variable(variable, bad);
+            given.refused(2, &[&said]).await;
         }
     }
     let given = world.given().variable("S3HAUL_GRANT_READ", "id=a");
-    given
-        .refused(2, &["S3HAUL_GRANT_READ is no JSON array of strings"])
-        .await;
+    let said = "S3HAUL_GRANT_READ is no JSON array of strings";
+    given.refused(2, &[said]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -538,89 +475,37 @@ async fn without_flags_a_copy_is_what_s3_makes_of_it() {
         assert_eq!(object[member], value, "{member}");
     }
     // What sounds like the default is it.
-    let same = give(
-        world.given(),
-        &[
-            "--acl",
-            "bucket-owner-full-control",
-            "--metadata-directive",
-            "copy",
-            "--tags",
-            "copy",
-            "--annotations",
-            "copy",
-            "--sse",
-            "bucket-default",
-            "--archived",
-            "fail",
-        ],
-    );
+    let defaults = "--acl bucket-owner-full-control --metadata-directive copy --tags copy \
+                    --annotations copy --sse bucket-default --archived fail";
+    let same = give(world.given(), defaults);
     same.variable("S3HAUL_BUCKET_KEY", "false")
         .run()
         .await
         .expect(0);
     // None is not the same as nothing said; with grants it says what they do.
-    let (_, job) = job_of(&world, "none", give(world.given(), &["--tags", "none"])).await;
+    let (_, job) = job_of(&world, "none", give(world.given(), "--tags none")).await;
     assert_eq!(job["copy"]["object"]["tags"], json!([]));
-    let grants = give(
-        world.given(),
-        &["--grant-read", "id=a", "--acl", "none", "--dry-run"],
-    );
+    let grants = give(world.given(), "--grant-read id=a --acl none --dry-run");
     grants.run().await.expect(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kms_without_a_bucket_key_is_slower() {
     let world = world();
-    for (at, (words, requests)) in [
-        (&[][..], json!(3000)),
-        (&["--sse", "AES256"], json!(3000)),
-        (
-            &["--sse", "aws:kms", "--sse-kms-key-id", KEY_ARN],
-            json!(1000),
-        ),
-        (
-            &["--sse", "aws:kms:dsse", "--sse-kms-key-id", KEY_ARN],
-            json!(1000),
-        ),
-        (
-            &[
-                "--sse",
-                "aws:kms",
-                "--sse-kms-key-id",
-                KEY_ARN,
-                "--bucket-key",
-            ],
-            json!(3000),
-        ),
-        (
-            &[
-                "--sse",
-                "aws:kms",
-                "--sse-kms-key-id",
-                KEY_ARN,
-                "--max-rps",
-                "2000",
-            ],
-            json!(2000),
-        ),
-        (
-            &[
-                "--sse",
-                "aws:kms",
-                "--sse-kms-key-id",
-                KEY_ARN,
-                "--max-rps",
-                "none",
-            ],
-            Value::Null,
-        ),
+    for (at, (flags, requests)) in [
+        ("", json!(3000)),
+        ("--sse AES256", json!(3000)),
+        ("--sse aws:kms", json!(1000)),
+        ("--sse aws:kms:dsse", json!(1000)),
+        ("--sse aws:kms --bucket-key", json!(3000)),
+        ("--sse aws:kms --max-rps 2000", json!(2000)),
+        ("--sse aws:kms --max-rps none", Value::Null),
     ]
     .into_iter()
     .enumerate()
     {
-        let (_, job) = job_of(&world, &format!("report-{at}"), give(world.given(), words)).await;
-        assert_eq!(job["speed"]["requests_per_second"], requests, "{words:?}");
+        let (_, job) = job_of(&world, &format!("report-{at}"), give(world.given(), flags)).await;
+        assert_eq!(job["speed"]["requests_per_second"], requests, "{flags}");
     }
 }
 
@@ -710,182 +595,154 @@ async fn a_resume_reads_the_same_key_again() {
     again.expect(1);
 }
 
+/// What a first run is given, what a second is, and which flags of these make it another job.
+const DIFFERENCES: [(&str, &str, &str); 34] = [
+    (
+        "",
+        "--acl none --grant-full-control id=a",
+        "--acl, --grant-full-control",
+    ),
+    ("--grant-read id=a", "--grant-read id=b", "--grant-read"),
+    (
+        "--grant-read-acp id=a",
+        "--grant-read-acp id=b",
+        "--grant-read-acp",
+    ),
+    (
+        "--grant-write-acp id=a",
+        "--grant-write-acp id=b",
+        "--grant-write-acp",
+    ),
+    ("", "--storage-class preserve", "--storage-class"),
+    (
+        "",
+        "--metadata-directive replace --metadata a=b",
+        "--metadata-directive, --metadata",
+    ),
+    (
+        REPLACE,
+        "--metadata-directive replace --metadata c=d",
+        "--metadata",
+    ),
+    (
+        REPLACE,
+        "--metadata-directive replace --content-type a/b",
+        "--content-type",
+    ),
+    (
+        REPLACE,
+        "--metadata-directive replace --cache-control a",
+        "--cache-control",
+    ),
+    (
+        REPLACE,
+        "--metadata-directive replace --content-disposition a",
+        "--content-disposition",
+    ),
+    (
+        REPLACE,
+        "--metadata-directive replace --content-encoding a",
+        "--content-encoding",
+    ),
+    (
+        REPLACE,
+        "--metadata-directive replace --content-language a",
+        "--content-language",
+    ),
+    (
+        REPLACE,
+        "--metadata-directive replace --expires 2030-01-01",
+        "--expires",
+    ),
+    (
+        "",
+        "--website-redirect-location /",
+        "--website-redirect-location",
+    ),
+    ("", "--allow-metadata-loss", "--allow-metadata-loss"),
+    ("", "--tags none", "--tags"),
+    (
+        "--tags replace --tag a=b",
+        "--tags replace --tag a=c",
+        "--tag",
+    ),
+    ("", "--annotations exclude", "--annotations"),
+    ("--sse AES256", "--sse aws:kms", "--sse"),
+    (
+        "--sse aws:kms",
+        "--sse aws:kms --sse-kms-key-id alias/a",
+        "--sse-kms-key-id",
+    ),
+    (
+        "--sse aws:kms",
+        "--sse aws:kms --bucket-key",
+        "--bucket-key",
+    ),
+    (
+        "--source-sse-c-key-file key",
+        "--source-sse-c-key-file other-key",
+        "--source-sse-c-key-file",
+    ),
+    (
+        "--sse-c-key-file key",
+        "--sse-c-key-file other-key",
+        "--sse-c-key-file",
+    ),
+    ("", "--checksum-algorithm SHA256", "--checksum-algorithm"),
+    (
+        "--checksum-algorithm CRC32",
+        "--checksum-algorithm CRC32 --checksum-type composite",
+        "--checksum-type",
+    ),
+    (
+        "--object-lock-retain-until 2040-01-01 --object-lock-mode governance",
+        "--object-lock-retain-until 2040-01-01 --object-lock-mode compliance",
+        "--object-lock-mode",
+    ),
+    (
+        "--object-lock-mode governance --object-lock-retain-until 2040-01-01",
+        "--object-lock-mode governance --object-lock-retain-until 2041-01-01",
+        "--object-lock-retain-until",
+    ),
+    (
+        "--object-lock-legal-hold on",
+        "--object-lock-legal-hold off",
+        "--object-lock-legal-hold",
+    ),
+    ("", "--if-modified-since 2020-01-01", "--if-modified-since"),
+    (
+        "",
+        "--if-unmodified-since 2039-01-01",
+        "--if-unmodified-since",
+    ),
+    ("", "--archived skip", "--archived"),
+    (
+        "--archived restore",
+        "--archived restore --restore-tier bulk",
+        "--restore-tier",
+    ),
+    (
+        "--archived restore",
+        "--archived restore --restore-days 8",
+        "--restore-days",
+    ),
+    ("", "--verify full", "--verify"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_setting_is_another_job() {
     let world = world();
     key_file(&world, "key", 7, false);
     key_file(&world, "other-key", 8, false);
-    let replace = ["--metadata-directive", "replace", "--metadata", "a=b"];
-    let with = |more: &[&'static str]| [&replace[..], more].concat();
-    let lock = [
-        "--object-lock-mode",
-        "governance",
-        "--object-lock-retain-until",
-    ];
-    let restore = ["--archived", "restore"];
-    // What a first run is given, a second one, and which flags that names.
-    let cases: Vec<(Vec<&str>, Vec<&str>, &str)> = vec![
-        (
-            vec![],
-            vec!["--acl", "none", "--grant-full-control", "id=a"],
-            "--acl, --grant-full-control",
-        ),
-        (
-            vec!["--grant-read", "id=a"],
-            vec!["--grant-read", "id=b"],
-            "--grant-read",
-        ),
-        (
-            vec!["--grant-read-acp", "id=a"],
-            vec!["--grant-read-acp", "id=b"],
-            "--grant-read-acp",
-        ),
-        (
-            vec!["--grant-write-acp", "id=a"],
-            vec!["--grant-write-acp", "id=b"],
-            "--grant-write-acp",
-        ),
-        (
-            vec![],
-            vec!["--storage-class", "preserve"],
-            "--storage-class",
-        ),
-        (vec![], replace.to_vec(), "--metadata-directive, --metadata"),
-        (with(&[]), with(&["--metadata", "c=d"]), "--metadata"),
-        (
-            with(&[]),
-            with(&["--content-type", "a/b"]),
-            "--content-type",
-        ),
-        (
-            with(&[]),
-            with(&["--cache-control", "a"]),
-            "--cache-control",
-        ),
-        (
-            with(&[]),
-            with(&["--content-disposition", "a"]),
-            "--content-disposition",
-        ),
-        (
-            with(&[]),
-            with(&["--content-encoding", "a"]),
-            "--content-encoding",
-        ),
-        (
-            with(&[]),
-            with(&["--content-language", "a"]),
-            "--content-language",
-        ),
-        (with(&[]), with(&["--expires", "2030-01-01"]), "--expires"),
-        (
-            vec![],
-            vec!["--website-redirect-location", "/"],
-            "--website-redirect-location",
-        ),
-        (
-            vec![],
-            vec!["--allow-metadata-loss"],
-            "--allow-metadata-loss",
-        ),
-        (vec![], vec!["--tags", "none"], "--tags"),
-        (
-            vec!["--tags", "replace", "--tag", "a=b"],
-            vec!["--tags", "replace", "--tag", "a=c"],
-            "--tag",
-        ),
-        (vec![], vec!["--annotations", "exclude"], "--annotations"),
-        (vec!["--sse", "AES256"], vec!["--sse", "aws:kms"], "--sse"),
-        (
-            vec!["--sse", "aws:kms"],
-            vec!["--sse", "aws:kms", "--sse-kms-key-id", KEY_ARN],
-            "--sse-kms-key-id",
-        ),
-        (
-            vec!["--sse", "aws:kms"],
-            vec!["--sse", "aws:kms", "--bucket-key"],
-            "--bucket-key",
-        ),
-        (
-            vec!["--source-sse-c-key-file", "key"],
-            vec!["--source-sse-c-key-file", "other-key"],
-            "--source-sse-c-key-file",
-        ),
-        (
-            vec!["--sse-c-key-file", "key"],
-            vec!["--sse-c-key-file", "other-key"],
-            "--sse-c-key-file",
-        ),
-        (
-            vec![],
-            vec!["--checksum-algorithm", "SHA256"],
-            "--checksum-algorithm",
-        ),
-        (
-            vec!["--checksum-algorithm", "CRC32"],
-            vec![
-                "--checksum-algorithm",
-                "CRC32",
-                "--checksum-type",
-                "composite",
-            ],
-            "--checksum-type",
-        ),
-        (
-            [&lock[..], &["2040-01-01"]].concat(),
-            vec![
-                "--object-lock-mode",
-                "compliance",
-                "--object-lock-retain-until",
-                "2040-01-01",
-            ],
-            "--object-lock-mode",
-        ),
-        (
-            [&lock[..], &["2040-01-01"]].concat(),
-            [&lock[..], &["2041-01-01"]].concat(),
-            "--object-lock-retain-until",
-        ),
-        (
-            vec!["--object-lock-legal-hold", "on"],
-            vec!["--object-lock-legal-hold", "off"],
-            "--object-lock-legal-hold",
-        ),
-        (
-            vec![],
-            vec!["--if-modified-since", "2020-01-01"],
-            "--if-modified-since",
-        ),
-        (
-            vec![],
-            vec!["--if-unmodified-since", "2039-01-01"],
-            "--if-unmodified-since",
-        ),
-        (vec![], vec!["--archived", "skip"], "--archived"),
-        (
-            restore.to_vec(),
-            [&restore[..], &["--restore-tier", "bulk"]].concat(),
-            "--restore-tier",
-        ),
-        (
-            restore.to_vec(),
-            [&restore[..], &["--restore-days", "8"]].concat(),
-            "--restore-days",
-        ),
-        (vec![], vec!["--verify", "full"], "--verify"),
-    ];
-    for (at, (first, second, named)) in cases.into_iter().enumerate() {
+    for (at, (first, second, named)) in DIFFERENCES.into_iter().enumerate() {
         let report = format!("report-{at}");
-        job_of(&world, &report, give(world.given(), &first)).await;
-        let (again, _) = job_of(&world, &report, give(world.given(), &second)).await;
+        job_of(&world, &report, give(world.given(), first)).await;
+        let (again, _) = job_of(&world, &report, give(world.given(), second)).await;
         let said = format!("is the report of another job: {named} differ\n");
-        assert!(
-            again.expect(2).stderr.contains(&said),
-            "{said}: {}",
-            again.stderr
-        );
+        let stderr = &again.expect(2).stderr;
+        assert!(stderr.contains(&said), "{said}: {stderr}");
         // The same is no other job: whatever becomes of its row, the report is its own.
-        let (same, _) = job_of(&world, &report, give(world.given(), &first)).await;
+        let (same, _) = job_of(&world, &report, give(world.given(), first)).await;
         assert_ne!(same.code(), 2, "{named}: {}", same.stderr);
     }
 }
