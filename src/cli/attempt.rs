@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
+use super::settings::over_https;
 use super::values::{Location, bucket_kind, location};
 use super::{Output, previous, print_result};
 use crate::job::access::{Access, AccessOptions, Connection};
 use crate::job::copy::SourceChanged;
+use crate::job::copy::settings::CustomerKeys;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::sort::{self, Order};
 use crate::job::manifest::{
@@ -42,6 +44,7 @@ pub(super) struct NewJob {
     /// The folder of reports.
     pub(super) report: PathBuf,
     pub(super) job: JobSpec,
+    pub(super) keys: CustomerKeys,
     pub(super) mfa_code: Option<String>,
     pub(super) show: ProgressMode,
     pub(super) output: Output,
@@ -117,7 +120,8 @@ pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
         // The folder has its name only now.
         reached.manifest = report.path().join(SPOOL).as_path().into();
     }
-    run(file, reached, report, Passes::InHand, listening, words).await
+    let passes = Passes::InHand;
+    Box::pin(run(file, reached, report, passes, listening, words)).await
 }
 
 /// Each request in flight has a connection, which is a file to the system, and the report has files too.
@@ -144,6 +148,7 @@ fn enough_files(speed: &SpeedOptions) -> Result<(), Failed> {
 struct Reached {
     manifest: ManifestFile,
     access: Access,
+    keys: CustomerKeys,
     /// The rows that a previous report has.
     before: Option<CopiedBefore>,
 }
@@ -193,6 +198,7 @@ async fn prepare(
     let reached = Reached {
         manifest,
         access,
+        keys: new.keys.clone(),
         before,
     };
     Ok((file, reached))
@@ -409,6 +415,7 @@ pub(super) async fn establish(
         Some(connection) => connection,
         None => begin(&job.access, &job.speed, mfa_code).await?,
     };
+    over_https(&job.copy.object, &job.access, connection.s3_endpoint_url())?;
     let access = connection.job(&survey.bucket, &job.destination_bucket);
     Ok(access.await?)
 }
@@ -501,6 +508,7 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
     let job = OldJob {
         report: path,
         file,
+        keys: new.keys,
         mfa_code: new.mfa_code,
         passes: Passes::InHand,
     };
@@ -546,6 +554,7 @@ pub(super) struct OldJob {
     /// The job's folder.
     pub(super) report: PathBuf,
     pub(super) file: JobFile,
+    pub(super) keys: CustomerKeys,
     pub(super) mfa_code: Option<String>,
     pub(super) passes: Passes,
 }
@@ -555,6 +564,7 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     let OldJob {
         report: path,
         file,
+        keys,
         mfa_code,
         passes,
     } = old;
@@ -591,9 +601,11 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
     let reached = Reached {
         manifest,
         access,
+        keys,
         before,
     };
-    run(file, reached, report, passes, listening, (show, output)).await
+    let words = (show, output);
+    Box::pin(run(file, reached, report, passes, listening, words)).await
 }
 
 /// Whether a manifest is still the one that the job began with.
@@ -622,6 +634,7 @@ async fn run(
     Reached {
         manifest,
         access,
+        keys,
         before,
     }: Reached,
     report: Report,
@@ -647,7 +660,7 @@ async fn run(
         manifest,
         copied_before: before,
         access,
-        keys: crate::job::copy::settings::CustomerKeys::default(),
+        keys,
         report,
         passes,
         progress,

@@ -8,9 +8,13 @@ use clap::{Args, ValueEnum};
 use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
 use super::exit::Failed;
-use super::flags::{AgainArgs, RunArgs, SpeedArgs, absolute};
+use super::flags::{
+    AgainArgs, KMS_REQUESTS_PER_SECOND, REQUESTS_PER_SECOND, RunArgs, SpeedArgs, absolute,
+};
 use super::read::{ReadArgs, VersionsFlag, manifest_path};
+use super::settings::{self, SettingsArgs};
 use super::values::{self, Location};
+use crate::job::copy::settings::{CustomerKeys, ObjectSettings, Verify};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
 use crate::job::manifest::{ManifestOptions, Rename};
 use crate::job::plan::{DeleteMarkers, PartSize, PlanOptions};
@@ -99,22 +103,6 @@ enum SourceChangedFlag {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Object settings")]
-struct SettingsArgs {
-    /// Canned ACL of every copy, or none to send none
-    #[arg(long, env = "S3HAUL_ACL", value_name = "ACL|none", value_parser = acl, default_value = "bucket-owner-full-control")]
-    acl: Acl,
-}
-
-/// A type of its own: clap reads `Option` as an optional flag.
-#[derive(Debug, Clone)]
-struct Acl(Option<String>);
-
-fn acl(text: &str) -> Result<Acl, String> {
-    values::acl(text).map(Acl)
-}
-
-#[derive(Debug, Args)]
 #[command(next_help_heading = "Speed")]
 struct PartsArgs {
     /// Objects over this size are copied in parts: 5MiB to 5GiB
@@ -131,7 +119,7 @@ struct PartsArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Evidence")]
 struct EvidenceArgs {
-    /// What proves a copy: S3's answer
+    /// How much a copy is looked at behind S3's answer
     #[arg(long, env = "S3HAUL_VERIFY", value_enum, default_value_t = VerifyFlag::Response)]
     verify: VerifyFlag,
     /// The folder of reports
@@ -170,7 +158,14 @@ struct EvidenceArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum VerifyFlag {
+    /// Not at all.
     Response,
+    /// One HEAD, where the answer proves nothing of the content.
+    Head,
+    /// The checksums of both sides are compared.
+    Checksum,
+    /// Both sides are read, through this machine.
+    Full,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -208,7 +203,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     let output = args.run.words.output;
     let report = args.evidence.report.clone();
     let mfa_code = args.again.mfa_code.clone();
-    let job = spec(args, &job_id)?;
+    let (job, keys) = spec(args, &job_id)?;
     if dry_run {
         return super::dry_run::run(job, mfa_code.as_deref(), output).await;
     }
@@ -216,6 +211,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
         job_id,
         report,
         job,
+        keys,
         mfa_code,
         show,
         output,
@@ -223,10 +219,8 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     .await
 }
 
-/// The job that the flags give.
-fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
-    // Both have one value that is not the default's name for what the program does anyway.
-    debug_assert!(args.evidence.verify == VerifyFlag::Response);
+/// The job that the flags give, and the keys that no job file has.
+fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed> {
     let manifest = manifest_path(&args.manifest.manifest)?;
     let stream = manifest.as_os_str() == "-";
     let read = ManifestOptions {
@@ -258,6 +252,14 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
     };
     args.run.apply(&mut run)?;
     contradictions(&args)?;
+    let previous = previous(&args.evidence)?;
+    let requester_pays = args.access.requester_pays;
+    let mut access = args.access.options(args.again.profile, job_id)?;
+    access.manifest_profile = args.manifest.read.manifest_profile;
+    let wanted = args.settings.settings()?;
+    settings::check(&wanted.object, &access, source_changed)?;
+    settings::over_https(&wanted.object, &access, None)?;
+    let speed = args.speed.options(requests_per_second(&wanted.object));
     let copy = CopyOptions {
         overwrite: match args.destination.overwrite {
             OverwriteFlag::Always => Overwrite::Always,
@@ -265,10 +267,17 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
             OverwriteFlag::IfDifferent => Overwrite::IfDifferent,
         },
         source_changed,
-        acl: args.settings.acl.0.clone(),
-        requester_pays: args.access.requester_pays,
-        source_account: args.access.source_account.clone(),
+        acl: wanted.acl,
+        requester_pays,
+        source_account: access.source_account.clone(),
         destination_account: None,
+        object: wanted.object,
+        verify: match args.evidence.verify {
+            VerifyFlag::Response => Verify::Response,
+            VerifyFlag::Head => Verify::Head,
+            VerifyFlag::Checksum => Verify::Checksum,
+            VerifyFlag::Full => Verify::Full,
+        },
         plan: PlanOptions {
             multipart_threshold: args.parts.multipart_threshold,
             part_size: args.parts.part_size,
@@ -282,18 +291,26 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<JobSpec, Failed> {
         object: crate::job::copy::settings::ObjectSettings::default(),
         verify: crate::job::copy::settings::Verify::default(),
     };
-    let mut access = args.access.options(args.again.profile, job_id)?;
-    access.manifest_profile = args.manifest.read.manifest_profile;
-    Ok(JobSpec {
+    let job = JobSpec {
         manifest,
         read,
-        destination_bucket: args.destination.to.bucket.clone(),
+        destination_bucket: args.destination.to.bucket,
         access,
         copy,
-        speed: args.speed.options(),
+        speed,
         run,
-        previous: previous(&args.evidence)?,
-    })
+        previous,
+    };
+    Ok((job, wanted.keys))
+}
+
+/// Each object under SSE-KMS takes requests to KMS, unless a bucket key saves them.
+fn requests_per_second(object: &ObjectSettings) -> u32 {
+    if object.encryption.is_kms() && object.bucket_key != Some(true) {
+        KMS_REQUESTS_PER_SECOND
+    } else {
+        REQUESTS_PER_SECOND
+    }
 }
 
 fn previous(args: &EvidenceArgs) -> Result<Option<PreviousOptions>, Failed> {

@@ -14,7 +14,11 @@ use crate::job::spec::{JobSpec, RunOptions, SpeedOptions};
 
 /// Requests a second that leave room for a bucket's other users: S3 promises 3,500 writes a second
 /// for each prefix.
-const REQUESTS_PER_SECOND: u32 = 3_000;
+pub(super) const REQUESTS_PER_SECOND: u32 = 3_000;
+/// The same where each takes requests to KMS, whose quota all that is in an account and a region shares.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/specifying-kms-encryption.html>
+pub(super) const KMS_REQUESTS_PER_SECOND: u32 = 1_000;
 
 /// Speed of a job. Each can be given again to a resume.
 #[derive(Debug, Args)]
@@ -23,7 +27,7 @@ pub(super) struct SpeedArgs {
     /// Requests in flight: a number, or auto (adaptive: from 16, up to 256)
     #[arg(long, env = "S3HAUL_CONCURRENCY", value_name = "N|auto", value_parser = concurrency)]
     concurrency: Option<Number>,
-    /// Requests a second, for the whole job [default: 3000]
+    /// Requests a second, for the whole job [default: 3000; 1000 for copies with SSE-KMS and no bucket key]
     #[arg(long, env = "S3HAUL_MAX_RPS", value_name = "N|none", value_parser = max_rps)]
     max_rps: Option<Number>,
     /// Attempts of a request [default: 10]
@@ -47,10 +51,11 @@ fn max_rps(text: &str) -> Result<Number, String> {
 }
 
 impl SpeedArgs {
-    pub(super) fn options(&self) -> SpeedOptions {
+    /// `requests_per_second` is for where the flags name none.
+    pub(super) fn options(&self, requests_per_second: u32) -> SpeedOptions {
         let mut speed = SpeedOptions {
             concurrency: None,
-            requests_per_second: Some(REQUESTS_PER_SECOND),
+            requests_per_second: Some(requests_per_second),
             max_attempts: 10,
             attempt_timeout_ms: None,
         };

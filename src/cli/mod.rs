@@ -17,6 +17,7 @@ mod progress;
 mod read;
 mod report;
 mod resume;
+mod settings;
 mod values;
 
 use std::ffi::OsString;

@@ -8,6 +8,7 @@ use super::attempt::{self, OldJob};
 use super::exit::Failed;
 use super::flags::{AgainArgs, RunArgs, SpeedArgs};
 use super::print_result;
+use super::settings::customer_keys;
 use crate::job::Passes;
 use crate::job::report::passes::JobState;
 use crate::job::report::{read_checkpoint, read_job};
@@ -58,9 +59,11 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
         _ => {}
     }
     let mfa_code = args.again.mfa_code;
+    let keys = customer_keys(&file.job.copy.object)?;
     let job = OldJob {
         report,
         file,
+        keys,
         mfa_code,
         passes: Passes::AndFailed,
     };

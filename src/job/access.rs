@@ -300,6 +300,11 @@ impl Connection {
         ))
     }
 
+    /// The endpoint of S3 that was given, or that the environment or the profile sets.
+    pub fn s3_endpoint_url(&self) -> Option<&str> {
+        self.base.s3_endpoint_url()
+    }
+
     /// What reads manifests, past the throttle of the job.
     pub fn requests(&self) -> &Requests {
         &self.requests

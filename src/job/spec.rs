@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::AccessOptions;
 use super::copy::CopyOptions;
+use super::copy::settings::{Archived, CustomerKeyFile, Encryption, ObjectSettings, Permission};
 use super::manifest::sort::SortedFile;
 use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::ReportScope;
@@ -175,9 +176,118 @@ impl JobSpec {
             ),
             ("--previous-report", report(self) != report(other)),
             ("--previous-report-match", matching(self) != matching(other)),
+            ("--verify", c.verify != d.verify),
         ]
         .into_iter()
+        .chain(acl_and_metadata(&c.object, &d.object))
+        .chain(other_settings(&c.object, &d.object))
         .filter_map(|(flag, differs)| differs.then_some(flag))
         .collect()
     }
+}
+
+/// Where two jobs' object settings differ, and whether they do.
+type Differences<const N: usize> = [(&'static str, bool); N];
+
+fn acl_and_metadata(a: &ObjectSettings, b: &ObjectSettings) -> Differences<14> {
+    let grants = |permission| {
+        let of = |o: &'_ ObjectSettings| -> Vec<String> {
+            let grants = o.grants.iter().filter(|g| g.permission == permission);
+            grants.map(|grant| grant.grantee.clone()).collect()
+        };
+        of(a) != of(b)
+    };
+    let header = |name: &str| {
+        let of = |o: &ObjectSettings| o.metadata.as_ref()?.headers.get(name).cloned();
+        of(a) != of(b)
+    };
+    let user = |o: &ObjectSettings| o.metadata.clone().unwrap_or_default().user;
+    [
+        ("--grant-full-control", grants(Permission::FullControl)),
+        ("--grant-read", grants(Permission::Read)),
+        ("--grant-read-acp", grants(Permission::ReadAcp)),
+        ("--grant-write-acp", grants(Permission::WriteAcp)),
+        (
+            "--metadata-directive",
+            a.metadata.is_some() != b.metadata.is_some(),
+        ),
+        ("--metadata", user(a) != user(b)),
+        ("--content-type", header("content-type")),
+        ("--cache-control", header("cache-control")),
+        ("--content-disposition", header("content-disposition")),
+        ("--content-encoding", header("content-encoding")),
+        ("--content-language", header("content-language")),
+        ("--expires", header("expires")),
+        (
+            "--allow-metadata-loss",
+            a.allow_metadata_loss != b.allow_metadata_loss,
+        ),
+        (
+            "--website-redirect-location",
+            a.website_redirect_location != b.website_redirect_location,
+        ),
+    ]
+}
+
+fn other_settings(a: &ObjectSettings, b: &ObjectSettings) -> Differences<19> {
+    let md5 = |file: &Option<CustomerKeyFile>| file.as_ref().map(|file| file.md5.clone());
+    let sse = |o: &ObjectSettings| std::mem::discriminant(&o.encryption);
+    let kms_key = |o: &ObjectSettings| match &o.encryption {
+        Encryption::Kms(key) | Encryption::KmsDsse(key) => key.clone(),
+        Encryption::BucketDefault | Encryption::Aes256 => None,
+    };
+    let tags = |o: &ObjectSettings| o.tags.as_ref().map(Vec::is_empty);
+    let tag = |o: &ObjectSettings| o.tags.clone().unwrap_or_default();
+    let lock = |o: &ObjectSettings| {
+        o.retention
+            .clone()
+            .map(|lock| (lock.mode, lock.until))
+            .unzip()
+    };
+    let (modes, dates) = {
+        let ((mode_a, until_a), (mode_b, until_b)) = (lock(a), lock(b));
+        (mode_a != mode_b, until_a != until_b)
+    };
+    let restore = |o: &ObjectSettings| match o.archived {
+        Archived::Restore { tier, days } => (Some(tier), Some(days)),
+        Archived::Fail | Archived::Skip => (None, None),
+    };
+    let archived = |o: &ObjectSettings| std::mem::discriminant(&o.archived);
+    [
+        ("--storage-class", a.storage_class != b.storage_class),
+        ("--tags", tags(a) != tags(b)),
+        ("--tag", tag(a) != tag(b)),
+        ("--annotations", a.annotations != b.annotations),
+        ("--sse", sse(a) != sse(b)),
+        ("--sse-kms-key-id", kms_key(a) != kms_key(b)),
+        ("--bucket-key", a.bucket_key != b.bucket_key),
+        // The file may have moved.
+        (
+            "--source-sse-c-key-file",
+            md5(&a.source_customer_key) != md5(&b.source_customer_key),
+        ),
+        (
+            "--sse-c-key-file",
+            md5(&a.customer_key) != md5(&b.customer_key),
+        ),
+        (
+            "--checksum-algorithm",
+            a.checksum_algorithm != b.checksum_algorithm,
+        ),
+        ("--checksum-type", a.checksum_type != b.checksum_type),
+        ("--object-lock-mode", modes),
+        ("--object-lock-retain-until", dates),
+        ("--object-lock-legal-hold", a.legal_hold != b.legal_hold),
+        (
+            "--if-modified-since",
+            a.if_modified_since != b.if_modified_since,
+        ),
+        (
+            "--if-unmodified-since",
+            a.if_unmodified_since != b.if_unmodified_since,
+        ),
+        ("--archived", archived(a) != archived(b)),
+        ("--restore-tier", restore(a).0 != restore(b).0),
+        ("--restore-days", restore(a).1 != restore(b).1),
+    ]
 }

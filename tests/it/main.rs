@@ -22,6 +22,7 @@ mod promises;
 mod remote;
 mod resume;
 mod same;
+mod settings;
 mod settle;
 mod structure;
 mod support;

@@ -301,7 +301,7 @@ async fn every_flag_has_a_variable() {
 }
 
 /// Flags with a value that `job.json` shows: the flag, where it is shown, a value, another.
-const SHOWN: [(&str, &str, &str, &str); 41] = [
+const SHOWN: [(&str, &str, &str, &str); 62] = [
     ("--manifest", "/job/manifest", "a.csv", "b.csv"),
     (
         "--manifest-fields",
@@ -425,6 +425,127 @@ const SHOWN: [(&str, &str, &str, &str); 41] = [
     ),
     ("--acl", "/job/copy/acl", "none", "bucket-owner-read"),
     (
+        "--storage-class",
+        "/job/copy/object/storage_class",
+        "STANDARD_IA",
+        "preserve",
+    ),
+    (
+        "--content-type",
+        "/job/copy/object/metadata/headers/content-type",
+        "text/plain",
+        "text/html",
+    ),
+    (
+        "--cache-control",
+        "/job/copy/object/metadata/headers/cache-control",
+        "no-store",
+        "no-cache",
+    ),
+    (
+        "--content-disposition",
+        "/job/copy/object/metadata/headers/content-disposition",
+        "inline",
+        "attachment",
+    ),
+    (
+        "--content-encoding",
+        "/job/copy/object/metadata/headers/content-encoding",
+        "gzip",
+        "br",
+    ),
+    (
+        "--content-language",
+        "/job/copy/object/metadata/headers/content-language",
+        "en",
+        "pl",
+    ),
+    (
+        "--expires",
+        "/job/copy/object/metadata/headers/expires",
+        "2030-01-01",
+        "Thu, 01 Jan 2032 00:00:00 GMT",
+    ),
+    (
+        "--website-redirect-location",
+        "/job/copy/object/website_redirect_location",
+        "/there",
+        "https://example.com",
+    ),
+    (
+        "--annotations",
+        "/job/copy/object/annotations",
+        "exclude",
+        "copy",
+    ),
+    (
+        "--sse",
+        "/job/copy/object/encryption",
+        "aws:kms",
+        "aws:kms:dsse",
+    ),
+    (
+        "--sse-kms-key-id",
+        "/job/copy/object/encryption",
+        "arn:aws:kms:us-east-1:222222222222:key/a",
+        "arn:aws:kms:us-east-1:222222222222:alias/b",
+    ),
+    (
+        "--source-sse-c-key-file",
+        "/job/copy/object/source_customer_key/md5",
+        "key-a",
+        "key-b",
+    ),
+    (
+        "--checksum-algorithm",
+        "/job/copy/object/checksum_algorithm",
+        "CRC32",
+        "crc32c",
+    ),
+    (
+        "--checksum-type",
+        "/job/copy/object/checksum_type",
+        "full-object",
+        "composite",
+    ),
+    (
+        "--object-lock-mode",
+        "/job/copy/object/retention/mode",
+        "governance",
+        "COMPLIANCE",
+    ),
+    (
+        "--object-lock-retain-until",
+        "/job/copy/object/retention/until",
+        "2040-01-01",
+        "2041-01-01",
+    ),
+    (
+        "--object-lock-legal-hold",
+        "/job/copy/object/legal_hold",
+        "on",
+        "off",
+    ),
+    (
+        "--if-modified-since",
+        "/job/copy/object/if_modified_since",
+        "2001-01-01",
+        "2002-01-01",
+    ),
+    (
+        "--restore-tier",
+        "/job/copy/object/archived/restore/tier",
+        "bulk",
+        "expedited",
+    ),
+    (
+        "--restore-days",
+        "/job/copy/object/archived/restore/days",
+        "1",
+        "2",
+    ),
+    ("--verify", "/job/copy/verify", "head", "checksum"),
+    (
         "--multipart-threshold",
         "/job/copy/plan/multipart_threshold",
         "5MiB",
@@ -471,9 +592,12 @@ const SHOWN: [(&str, &str, &str, &str); 41] = [
 ];
 
 /// Flags that `job.json` does not show: a good value, and one that is refused.
-const NOT_SHOWN: [(&str, &str, &str); 7] = [
+const NOT_SHOWN: [(&str, &str, &str); 9] = [
     ("--versions", "listed", "some"),
-    ("--verify", "response", "hope"),
+    // The other flags are nothing without these values.
+    ("--metadata-directive", "replace", "merge"),
+    ("--tags", "replace", "merge"),
+    ("--archived", "restore", "wait"),
     ("--progress", "none", "loud"),
     ("--log-format", "json", "xml"),
     ("--log-level", "error", "chatty"),
@@ -482,7 +606,9 @@ const NOT_SHOWN: [(&str, &str, &str); 7] = [
 ];
 
 /// Flags without a value.
-const SWITCHES: [&str; 4] = [
+const SWITCHES: [&str; 6] = [
+    "--allow-metadata-loss",
+    "--bucket-key",
     "--no-role",
     "--force-path-style",
     "--requester-pays",
@@ -547,6 +673,8 @@ fn world_of_two() -> World {
         let empty = r#"{"Format":"Report_CSV_20180820","Results":[]}"#;
         std::fs::write(previous.join("manifest.json"), empty).unwrap();
     }
+    std::fs::write(world.path("key-a"), [b'a'; 32]).unwrap();
+    std::fs::write(world.path("key-b"), [b'b'; 32]).unwrap();
     // Where the harness tells the program to look.
     std::fs::write(
         world.path("no-credentials"),
@@ -594,13 +722,21 @@ fn variables<'w>(world: &World, mut given: Given<'w>, first: bool) -> Given<'w> 
         given = given.variable(&variable(flag), value(world, if first { a } else { b }));
     }
     let lists = if first {
-        (r#"["a","b/"]"#, r#"["c"]"#)
+        (r#"["a","b/"]"#, r#"["c"]"#, r#"{"k":"v"}"#)
     } else {
-        (r#"["a/"]"#, r#"["d","e"]"#)
+        (r#"["a/"]"#, r#"["d","e"]"#, r#"{"l":"w"}"#)
     };
+    for flag in ["--metadata-directive", "--tags", "--archived"] {
+        let good = NOT_SHOWN.iter().find(|(named, ..)| *named == flag);
+        given = given.variable(&variable(flag), good.unwrap().1);
+    }
     given
         .variable("S3HAUL_INCLUDE_PREFIX", lists.0)
         .variable("S3HAUL_EXCLUDE_PREFIX", lists.1)
+        .variable("S3HAUL_METADATA", lists.2)
+        .variable("S3HAUL_TAG", lists.2)
+        .variable("S3HAUL_ALLOW_METADATA_LOSS", first.to_string())
+        .variable("S3HAUL_BUCKET_KEY", "false")
         .variable("S3HAUL_VERSIONS", "listed")
         .variable("S3HAUL_MFA_CODE", MFA_CODE)
         .variable("S3HAUL_FORCE_PATH_STYLE", first.to_string())
@@ -618,6 +754,12 @@ fn flags<'w>(world: &World, mut given: Given<'w>) -> Given<'w> {
         .repeat("--include-prefix", "a")
         .repeat("--include-prefix", "b/")
         .set("--exclude-prefix", "c")
+        .set("--metadata-directive", "replace")
+        .set("--metadata", "k=v")
+        .set("--tags", "replace")
+        .set("--tag", "k=v")
+        .set("--archived", "restore")
+        .flag("--allow-metadata-loss")
         .set("--versions", "listed")
         .set("--mfa-code", MFA_CODE)
         .flag("--force-path-style")
@@ -656,6 +798,10 @@ async fn flags_beat_variables() {
     assert_eq!(by_variables["job"]["access"]["force_path_style"], true);
     assert_eq!(others["job"]["access"]["force_path_style"], false);
     assert_eq!(by_variables["job"]["copy"]["requester_pays"], true);
+    let object = |shown: &Value| shown["job"]["copy"]["object"].clone();
+    assert_eq!(object(&by_flags)["tags"], serde_json::json!([["k", "v"]]));
+    assert_eq!(object(&others)["metadata"]["user"]["l"], "w");
+    assert_eq!(object(&others)["allow_metadata_loss"], false);
 
     // Nothing is forgotten here.
     let help = run(&world, &["help", "copy"]).await;
@@ -667,6 +813,15 @@ async fn flags_beat_variables() {
         .chain([
             "--include-prefix",
             "--exclude-prefix",
+            "--metadata",
+            "--tag",
+            // `settings` has these: they do not go with the others.
+            "--grant-full-control",
+            "--grant-read",
+            "--grant-read-acp",
+            "--grant-write-acp",
+            "--sse-c-key-file",
+            "--if-unmodified-since",
             "--manifest-etag",
             "--mfa-code",
             "--report",

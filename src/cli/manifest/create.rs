@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use super::{CreateArgs, Destination};
 use crate::cli::attempt::{Listening, mfa_code_for};
 use crate::cli::exit::{Exit, Failed};
+use crate::cli::flags::REQUESTS_PER_SECOND;
 use crate::cli::values::Location;
 use crate::cli::{print_result, progress};
 use crate::job::access::{AccessOptions, Connection};
@@ -186,7 +187,7 @@ impl Asked {
             headers,
             access: args.access.options(args.again.profile, "manifest")?,
             mfa_code: args.again.mfa_code,
-            speed: args.speed.options(),
+            speed: args.speed.options(REQUESTS_PER_SECOND),
         })
     }
 

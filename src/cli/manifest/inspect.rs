@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::InspectArgs;
 use crate::cli::attempt::manifest_in_s3;
 use crate::cli::exit::Failed;
+use crate::cli::flags::REQUESTS_PER_SECOND;
 use crate::cli::inspection::Inspection;
 use crate::cli::print_result;
 use crate::cli::read::manifest_path;
@@ -21,7 +22,10 @@ pub(super) async fn run(args: InspectArgs) -> Result<u8, Failed> {
     let manifest = if path.starts_with("s3://") {
         let mut access = args.access.options(args.again.profile, "inspect")?;
         access.manifest_profile = args.read.manifest_profile;
-        let (mfa_code, speed) = (args.again.mfa_code.as_deref(), args.speed.options());
+        let (mfa_code, speed) = (
+            args.again.mfa_code.as_deref(),
+            args.speed.options(REQUESTS_PER_SECOND),
+        );
         let never = CancellationToken::new();
         let manifest = manifest_in_s3(&path, &access, &speed, mfa_code, &never);
         Box::pin(manifest).await?.0
