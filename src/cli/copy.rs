@@ -288,8 +288,6 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
             held_to_e_tag: source_changed == SourceChanged::Fail,
         },
         row_timeout_ms: values::milliseconds(args.parts.row_timeout),
-        object: crate::job::copy::settings::ObjectSettings::default(),
-        verify: crate::job::copy::settings::Verify::default(),
     };
     let job = JobSpec {
         manifest,
