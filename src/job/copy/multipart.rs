@@ -88,10 +88,11 @@ impl Copier {
             if source.bytes == 0 || (keeps_e_tag && open.is_none()) {
                 return self.instead_whole(task, &source, tally).await;
             }
-            notes.extend(self.check_source(task, &source)?);
+            let lost_metadata = self.check_source(task, &source)?;
             let (error, failure) = match self.attempt(task, &source, &layout, open, tally).await {
                 Ok(Ended::Succeeded(mut success)) => {
                     success.notes.append(&mut notes);
+                    success.notes.extend(lost_metadata);
                     return Ok(Ended::Succeeded(success));
                 }
                 Ok(ended) => return Ok(ended),
@@ -272,7 +273,8 @@ impl Copier {
         let carried = self.carry_behind(task, ended, &carried, Lane::Large, tally);
         match (carried.await?, answer) {
             (Ended::Succeeded(mut success), Some(answer)) => {
-                if *layout != Layout::Any && success.e_tag != source.e_tag {
+                let matches = self.options.plan.part_size == PartSize::MatchSource;
+                if matches && success.e_tag != source.e_tag {
                     success.notes.push(OTHER_LAYOUT.to_owned());
                 }
                 let origin = Origin {

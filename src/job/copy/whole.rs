@@ -24,7 +24,13 @@ impl Copier {
     ) -> Result<Turn, Stop> {
         let mut notes = Vec::new();
         if self.options.overwrite == Overwrite::IfDifferent {
-            notes = self.skip_if_equal(task, lane, tally).await?;
+            notes = match self.skip_if_equal(task, lane, tally).await {
+                Err(Stop::Ended(ended)) => {
+                    let ended = self.tag_behind(task, ended, lane, tally).await?;
+                    return Ok(Turn::Ended(ended));
+                }
+                looked => looked?,
+            };
         }
         let looked;
         let source = match source {
@@ -76,13 +82,15 @@ impl Copier {
                 let settled = self
                     .settle_refused(task, lane, &error, ambiguous, tally)
                     .await?;
-                return Ok(Turn::Ended(settled));
+                let ended = self.tag_behind(task, settled, lane, tally).await?;
+                return Ok(Turn::Ended(ended));
             }
             if error.is_in_doubt() || tally.in_doubt {
                 doubts += 1;
                 let settled = self.settle_write(task, lane, None, tally).await?;
                 if let Settled::Landed(ended) = settled {
-                    return Ok(Turn::Ended(*ended));
+                    let ended = self.tag_behind(task, *ended, lane, tally).await?;
+                    return Ok(Turn::Ended(ended));
                 }
                 let again = never && error.is_in_doubt() && doubts < self.max_attempts;
                 if again && !self.drain.is_cancelled() {
@@ -107,28 +115,46 @@ impl Copier {
         notes: Vec<String>,
         tally: &mut Tally,
     ) -> Result<Ended, Stop> {
-        let answer = Known::from(&copied);
+        let answer = self.answered(Known::from(&copied));
         let version_id = copied.source_version_id.as_deref();
         let origin = Origin {
             head: source,
             pinned: version_id.is_some()
                 && source.is_none_or(|head| head.version_id.as_deref() == version_id),
         };
-        let ended = Ended::Succeeded(Box::new(whole_success(task, copied, notes)));
-        // The header takes 2 KB of tags; those that it does not take along go behind.
-        let carried = Carried {
-            tags: self.headers.new_tags().unwrap_or_default().to_vec(),
-            ..Carried::default()
-        };
-        match self
-            .carry_behind(task, ended, &carried, lane, tally)
-            .await?
-        {
+        let customer_key = self.options.object.customer_key.is_some();
+        let success = whole_success(task, copied, customer_key, notes);
+        let ended = Ended::Succeeded(Box::new(success));
+        match self.tag_behind(task, ended, lane, tally).await? {
             Ended::Succeeded(success) => {
                 self.prove(task, lane, success, &answer, origin, tally)
                     .await
             }
             ended => Ok(ended),
+        }
+    }
+
+    /// New tags that are too long for CopyObject's header go behind it.
+    async fn tag_behind(
+        &self,
+        task: &Task,
+        ended: Ended,
+        lane: Lane,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
+        let carried = Carried {
+            tags: self.headers.new_tags().unwrap_or_default().to_vec(),
+            ..Carried::default()
+        };
+        self.carry_behind(task, ended, &carried, lane, tally).await
+    }
+
+    /// What S3 answered of a copy; it does not say that the ETag under our key is no MD5.
+    pub(super) fn answered(&self, known: Known) -> Known {
+        let customer_key = self.options.object.customer_key.is_some();
+        Known {
+            opaque_e_tag: known.opaque_e_tag || customer_key,
+            ..known
         }
     }
 
@@ -207,10 +233,10 @@ pub(super) fn in_parts(head: &Head) -> bool {
     head.e_tag.contains('-')
 }
 
-fn whole_success(task: &Task, copied: Copied, notes: Vec<String>) -> Success {
+fn whole_success(task: &Task, copied: Copied, customer_key: bool, notes: Vec<String>) -> Success {
     let (row, mut notes) = (&task.row, notes);
     let mut facts = row.facts.clone();
-    if row.version_id.is_none() && contradicts(&copied, &facts) {
+    if row.version_id.is_none() && !customer_key && contradicts(&copied, &facts) {
         // What is recorded is what a later pass goes by: nothing is better than another object's.
         notes.push(
             "the copy's ETag is not the listed one: the source has changed since the manifest was made, \

@@ -209,7 +209,7 @@ impl Copier {
             let error = match sent {
                 Ok(completed) => {
                     *open = None;
-                    let answer = Known::from(&completed);
+                    let answer = self.answered(Known::from(&completed));
                     return Ok((multipart_success(copying, completed), Some(answer)));
                 }
                 Err(error) => error,
