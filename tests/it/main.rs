@@ -16,6 +16,7 @@ mod inspect;
 mod inventory;
 mod keys;
 mod listing;
+mod network;
 mod objects;
 mod previous;
 mod promises;
