@@ -6,16 +6,33 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::support::{Run, World};
 
+/// Serves each connection until it is dropped.
+fn serve<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F + Send + 'static) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((client, _)) = listener.accept().await {
+            connections.spawn(serve(client));
+        }
+    });
+    server
+}
+
 /// TLS before a sandbox, with a certificate of its own making.
 struct Tls {
     url: String,
     certificate: String,
+    _server: JoinSet<()>,
 }
 
 impl Tls {
@@ -30,21 +47,21 @@ impl Tls {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let sandbox = world.sandbox.endpoint().replace("http://", "");
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, sandbox) = (acceptor.clone(), sandbox.clone());
-                tokio::spawn(async move {
-                    let Ok(mut client) = acceptor.accept(client).await else {
-                        return;
-                    };
-                    let mut server = TcpStream::connect(sandbox).await.unwrap();
-                    let _ = copy_bidirectional(&mut client, &mut server).await;
-                });
+        let server = serve(listener, move |client| {
+            let (acceptor, sandbox) = (acceptor.clone(), sandbox.clone());
+            async move {
+                // A client that does not believe the certificate is gone by now.
+                let Ok(mut client) = acceptor.accept(client).await else {
+                    return;
+                };
+                let mut server = TcpStream::connect(sandbox).await.unwrap();
+                let _ = copy_bidirectional(&mut client, &mut server).await;
             }
         });
         Self {
             url,
             certificate: made.cert.pem(),
+            _server: server,
         }
     }
 
@@ -61,15 +78,21 @@ impl Tls {
 }
 
 /// A proxy that passes on what CONNECT asks for, and counts.
-async fn proxy() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
+struct Proxy {
+    url: String,
+    asked: Arc<AtomicUsize>,
+    _server: JoinSet<()>,
+}
+
+impl Proxy {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let server = serve(listener, move |mut client| {
             let count = Arc::clone(&count);
-            tokio::spawn(async move {
+            async move {
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
                     head.push(client.read_u8().await.unwrap());
@@ -81,10 +104,19 @@ async fn proxy() -> (String, Arc<AtomicUsize>) {
                 let mut server = TcpStream::connect(words.next().unwrap()).await.unwrap();
                 client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
                 let _ = copy_bidirectional(&mut client, &mut server).await;
-            });
+            }
+        });
+        Self {
+            url,
+            asked,
+            _server: server,
         }
-    });
-    (address, asked)
+    }
+
+    /// How often it was asked.
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,15 +175,15 @@ async fn https_goes_through_a_proxy() {
         let world = World::new();
         world.small_objects(3);
         let tls = Tls::before(&world).await;
-        let (address, asked) = proxy().await;
+        let proxy = Proxy::start().await;
         let mut command = tls.copy_command(&world);
         command
             .env("AWS_CA_BUNDLE", tls.bundle(&world))
-            .env("HTTPS_PROXY", format!("http://{address}"))
+            .env("HTTPS_PROXY", &proxy.url)
             .env("NO_PROXY", no_proxy);
         Run::of(command).await.expect(0);
         world.assert_copied("k00002");
-        assert_eq!(asked.load(Ordering::Relaxed) > 0, through, "{no_proxy}");
+        assert_eq!(proxy.asked() > 0, through, "{no_proxy}");
     }
 }
 
@@ -159,13 +191,13 @@ async fn https_goes_through_a_proxy() {
 async fn plain_http_goes_through_no_proxy() {
     let world = World::new();
     world.small_objects(3);
-    let (address, asked) = proxy().await;
+    let proxy = Proxy::start().await;
     let mut command = world.copy_command();
     for variable in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY"] {
-        command.env(variable, format!("http://{address}"));
+        command.env(variable, &proxy.url);
     }
     Run::of(command).await.expect(0);
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(proxy.asked(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
