@@ -142,13 +142,57 @@ fn on(operation: Operation, kind: &Kind) -> Kind {
     kind
 }
 
+/// Which requests of a row a fault hits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Hits {
+    First(usize),
+    /// One, with others before it and behind it.
+    Middle,
+    /// The last of those that are sent without faults.
+    Last,
+    Every,
+}
+
+impl Hits {
+    /// How many requests are hit; all when none.
+    fn count(self) -> Option<usize> {
+        match self {
+            Self::First(count) => Some(count),
+            Self::Middle | Self::Last => Some(1),
+            Self::Every => None,
+        }
+    }
+
+    fn when(self) -> When {
+        match self {
+            Self::First(count) => When::First(count as u64),
+            Self::Middle => When::Nth(2),
+            Self::Last => When::Nth(PARTS as u64),
+            Self::Every => When::Every,
+        }
+    }
+
+    /// Whether it hits the first request.
+    fn has_first(self) -> bool {
+        matches!(self, Self::First(_) | Self::Every)
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::First(count) => count.to_string(),
+            Self::Middle => "middle".to_owned(),
+            Self::Last => "last".to_owned(),
+            Self::Every => "every".to_owned(),
+        }
+    }
+}
+
 /// A fault on the requests of one row.
 struct Case {
     key: String,
     operation: Operation,
     kind: Kind,
-    /// How many requests are hit; all when none.
-    hits: Option<usize>,
+    hits: Hits,
     never: bool,
     handle: FaultHandle,
 }
@@ -167,8 +211,8 @@ struct Expected {
     aborts: usize,
 }
 
-fn attempts(hits: Option<usize>) -> usize {
-    if hits.is_some() {
+fn attempts(hits: Hits) -> usize {
+    if hits.count().is_some() {
         ATTEMPTS
     } else {
         ATTEMPTS_FOR_GOOD
@@ -176,21 +220,20 @@ fn attempts(hits: Option<usize>) -> usize {
 }
 
 fn expected(case: &Case) -> Expected {
-    let Case {
-        operation,
-        kind,
-        hits,
-        never,
-        ..
-    } = case;
-    let attempts = attempts(*hits);
+    end(case.operation, &case.kind, case.hits, case.never)
+}
+
+/// How the row of a fault ends.
+fn end(operation: Operation, kind: &Kind, hits: Hits, never: bool) -> Expected {
+    let attempts = attempts(hits);
+    let hits = hits.count();
     // Parts are sent side by side: each of the others is answered.
-    let others = if *operation == Operation::UploadPartCopy {
+    let others = if operation == Operation::UploadPartCopy {
         PARTS - 1
     } else {
         0
     };
-    let of_parts = *operation != Operation::CopyObject;
+    let of_parts = operation != Operation::CopyObject;
     let uploads = usize::from(matches!(
         operation,
         Operation::UploadPartCopy | Operation::CompleteMultipartUpload
@@ -215,8 +258,8 @@ fn expected(case: &Case) -> Expected {
         ..answered(hits)
     };
     // What looks before it sends again: a conditional write and Complete; Create looks for its upload.
-    let looks_first = *operation == Operation::CompleteMultipartUpload || *never && !of_parts;
-    match (kind.effect, *hits) {
+    let looks_first = operation == Operation::CompleteMultipartUpload || never && !of_parts;
+    match (kind.effect, hits) {
         (Effect::None, hits) => Expected {
             sent: others + 1..=others + 1,
             ..answered(hits.unwrap_or(others + 1).min(others + 1))
@@ -227,7 +270,7 @@ fn expected(case: &Case) -> Expected {
         (Effect::Throttled, None) => fails(attempts, 100),
         (Effect::Doubt { done: true }, _) if looks_first => found(1),
         (Effect::Doubt { done: true }, None) if !of_parts => found(attempts),
-        (Effect::Doubt { done: true }, hits) if *operation == Operation::CreateMultipartUpload => {
+        (Effect::Doubt { done: true }, hits) if operation == Operation::CreateMultipartUpload => {
             let base = hits.map_or_else(|| fails(attempts, attempts), answered);
             Expected {
                 aborts: hits.unwrap_or(attempts),
@@ -240,15 +283,14 @@ fn expected(case: &Case) -> Expected {
 }
 
 /// A world with a row for each fault, and one that no fault hits.
-fn world_of(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool) -> (World, Vec<Case>) {
+fn world_of(faults: Vec<(Operation, Kind, Hits)>, never: bool) -> (World, Vec<Case>) {
     let world = World::new();
     let plain = format!("{PREFIX}plain");
     world.put(&plain, "no fault");
     let mut cases = Vec::new();
     for (operation, kind, hits) in faults {
         let kind = on(operation, &kind);
-        let often = hits.map_or("every".to_owned(), |hits| hits.to_string());
-        let key = format!("{operation}-{}-{often}", kind.name);
+        let key = format!("{operation}-{}-{}", kind.name, hits.name());
         let source = format!("{PREFIX}{key}");
         if operation == Operation::CopyObject {
             world.put(&source, &key);
@@ -258,7 +300,7 @@ fn world_of(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool) -> (Worl
         let of_source = operation == Operation::HeadObject;
         let fault = Fault::on(operation, kind.fault.clone())
             .key(if of_source { &source } else { &key })
-            .when(hits.map_or(When::Every, |hits| When::First(hits as u64)));
+            .when(hits.when());
         let handle = world.sandbox.faults().add(fault);
         cases.push(Case {
             key,
@@ -275,7 +317,7 @@ fn world_of(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool) -> (Worl
 }
 
 /// Runs the cases in one job, and checks report, log and destination.
-async fn run(faults: Vec<(Operation, Kind, Option<usize>)>, never: bool, more: &[&str]) {
+async fn run(faults: Vec<(Operation, Kind, Hits)>, never: bool, more: &[&str]) {
     let attempts = attempts(faults[0].2).to_string();
     let (world, cases) = world_of(faults, never);
     let overwrite = if never { "never" } else { "always" };
@@ -414,7 +456,7 @@ async fn heads_that_are_bad_requests() {
     kinds.retain(|kind| BAD_REQUESTS.contains(&kind.name));
     let faults = kinds
         .into_iter()
-        .map(|kind| (Operation::HeadObject, kind, Some(1)));
+        .map(|kind| (Operation::HeadObject, kind, Hits::First(1)));
     run(faults.collect(), false, &[]).await;
 }
 
@@ -422,8 +464,8 @@ async fn heads_that_are_bad_requests() {
 fn each<'k>(
     operations: &[Operation],
     kinds: impl IntoIterator<Item = &'k Kind>,
-    hits: &[Option<usize>],
-) -> Vec<(Operation, Kind, Option<usize>)> {
+    hits: &[Hits],
+) -> Vec<(Operation, Kind, Hits)> {
     let mut faults = Vec::new();
     for kind in kinds {
         for operation in operations {
@@ -437,15 +479,18 @@ fn each<'k>(
             } else {
                 hits
             };
-            faults.extend(hits.iter().map(|hits| (*operation, kind.clone(), *hits)));
+            // Only of parts there are several where all goes well.
+            let one = *operation != Operation::UploadPartCopy;
+            let hits = hits.iter().filter(|hits| !one || hits.has_first());
+            faults.extend(hits.map(|hits| (*operation, kind.clone(), *hits)));
         }
     }
     faults
 }
 
 const WHOLE: [Operation; 1] = [Operation::CopyObject];
-const THEN_SERVED: [Option<usize>; 2] = [Some(1), Some(2)];
-const FOR_GOOD: [Option<usize>; 1] = [None];
+const THEN_SERVED: [Hits; 4] = [Hits::First(1), Hits::First(2), Hits::Middle, Hits::Last];
+const FOR_GOOD: [Hits; 1] = [Hits::Every];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_object_then_served() {
@@ -495,13 +540,19 @@ async fn copy_in_parts_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn conditional_copy_in_parts_for_good() {
+    let faults = each(&OF_PARTS, &kinds_for_good(false), &FOR_GOOD);
+    run(faults, true, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn throttled_for_good() {
     // A job each: what gets through for one row makes another's attempts free.
     let jobs = OF_PARTS.into_iter().chain(WHOLE).flat_map(|operation| {
         let kinds = kinds_for_good(true)
             .into_iter()
             .filter(|kind| kind.name != "503-after");
-        kinds.map(move |kind| run(vec![(operation, kind, None)], false, &[]))
+        kinds.map(move |kind| run(vec![(operation, kind, Hits::Every)], false, &[]))
     });
     futures::future::join_all(jobs).await;
 }
@@ -511,7 +562,12 @@ async fn no_answer_in_time() {
     let mut operations = OF_PARTS.to_vec();
     operations.extend(WHOLE);
     let in_time = ["--attempt-timeout", "1s"];
-    run(each(&operations, [&hang()], &[Some(1)]), false, &in_time).await;
+    run(
+        each(&operations, [&hang()], &[Hits::First(1)]),
+        false,
+        &in_time,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -734,4 +790,104 @@ async fn lists_then_served() {
         assert_eq!(fault.hits(), 1, "{name}");
         check_other(&world, operation, name);
     }
+}
+
+/// How a row ends, in words.
+fn in_words(operation: Operation, kind: &Kind, hits: Hits, never: bool) -> String {
+    let kind = on(operation, kind);
+    match end(operation, &kind, hits, never) {
+        Expected { found: true, .. } => "succeeds, `found`".to_owned(),
+        Expected { succeeds: true, .. } => "succeeds".to_owned(),
+        _ => format!("fails, `{}`", kind.code),
+    }
+}
+
+/// What a fault is, for readers.
+fn described(kind: &Kind) -> &'static str {
+    match kind.name {
+        "refuse" => "the connection is closed at once",
+        "reset" => "the connection is reset, nothing is done",
+        "answer-lost" => "the work is done, the answer is lost",
+        "cut-body" => "the work is done, the answer breaks off",
+        "ok-error" => "200 with InternalError inside, nothing is done",
+        "ok-slow" => "200 with SlowDown inside",
+        "ok-denied" => "200 with AccessDenied inside",
+        "ok-done" => "200 with InternalError inside, the work is done",
+        "no-etag" => "200 without an ETag, the work is done",
+        "500" => "500 InternalError",
+        "503" => "503 SlowDown",
+        "503-after" => "503 SlowDown with Retry-After",
+        "400-timeout" => "400 RequestTimeout",
+        "409-aborted" => "409 OperationAborted",
+        "403" => "403 AccessDenied",
+        "expired" => "400 ExpiredToken",
+        "trickle" => "white space before the answer",
+        "latency" => "a slow answer",
+        "hang" => "no answer in time",
+        other => panic!("{other} has no description"),
+    }
+}
+
+/// The rows of the matrix in `docs/reliability.md`, of the cases that the tests above run.
+fn matrix() -> String {
+    let (kinds, hang) = (kinds(), [hang()]);
+    let [throttled, others] = [true, false].map(kinds_for_good);
+    let at_once: Vec<_> = throttled
+        .iter()
+        .filter(|kind| kind.name != "503-after")
+        .cloned()
+        .collect();
+    let all: Vec<_> = OF_PARTS.into_iter().chain(WHOLE).collect();
+    let once = [Hits::First(1)];
+    // Column, then what is run there: which requests, which faults.
+    let run = [
+        (0, each(&all, &kinds, &once), false),
+        (0, each(&all, &hang, &once), false),
+        (1, each(&all, &kinds, &once), true),
+        (2, each(&all, &others, &FOR_GOOD), false),
+        (2, each(&all, &at_once, &FOR_GOOD), false),
+        (3, each(&all, &others, &FOR_GOOD), true),
+        (3, each(&all, &hang, &FOR_GOOD), true),
+    ];
+    let mut rows: Vec<(Operation, &'static str, [String; 4])> = Vec::new();
+    for (column, faults, never) in run {
+        for (operation, kind, hits) in faults {
+            let words = in_words(operation, &kind, hits, never);
+            let what = described(&kind);
+            let row = rows
+                .iter_mut()
+                .find(|row| (row.0, row.1) == (operation, what));
+            if let Some(row) = row {
+                row.2[column] = words;
+            } else {
+                let mut cells = ["", "", "", ""].map(str::to_owned);
+                cells[column] = words;
+                rows.push((operation, what, cells));
+            }
+        }
+    }
+    rows.sort_by_key(|row| all.iter().position(|operation| *operation == row.0));
+    let line = |(operation, what, cells): &(Operation, &str, [String; 4])| {
+        format!("| {operation} | {what} | {} |\n", cells.join(" | "))
+    };
+    rows.iter().map(line).collect()
+}
+
+#[test]
+fn the_matrix_in_the_docs_is_what_the_tests_run() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let begin =
+        page.find("|---|---|---|---|---|---|\n").unwrap() + "|---|---|---|---|---|---|\n".len();
+    let end = begin + page[begin..].find("\n\n").unwrap() + 1;
+    let matrix = matrix();
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
+        std::fs::write(path, format!("{}{matrix}{}", &page[..begin], &page[end..])).unwrap();
+        return;
+    }
+    assert_eq!(
+        &page[begin..end],
+        matrix,
+        "INSTA_UPDATE=always writes it anew"
+    );
 }
