@@ -118,7 +118,9 @@ impl From<&Head> for Known {
             bytes: Some(head.object_bytes()),
             e_tag: Some(head.e_tag.clone()),
             opaque_e_tag: is_opaque(encryption, customer_key),
+            // Of a part it is that part's.
             checksum: shown_checksum(head)
+                .filter(|_| head.parts_count().is_none())
                 .map(|(algorithm, value)| checksum(algorithm, value, kind)),
         }
     }
@@ -257,6 +259,12 @@ mod tests {
             (
                 head(1, MD5_A, &composite("x-2")),
                 head(1, "a-2", &composite("y-2")),
+                Sameness::Unknown,
+            ),
+            // A HEAD of the first of two parts shows its checksum.
+            (
+                head(1, "a-2", &[&crc("x")[..], &[("x-amz-mp-parts-count", "2")]].concat()),
+                head(1, "b-2", &crc("y")),
                 Sameness::Unknown,
             ),
         ] {
