@@ -218,6 +218,13 @@ fn hint(error: &S3Error) -> Option<&'static str> {
             "the object is archived, and who copies (the role, if there is one) needs s3:RestoreObject on \
              the source, allowed by its own policy and by the source bucket's"
         }
+        ("InvalidArgument", "RestoreObject") => {
+            "expedited is not for Deep Archive: give --restore-tier standard or bulk in a new job"
+        }
+        ("BadRequest", "HeadObject") | ("InvalidRequest", "CopyObject") => {
+            "an object under a customer's key takes --source-sse-c-key-file with that key, and its copy \
+             --sse-c-key-file; any other takes none"
+        }
         ("NotImplemented", "CopyObject") => {
             "a destination whose policy enforces conditional writes refuses every CopyObject, and S3 takes \
              --overwrite never there of copies in parts alone: lower --multipart-threshold for objects over \
@@ -236,7 +243,8 @@ fn hint(error: &S3Error) -> Option<&'static str> {
              --acl none, and no --grant"
         }
         ("InvalidObjectState" | "ObjectNotInActiveTierError", _) => {
-            "the object is archived: restore it first, then run resume"
+            "the object is archived: restore it first, then run resume; in a new job --archived restore \
+             asks for it, and --archived skip leaves such objects out"
         }
         ("NoSuchKey" | "NoSuchVersion" | "NotFound", _) => {
             "the source has no such object any more: nothing was copied"

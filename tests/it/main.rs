@@ -7,7 +7,12 @@
 )]
 
 mod access;
+mod archived;
+mod both;
+mod conditions;
 mod corpus;
+mod encryption;
+mod evidence;
 mod faults;
 mod given;
 mod guards;
@@ -17,6 +22,7 @@ mod inventory;
 mod keys;
 mod listing;
 mod objects;
+mod ownership;
 mod previous;
 mod promises;
 mod remote;
