@@ -95,10 +95,7 @@ async fn archived_objects_fail() {
     assert_eq!(restores(&world), 0);
     // S3 answers so to the first part only.
     assert_eq!(
-        world
-            .sandbox
-            .log()
-            .count(Operation::CreateMultipartUpload),
+        world.sandbox.log().count(Operation::CreateMultipartUpload),
         4
     );
     world.assert_no_uploads();
@@ -154,8 +151,10 @@ async fn a_restore_is_asked_for_once_and_a_resume_finishes() {
     assert_eq!(restores(&world), 8);
 
     // Half of it is there.
-    let (small, large): (Vec<_>, Vec<_>) =
-        all.iter().cloned().partition(|key| key.starts_with("small"));
+    let (small, large): (Vec<_>, Vec<_>) = all
+        .iter()
+        .cloned()
+        .partition(|key| key.starts_with("small"));
     finish(&world, &small);
     let run = world.resume(&[]).await;
     assert_eq!(run.expect(1).summary("errors"), json!({IN_PROGRESS: 4}));
@@ -232,7 +231,11 @@ async fn the_class_that_a_manifest_lists_decides_nothing() {
     let rows = world.rows_by_key();
     for path in PATHS {
         for which in ["restored", "standard"] {
-            let evidence = if path == "small" { "response" } else { "checksum" };
+            let evidence = if path == "small" {
+                "response"
+            } else {
+                "checksum"
+            };
             assert_succeeded(&rows[&key(path, which)], evidence);
         }
         for which in ["ran-out", "archived"] {
@@ -265,7 +268,9 @@ async fn what_s3_does_not_restore_says_why() {
     let world = World::new();
     put(&world, "glacier", &archived("glacier", RestoreState::None));
     put(&world, "plain", &ObjectProperties::default());
-    copy(&world, &["glacier", "plain"], &RESTORE).await.expect(1);
+    copy(&world, &["glacier", "plain"], &RESTORE)
+        .await
+        .expect(1);
     let rows = world.rows_by_key();
     for path in PATHS {
         let row = &rows[&key(path, "glacier")];
@@ -286,7 +291,11 @@ async fn what_s3_does_not_restore_says_why() {
     let rows = world.rows_by_key();
     for path in PATHS {
         assert_failed(&rows[&key(path, "glacier")], IN_PROGRESS, &[]);
-        assert_failed(&rows[&key(path, "tier")], full, &["--restore-tier standard"]);
+        assert_failed(
+            &rows[&key(path, "tier")],
+            full,
+            &["--restore-tier standard"],
+        );
         for which in ["deep", "deep-tier"] {
             let words = ["--restore-tier standard"];
             assert_failed(&rows[&key(path, which)], "InvalidArgument", &words);
@@ -375,10 +384,16 @@ async fn an_upload_for_an_archived_source_that_stays_is_named() {
         };
         let refused = Fault::on(Operation::AbortMultipartUpload, refused);
         world.sandbox.faults().add(refused);
-        copy(&world, &["glacier"], &["--archived", fate]).await.expect(1);
+        copy(&world, &["glacier"], &["--archived", fate])
+            .await
+            .expect(1);
         let upload = world.store().uploads(DESTINATION).remove(0).upload_id;
         let row = &world.rows_by_key()["large-glacier"];
-        assert_failed(row, "AccessDenied", &[&upload, "AbortIncompleteMultipartUpload"]);
+        assert_failed(
+            row,
+            "AccessDenied",
+            &[&upload, "AbortIncompleteMultipartUpload"],
+        );
         assert_eq!(message(row, "operation"), "AbortMultipartUpload");
     }
 }

@@ -69,7 +69,11 @@ async fn dates_decide_by_both_paths() {
         }
         // S3 answers to the one, of the other the HEAD tells before anything is made.
         let copies = sent(&world, Operation::CopyObject, "small-k");
-        assert_eq!((copies.len(), copies[0].status), (1, Some(412)), "{flags:?}");
+        assert_eq!(
+            (copies.len(), copies[0].status),
+            (1, Some(412)),
+            "{flags:?}"
+        );
         assert!(sent(&world, Operation::CreateMultipartUpload, "large-k").is_empty());
         assert_eq!(world.store().object_count(DESTINATION), 0, "{flags:?}");
     }
@@ -94,7 +98,13 @@ async fn a_412_is_about_the_condition_that_it_names() {
             for key in &all {
                 let properties = ObjectProperties::default();
                 store
-                    .declare_object(SOURCE, key, store.object(SOURCE, key).unwrap().size(), 9, properties)
+                    .declare_object(
+                        SOURCE,
+                        key,
+                        store.object(SOURCE, key).unwrap().size(),
+                        9,
+                        properties,
+                    )
                     .unwrap();
             }
         }
@@ -130,9 +140,21 @@ async fn a_412_is_about_the_condition_that_it_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_412_that_names_nothing_is_about_what_was_asked() {
     for (flags, code, status) in [
-        (&["--if-modified-since", OLD][..], FAILED, TaskStatus::Failed),
-        (&["--source-changed", "fail"], "SourceChanged", TaskStatus::Failed),
-        (&["--overwrite", "never"], "DestinationExists", TaskStatus::Skipped),
+        (
+            &["--if-modified-since", OLD][..],
+            FAILED,
+            TaskStatus::Failed,
+        ),
+        (
+            &["--source-changed", "fail"],
+            "SourceChanged",
+            TaskStatus::Failed,
+        ),
+        (
+            &["--overwrite", "never"],
+            "DestinationExists",
+            TaskStatus::Skipped,
+        ),
         // No condition of ours: a bucket policy's.
         (&[], FAILED, TaskStatus::Failed),
     ] {
@@ -142,8 +164,14 @@ async fn a_412_that_names_nothing_is_about_what_was_asked() {
         let fields = ["--manifest-fields", "Bucket,Key,Size,ETag"];
         world.copy(&[&fields, flags].concat()).await;
         let row = world.row();
-        assert_eq!((row.status, row.error_code.as_str()), (status, code), "{row:?}");
-        let dated = message(&row, "hint").to_string().contains("--if-modified-since");
+        assert_eq!(
+            (row.status, row.error_code.as_str()),
+            (status, code),
+            "{row:?}"
+        );
+        let dated = message(&row, "hint")
+            .to_string()
+            .contains("--if-modified-since");
         assert_eq!(dated, flags.contains(&OLD), "{row:?}");
     }
 }
@@ -152,7 +180,9 @@ async fn a_412_that_names_nothing_is_about_what_was_asked() {
 async fn never_and_if_different_leave_what_is_there() {
     let world = self::world();
     put_there(&world);
-    copy(&world, &["k"], &["--overwrite", "never"]).await.expect(0);
+    copy(&world, &["k"], &["--overwrite", "never"])
+        .await
+        .expect(0);
     for row in world.rows() {
         assert_skipped(&row, "DestinationExists");
     }
@@ -169,7 +199,12 @@ async fn never_and_if_different_leave_what_is_there() {
         .put_object(DESTINATION, "small-k", "content", other)
         .unwrap();
     store
-        .put_object(DESTINATION, "large-k", "another", ObjectProperties::default())
+        .put_object(
+            DESTINATION,
+            "large-k",
+            "another",
+            ObjectProperties::default(),
+        )
         .unwrap();
     copy(&world, &["k"], &["--overwrite", "if-different"])
         .await
@@ -189,7 +224,9 @@ async fn a_bucket_that_enforces_conditional_writes() {
     };
     // S3 does not take conditions on CopyObject there, and the row is never copied without.
     let world = world_into(enforcing());
-    copy(&world, &["k"], &["--overwrite", "never"]).await.expect(1);
+    copy(&world, &["k"], &["--overwrite", "never"])
+        .await
+        .expect(1);
     let rows = world.rows_by_key();
     let words = ["enforces conditional writes", "--multipart-threshold"];
     assert_failed(&rows["small-k"], "NotImplemented", &words);
@@ -220,7 +257,10 @@ async fn a_bucket_that_enforces_conditional_writes() {
     let world = world_into(enforcing());
     copy(&world, &["k"], &[]).await.expect(1);
     let rows = world.rows_by_key();
-    for (path, operation) in PATHS.into_iter().zip(["CopyObject", "CompleteMultipartUpload"]) {
+    for (path, operation) in PATHS
+        .into_iter()
+        .zip(["CopyObject", "CompleteMultipartUpload"])
+    {
         let row = &rows[&key(path, "k")];
         let words = ["enforces conditional writes", "--overwrite never"];
         assert_failed(row, "AccessDenied", &words);

@@ -73,8 +73,12 @@ async fn copies_are_encrypted_as_asked() {
         }
         // Parts and Complete take the encryption from Create.
         let log = world.sandbox.log();
-        for operation in [Operation::UploadPartCopy, Operation::CompleteMultipartUpload] {
-            let encrypts = |entry: &LogEntry| entry.header("x-amz-server-side-encryption").is_some();
+        for operation in [
+            Operation::UploadPartCopy,
+            Operation::CompleteMultipartUpload,
+        ] {
+            let encrypts =
+                |entry: &LogEntry| entry.header("x-amz-server-side-encryption").is_some();
             assert!(!log.of(operation).iter().any(encrypts), "{flags:?}");
         }
     }
@@ -120,6 +124,10 @@ const SIDES: [(bool, bool); 3] = [(true, false), (false, true), (true, true)];
 async fn customer_keys_go_with_every_request_that_needs_them() {
     for (of_source, of_copy) in SIDES {
         for verify in ["response", "head", "checksum", "full"] {
+            // To read it all takes long; once is enough.
+            if verify == "full" && of_source != of_copy {
+                continue;
+            }
             let case = format!("{of_source} {of_copy} {verify}");
             let world = world(of_source);
             let all = keys(&["k"]);
@@ -154,7 +162,11 @@ async fn customer_keys_go_with_every_request_that_needs_them() {
                 let there = world.store().object(DESTINATION, &key).unwrap();
                 assert_eq!(message(row, "bytes"), there.size(), "{case}");
                 let properties = there.properties();
-                assert_eq!(properties.customer_key_md5, of_copy.then(|| md5(8)), "{case}");
+                assert_eq!(
+                    properties.customer_key_md5,
+                    of_copy.then(|| md5(8)),
+                    "{case}"
+                );
                 assert_eq!(properties.metadata, under(true).metadata, "{case}");
                 assert_eq!(properties.tags, under(true).tags, "{case}");
             }
@@ -218,7 +230,9 @@ async fn customer_keys_are_there_for_a_resume() {
 fn assert_no_key(world: &World, runs: &[&Run]) {
     let report = content_of(&world.path("report"));
     for byte in [7, 8] {
-        let headers = CustomerKey::from_file_content(&[byte; 32]).unwrap().headers();
+        let headers = CustomerKey::from_file_content(&[byte; 32])
+            .unwrap()
+            .headers();
         for key in [&[byte; 32][..], headers[1].1.as_bytes()] {
             assert!(!has(&report, key), "a key is in the report");
             for run in runs {
@@ -234,7 +248,7 @@ async fn a_wrong_key_fails_every_row_and_is_shown_nowhere() {
     // How the sources are; flags; codes of the small and of the large row; the job's end.
     for (under_key, source_key, codes, code) in [
         // Another key.
-        (true, Some(8), ["AccessDenied", "AccessDenied"], 3),
+        (true, Some(8), ["AccessDenied"; 2], 3),
         // None.
         (true, None, ["InvalidRequest", "BadRequest"], 1),
         // One for objects that are under none.
@@ -251,13 +265,16 @@ async fn a_wrong_key_fails_every_row_and_is_shown_nowhere() {
         assert_no_key(&world, &[&run]);
         assert_eq!(world.store().object_count(DESTINATION), 0);
         assert_eq!(world.store().uploads(DESTINATION), []);
+        if code == 3 {
+            // All rows were refused, which stops a job.
+            let errors = run.summary("errors");
+            assert_eq!(errors, serde_json::json!({"AccessDenied": 2}));
+            continue;
+        }
         let rows = world.rows_by_key();
         for (path, code) in PATHS.into_iter().zip(codes) {
-            let words: &[&str] = match code {
-                "AccessDenied" => &[],
-                _ => &["--source-sse-c-key-file"],
-            };
-            assert_failed(&rows[&key(path, "k")], code, words);
+            let words = ["--source-sse-c-key-file"];
+            assert_failed(&rows[&key(path, "k")], code, &words);
         }
     }
 }

@@ -114,7 +114,9 @@ async fn assert_cell(world: &World, row: &Row, bucket: &str, cell: &str) {
     let rows = read_report(&world.path("s3haul-report").join(format!("job-{job}")));
     assert_eq!(rows.len(), 2, "{case}");
     for ended in rows {
-        let there = world.store().object(bucket, &format!("{job}/{}", ended.key));
+        let there = world
+            .store()
+            .object(bucket, &format!("{job}/{}", ended.key));
         if refused {
             let words = ["--acl bucket-owner-full-control", "--acl none", "--grant"];
             assert_failed(&ended, "AccessControlListNotSupported", &words);

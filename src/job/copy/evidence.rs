@@ -263,7 +263,11 @@ mod tests {
             ),
             // A HEAD of the first of two parts shows its checksum.
             (
-                head(1, "a-2", &[&crc("x")[..], &[("x-amz-mp-parts-count", "2")]].concat()),
+                head(
+                    1,
+                    "a-2",
+                    &[&crc("x")[..], &[("x-amz-mp-parts-count", "2")]].concat(),
+                ),
                 head(1, "b-2", &crc("y")),
                 Sameness::Unknown,
             ),

@@ -123,7 +123,8 @@ impl Copier {
                 && source.is_some_and(|head| head.version_id.as_deref() == version_id),
         };
         let settings = &self.options.object;
-        let customer_key = settings.customer_key.is_some() || settings.source_customer_key.is_some();
+        let customer_key =
+            settings.customer_key.is_some() || settings.source_customer_key.is_some();
         let success = whole_success(task, copied, customer_key, notes);
         let ended = Ended::Succeeded(Box::new(success));
         match self.tag_behind(task, ended, lane, tally).await? {
