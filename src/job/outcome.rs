@@ -221,7 +221,7 @@ fn hint(error: &S3Error) -> Option<&'static str> {
         ("InvalidArgument", "RestoreObject") => {
             "expedited is not for Deep Archive: give --restore-tier standard or bulk in a new job"
         }
-        ("BadRequest", "HeadObject") | ("InvalidRequest", "CopyObject") => {
+        ("BadRequest", "HeadObject") => {
             "an object under a customer's key takes --source-sse-c-key-file with that key, and its copy \
              --sse-c-key-file; any other takes none"
         }

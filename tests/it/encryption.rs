@@ -273,8 +273,12 @@ async fn a_wrong_key_fails_every_row_and_is_shown_nowhere() {
         }
         let rows = world.rows_by_key();
         for (path, code) in PATHS.into_iter().zip(codes) {
-            let words = ["--source-sse-c-key-file"];
-            assert_failed(&rows[&key(path, "k")], code, &words);
+            // S3 says of a copy why; of a HEAD, which has no body, the hint must.
+            let words: &[_] = match path {
+                "large" => &["--source-sse-c-key-file"],
+                _ => &[],
+            };
+            assert_failed(&rows[&key(path, "k")], code, words);
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use s3haul::job::report::row::ReportRow;
 use s3haul_sandbox::{
-    ChecksumAlgorithm, ChecksumType, Fault, FaultKind, LogEntry, ObjectProperties, Operation, When,
+    BucketSettings, ChecksumAlgorithm, ChecksumType, Fault, FaultKind, LogEntry, ObjectProperties,
+    Operation, Versioning, When,
 };
 use serde_json::{Value, json};
 
@@ -328,7 +329,15 @@ async fn next_second() {
 
 /// Copies one object while something happens before the copy is looked at.
 async fn copy_meanwhile(path: &str, verify: &str, meanwhile: Meanwhile) -> (World, Run) {
-    let world = world();
+    copy_meanwhile_of(world(), path, verify, meanwhile).await
+}
+
+async fn copy_meanwhile_of(
+    world: World,
+    path: &str,
+    verify: &str,
+    meanwhile: Meanwhile,
+) -> (World, Run) {
     let (properties, store) = (ObjectProperties::default(), world.store());
     store
         .put_object(SOURCE, path, content(path, false), &properties)
@@ -446,6 +455,39 @@ async fn what_others_do_meanwhile_is_told_from_a_bad_copy() {
             _ => "not verified: the copy was replaced by somebody else",
         };
         assert!(notes(&row, note), "{case}: {row:?}");
+    });
+    futures::future::join_all(looks).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_is_at_the_version_that_was_copied() {
+    let cases = LOOKS
+        .into_iter()
+        .flat_map(|look| [Versioning::Enabled, Versioning::Suspended].map(|kept| (look, kept)));
+    let looks = cases.map(|((path, verify), versioning)| async move {
+        let world = world();
+        let versions = ["s3:GetObjectVersionAttributes", "s3:GetObjectAttributes"];
+        allow_source(&world, &versions);
+        let settings = world.store().settings(SOURCE).unwrap();
+        let settings = BucketSettings {
+            versioning,
+            ..settings
+        };
+        world.store().configure_bucket(SOURCE, settings).unwrap();
+        let meanwhile = Meanwhile::SourceWritten;
+        let (world, run) = copy_meanwhile_of(world, path, verify, meanwhile).await;
+        run.expect(0);
+        let row = world.row();
+        // The null version is the one that is written over.
+        let kept = versioning == Versioning::Enabled;
+        let by_answer = if path == "small" {
+            "response"
+        } else {
+            "checksum"
+        };
+        assert_succeeded(&row, if kept { verify } else { by_answer });
+        let noted = notes(&row, "not verified: the source was written again");
+        assert_eq!(noted, !kept, "{path}, {verify}: {row:?}");
     });
     futures::future::join_all(looks).await;
 }

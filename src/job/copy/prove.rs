@@ -310,7 +310,8 @@ fn concluded(mut success: Box<Success>, verdict: Verdict) -> Result<Ended, Stop>
 
 fn failed(how: &str) -> Failure {
     Failure::of("VerificationFailed", how).hinted(
-        "the copy stands at the destination and is not the source: run resume, which copies it again",
+        "the copy stands at the destination and is not the source: run resume, which copies it again \
+         (with --overwrite never remove it first)",
     )
 }
 
