@@ -40,7 +40,7 @@ async fn main() -> Result<(), Failure> {
         return Ok(());
     };
     let (requests, in_flight): (u64, usize) = (requests.parse()?, in_flight.parse()?);
-    let http = HttpClient::new(in_flight);
+    let http = HttpClient::new(in_flight, &s3haul_s3::Network::default());
     let options = BaseOptions {
         profile: None,
         region: Some("us-east-1".to_owned()),

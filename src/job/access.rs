@@ -5,8 +5,9 @@ use std::time::Duration;
 use s3haul_s3::retry::back_off;
 use s3haul_s3::{
     BaseIdentity, BaseOptions, BucketFacts, Class, ClientOptions, Credentials, HeaderPair,
-    HttpClient, IdentityError, MfaCode, OnDoubt, Operation, Requests, RetryOptions, RoleOptions,
-    S3Client, S3Error, Tally, Throttle, ThrottleOptions, find_region, partition_of,
+    HttpClient, IdentityError, MfaCode, Network, NetworkError, OnDoubt, Operation, Requests,
+    RetryOptions, RoleOptions, S3Client, S3Error, Tally, Throttle, ThrottleOptions, find_region,
+    partition_of,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -77,6 +78,9 @@ pub enum AccessError {
     /// There is no identity, or the role was refused.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The environment names a proxy or certificates that cannot be used.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// A bucket is not there.
     #[error("the {side} bucket {bucket} does not exist")]
     NoSuchBucket {
@@ -146,6 +150,7 @@ impl AccessError {
     /// What to do.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Network(_) => None,
             Self::Identity(error) => error.hint(),
             Self::NoSuchBucket { .. } => Some("check the bucket's name".to_owned()),
             Self::OtherOwner {
@@ -190,7 +195,10 @@ impl AccessError {
     pub fn is_refusal(&self) -> bool {
         !matches!(
             self,
-            Self::NoSuchBucket { .. } | Self::Partitions { .. } | Self::NotVersioned { .. }
+            Self::Network(_)
+                | Self::NoSuchBucket { .. }
+                | Self::Partitions { .. }
+                | Self::NotVersioned { .. }
         )
     }
 }
@@ -241,7 +249,7 @@ impl Connection {
             options.source_region.as_deref(),
             options.region.as_deref(),
         )?;
-        let http = HttpClient::new(max_connections);
+        let http = HttpClient::new(max_connections, &Network::of_environment()?);
         let base = base(&http, options, options.profile.as_ref()).await?;
         let credentials = credentials(&base, options, mfa_code).await?;
         Ok(Self::of(
@@ -287,7 +295,7 @@ impl Connection {
         profile: &str,
         retry: RetryOptions,
     ) -> Result<Self, AccessError> {
-        let http = HttpClient::new(MANIFEST_CONNECTIONS);
+        let http = HttpClient::new(MANIFEST_CONNECTIONS, &Network::of_environment()?);
         let base = base(&http, options, Some(&profile.to_owned())).await?;
         let credentials = Credentials::base(&base).await?;
         Ok(Self::of(

@@ -21,6 +21,7 @@ mod inspect;
 mod inventory;
 mod keys;
 mod listing;
+mod network;
 mod objects;
 mod ownership;
 mod previous;

@@ -111,6 +111,11 @@ impl World {
 
     /// `copy` with its report in a folder of this name.
     pub(crate) fn copy_command_into(&self, report: &str) -> Command {
+        self.copy_command_by(&self.sandbox.endpoint(), report)
+    }
+
+    /// `copy` by another way to the sandbox.
+    pub(crate) fn copy_command_by(&self, endpoint_url: &str, report: &str) -> Command {
         let mut command = self.command(&["copy"]);
         command
             .arg("--manifest")
@@ -121,7 +126,7 @@ impl World {
                 &format!("arn:aws:iam::{DESTINATION_ACCOUNT}:role/{COPY_ROLE}"),
             ])
             .args(["--external-id", EXTERNAL_ID])
-            .args(["--endpoint-url", &self.sandbox.endpoint()])
+            .args(["--endpoint-url", endpoint_url])
             .args(["--job-id", JOB, "--output", "json"])
             .arg("--report")
             .arg(self.path(report));
@@ -150,7 +155,8 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s3haul"));
         for (variable, _) in std::env::vars_os() {
             let name = variable.to_string_lossy();
-            if name.starts_with("AWS_") || name.starts_with("S3HAUL_") {
+            let ours = name.starts_with("AWS_") || name.starts_with("S3HAUL_");
+            if ours || name.to_ascii_uppercase().ends_with("_PROXY") {
                 command.env_remove(&variable);
             }
         }

@@ -10,9 +10,11 @@ use aws_sdk_s3::config::{
     SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_http_client::{Builder, Connector, tls};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 use crate::credentials::Credentials;
+use crate::network::Network;
 use crate::resolver::Resolver;
 
 /// How long a connection may take to be made.
@@ -29,14 +31,23 @@ pub struct HttpClient(SharedHttpClient);
 impl HttpClient {
     /// A pool that keeps up to `max_connections` idle ones for each host.
     ///
-    /// The system's certificates are read when the first client uses it.
-    pub fn new(max_connections: usize) -> Self {
+    /// Certificates are read when the first client uses it.
+    pub fn new(max_connections: usize, network: &Network) -> Self {
+        let (proxy, tls) = (network.proxy(), network.tls());
+        let resolver = Resolver::default();
         Self(
-            Builder::new()
-                .pool_max_idle_per_host(max_connections)
-                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                .build_with_resolver(Resolver::default()),
+            Builder::new().build_with_connector_fn(move |settings, components| {
+                let mut connector = Connector::builder()
+                    .pool_max_idle_per_host(max_connections)
+                    .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                    .proxy_config(proxy.clone());
+                connector.set_connector_settings(settings.cloned());
+                connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+                connector
+                    .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+                    .tls_context(tls.clone())
+                    .build_with_resolver(resolver.clone())
+            }),
         )
     }
 

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     TimedOut,
     /// It never reached a server: no address, connection refused, or no connection in time.
     NotSent,
+    /// It never reached a server: the one that is there has no certificate that is believed.
+    Untrusted,
     /// It was sent, and the connection ended before the whole answer came.
     AnswerLost,
     /// There were no credentials to sign it with.
@@ -128,6 +130,7 @@ impl S3Error {
             ErrorKind::Unreadable => "UnreadableAnswer",
             ErrorKind::TimedOut => "RequestTimedOut",
             ErrorKind::NotSent => "ConnectionFailed",
+            ErrorKind::Untrusted => "CertificateNotTrusted",
             ErrorKind::AnswerLost => "AnswerLost",
             ErrorKind::Credentials => "CredentialsUnavailable",
             ErrorKind::NotBuilt => "RequestNotBuilt",
@@ -149,7 +152,10 @@ impl S3Error {
             | ErrorKind::AnswerLost
             | ErrorKind::EmptyAnswer
             | ErrorKind::Unreadable => true,
-            ErrorKind::NotSent | ErrorKind::Credentials | ErrorKind::NotBuilt => false,
+            ErrorKind::NotSent
+            | ErrorKind::Untrusted
+            | ErrorKind::Credentials
+            | ErrorKind::NotBuilt => false,
             ErrorKind::Answered => {
                 let class = self.class();
                 match self.status {
@@ -274,6 +280,12 @@ impl S3Error {
         } else if failure.is_timeout() {
             // Attempts are timed by `Requests`: the one time-out that the SDK is given is that of connecting.
             self.set(ErrorKind::NotSent, "no connection in time");
+        } else if let Some(why) = untrusted(error) {
+            let message = format!(
+                "the server's certificate is not believed: {why}; AWS_CA_BUNDLE names a file of \
+                 certificates that are"
+            );
+            self.set(ErrorKind::Untrusted, &message);
         } else if cause::<hyper_util::client::legacy::Error>(error)
             .is_some_and(hyper_util::client::legacy::Error::is_connect)
         {
@@ -352,6 +364,21 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     None
 }
 
+/// Why a certificate was not believed, if that is what ended a connection.
+fn untrusted(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why.to_string());
+        }
+        // What is inside of an error of the system's is no source of it.
+        let of_system = error.downcast_ref::<std::io::Error>();
+        let inside = of_system.and_then(std::io::Error::get_ref);
+        next = inside.map(|inside| inside as _).or_else(|| error.source());
+    }
+    None
+}
+
 fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     cause::<T>(error).is_some()
 }
@@ -409,6 +436,7 @@ mod tests {
             (ErrorKind::Unreadable, "UnreadableAnswer"),
             (ErrorKind::TimedOut, "RequestTimedOut"),
             (ErrorKind::NotSent, "ConnectionFailed"),
+            (ErrorKind::Untrusted, "CertificateNotTrusted"),
             (ErrorKind::AnswerLost, "AnswerLost"),
             (ErrorKind::Credentials, "CredentialsUnavailable"),
             (ErrorKind::NotBuilt, "RequestNotBuilt"),

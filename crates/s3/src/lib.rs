@@ -9,6 +9,7 @@
 //! | [`role`] | who we become: the role to assume, MFA |
 //! | [`credentials`] | the slot of credentials with a generation that all clients read, and its renewal |
 //! | [`client`] | one S3 client a region and endpoint, over one shared pool of connections |
+//! | [`network`] | proxy and certificates of that pool |
 //! | [`resolver`] | DNS for that pool: cached, single flight, shuffled |
 //! | [`object`], [`attributes`], [`annotation`], [`acl`], [`listing`], [`multipart`], [`uploads`], [`bucket`] | the requests, one method each, named as S3 names them, each sent exactly once |
 //! | [`region`] | which region a bucket is in |
@@ -42,6 +43,7 @@ pub mod identity_error;
 pub mod limit;
 pub mod listing;
 pub mod multipart;
+pub mod network;
 pub mod object;
 pub mod operation;
 pub mod quotas;
@@ -82,6 +84,7 @@ pub use multipart::{
     CompleteMultipartUpload, Completed, CopiedPart, CreateMultipartUpload, CreatedUpload,
     UploadPartCopy,
 };
+pub use network::{Network, NetworkError};
 pub use object::{Copied, CopyObject, Deleted, GetObject, Head, HeadObject, PutObject, Tag};
 pub use operation::{Operation, attempt_timeout};
 pub use region::{find_region, partition_of};

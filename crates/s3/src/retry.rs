@@ -89,7 +89,7 @@ pub fn classify(error: &S3Error) -> Class {
         | ErrorKind::NotSent
         | ErrorKind::AnswerLost => Class::Transient,
         ErrorKind::Credentials => Class::ExpiredToken,
-        ErrorKind::NotBuilt | ErrorKind::Unreadable => Class::Permanent,
+        ErrorKind::NotBuilt | ErrorKind::Unreadable | ErrorKind::Untrusted => Class::Permanent,
     }
 }
 
@@ -273,6 +273,7 @@ mod tests {
             (ErrorKind::NotSent, Class::Transient, false),
             (ErrorKind::Credentials, Class::ExpiredToken, false),
             (ErrorKind::NotBuilt, Class::Permanent, false),
+            (ErrorKind::Untrusted, Class::Permanent, false),
             (ErrorKind::Unreadable, Class::Permanent, true),
         ];
         for (kind, class, in_doubt) in table {

@@ -193,7 +193,7 @@ mod tests {
 
     fn client(server: &TestServer) -> aws_sdk_sts::Client {
         let endpoint = StsEndpoint {
-            http: HttpClient::new(1),
+            http: HttpClient::new(1, &crate::Network::default()),
             region: "eu-west-1".into(),
             url: Some(server.url().to_owned()),
         };

@@ -71,7 +71,11 @@ impl TestServer {
             force_path_style: true,
             max_connections: 4,
         };
-        S3Client::new(&HttpClient::new(4), &options, credentials)
+        S3Client::new(
+            &HttpClient::new(4, &crate::Network::default()),
+            &options,
+            credentials,
+        )
     }
 }
 

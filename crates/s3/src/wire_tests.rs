@@ -184,7 +184,11 @@ async fn a_server_that_is_not_there() {
         max_connections: 4,
     };
     drop(listener);
-    let client = S3Client::new(&HttpClient::new(4), &options, &Credentials::fixed());
+    let client = S3Client::new(
+        &HttpClient::new(4, &crate::Network::default()),
+        &options,
+        &Credentials::fixed(),
+    );
     let error = copy(&client, &[]).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotSent, "{error:?}");
     assert_eq!(error.report_code(), "ConnectionFailed");
@@ -194,7 +198,11 @@ async fn a_server_that_is_not_there() {
         endpoint_url: Some("http://nowhere.invalid".into()),
         ..options
     };
-    let client = S3Client::new(&HttpClient::new(4), &nowhere, &Credentials::fixed());
+    let client = S3Client::new(
+        &HttpClient::new(4, &crate::Network::default()),
+        &nowhere,
+        &Credentials::fixed(),
+    );
     let error = copy(&client, &[]).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotSent, "{error:?}");
 }
