@@ -7,7 +7,12 @@
 )]
 
 mod access;
+mod archived;
+mod both;
+mod conditions;
 mod corpus;
+mod encryption;
+mod evidence;
 mod faults;
 mod given;
 mod guards;
@@ -18,6 +23,7 @@ mod keys;
 mod listing;
 mod network;
 mod objects;
+mod ownership;
 mod previous;
 mod promises;
 mod remote;

@@ -281,7 +281,7 @@ async fn a_kms_key_of_another_account_has_its_full_arn() {
 }
 
 /// A file with a key of SSE-C, as bytes or as base64, and that base64.
-fn key_file(world: &World, name: &str, byte: u8, as_text: bool) -> String {
+pub(crate) fn key_file(world: &World, name: &str, byte: u8, as_text: bool) -> String {
     let headers = CustomerKey::from_file_content(&[byte; 32])
         .unwrap()
         .headers();
@@ -510,7 +510,7 @@ async fn kms_without_a_bucket_key_is_slower() {
 }
 
 /// All that lies below a folder, as one text.
-fn content_of(folder: &Path) -> Vec<u8> {
+pub(crate) fn content_of(folder: &Path) -> Vec<u8> {
     let mut content = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -523,7 +523,7 @@ fn content_of(folder: &Path) -> Vec<u8> {
     content
 }
 
-fn has(content: &[u8], part: &[u8]) -> bool {
+pub(crate) fn has(content: &[u8], part: &[u8]) -> bool {
     content.windows(part.len()).any(|window| window == part)
 }
 

@@ -387,7 +387,9 @@ impl Copier {
             return ended;
         };
         let failure = match (ended, not_aborted) {
-            (Ended::Failed(failure), _) | (_, Ended::Failed(failure)) => failure,
+            // What becomes of an archived source would hide that the upload stays.
+            (Ended::Failed(failure), _) if !failure.is_archived() => failure,
+            (_, Ended::Failed(failure)) => failure,
             (ended, _) => return ended,
         };
         Ended::Failed(failure.hinted(format!(

@@ -17,8 +17,13 @@ use crate::job::plan::Task;
 pub(super) struct Origin<'a> {
     /// Its HEAD, where one was sent.
     pub(super) head: Option<&'a Head>,
-    /// That HEAD, or the next one, is of what was copied, for certain.
+    /// That HEAD is of what was copied, for certain.
     pub(super) pinned: bool,
+}
+
+/// Whether a version names what was copied for good: the null version may be another object by now.
+pub(super) fn pins(version_id: Option<&str>) -> bool {
+    version_id.is_some_and(|id| id != "null")
 }
 
 /// What a look at both objects has shown.
@@ -82,13 +87,9 @@ impl Copier {
                 self.look_at_copy(task, lane, &success, origin, tally).await
             }
             (Verify::Checksum, evidence) if evidence != Evidence::Checksum => {
-                self.compare_attributes(task, lane, &success, origin.pinned, tally)
-                    .await
+                self.compare_attributes(task, lane, &success, tally).await
             }
-            (Verify::Full, _) => {
-                self.read_copy(task, lane, &success, origin.pinned, tally)
-                    .await
-            }
+            (Verify::Full, _) => self.read_copy(task, lane, &success, tally).await,
             (Verify::Response | Verify::Head | Verify::Checksum, _) => {
                 return Ok(Ended::Succeeded(success));
             }
@@ -107,14 +108,10 @@ impl Copier {
         if success.evidence != Evidence::Found {
             return Ok(Ended::Succeeded(success));
         }
-        let pinned = success.source_version_id.is_some();
         let looked = match self.options.verify {
             Verify::Response | Verify::Head => return Ok(Ended::Succeeded(success)),
-            Verify::Checksum => {
-                self.compare_attributes(task, lane, &success, pinned, tally)
-                    .await
-            }
-            Verify::Full => self.read_copy(task, lane, &success, pinned, tally).await,
+            Verify::Checksum => self.compare_attributes(task, lane, &success, tally).await,
+            Verify::Full => self.read_copy(task, lane, &success, tally).await,
         };
         concluded(success, looked?)
     }
@@ -129,28 +126,24 @@ impl Copier {
         tally: &mut Tally,
     ) -> Result<Verdict, Stop> {
         let version_id = success.version_id.as_deref();
-        let there = self
-            .look(task, lane, version_id, tally)
-            .await
-            .map_err(|error| cannot_verify(&error))?;
+        let there = self.look(task, lane, version_id, tally).await;
+        let there = there.map_err(|error| copy_unseen(&error))?;
         if there.e_tag != success.e_tag {
             return Ok(replaced());
         }
         if origin.head.is_none() && task.row.facts.size == Some(there.bytes) {
             return Ok(Verdict::Proved(Evidence::Head));
         }
-        let source = if let Some(head) = origin.head {
-            head.clone()
-        } else {
-            let version_id = success.source_version_id.as_deref();
-            self.head_source_version(task, version_id, lane, None, tally)
-                .await?
-        };
-        Ok(verdict(
-            &Seen::from(&source),
-            &Seen::from(&there),
-            origin.pinned,
-        ))
+        let there = Seen::from(&there);
+        if let Some(head) = origin.head {
+            return Ok(verdict(&Seen::from(head), &there, origin.pinned));
+        }
+        let version_id = success.source_version_id.as_deref();
+        let source = self.head_source_version(task, version_id, lane, None, tally);
+        Ok(match source.await {
+            Ok(source) => verdict(&Seen::from(&source), &there, pins(version_id)),
+            Err(error) => source_unseen(&error)?,
+        })
     }
 
     async fn compare_attributes(
@@ -158,19 +151,18 @@ impl Copier {
         task: &Task,
         lane: Lane,
         success: &Success,
-        pinned: bool,
         tally: &mut Tally,
     ) -> Result<Verdict, Stop> {
         let version_id = success.source_version_id.as_deref();
-        let source = self
-            .source_attributes(task, version_id, lane, tally)
-            .await
-            .map_err(|error| cannot_verify(&error))?;
+        let pinned = pins(version_id);
+        let source = self.source_attributes(task, version_id, lane, tally);
+        let source = match source.await {
+            Ok(source) => source,
+            Err(error) => return source_unseen(&error),
+        };
         let version_id = success.version_id.as_deref();
-        let there = self
-            .destination_attributes(task, version_id, lane, tally)
-            .await
-            .map_err(|error| cannot_verify(&error))?;
+        let there = self.destination_attributes(task, version_id, lane, tally);
+        let there = there.await.map_err(|error| copy_unseen(&error))?;
         if there
             .e_tag
             .as_deref()
@@ -227,17 +219,18 @@ impl Copier {
         task: &Task,
         lane: Lane,
         success: &Success,
-        pinned: bool,
         tally: &mut Tally,
     ) -> Result<Verdict, Stop> {
         let version_id = success.source_version_id.as_deref();
-        let source = self
-            .head_source_version(task, version_id, lane, None, tally)
-            .await?;
-        let there = self
-            .look(task, lane, success.version_id.as_deref(), tally)
-            .await
-            .map_err(|error| cannot_verify(&error))?;
+        let pinned = pins(version_id);
+        let source = self.head_source_version(task, version_id, lane, None, tally);
+        let source = match source.await {
+            Ok(source) => source,
+            Err(error) => return source_unseen(&error),
+        };
+        let version_id = success.version_id.as_deref();
+        let there = self.look(task, lane, version_id, tally).await;
+        let there = there.map_err(|error| copy_unseen(&error))?;
         if there.e_tag != success.e_tag {
             return Ok(replaced());
         }
@@ -281,6 +274,26 @@ fn rewritten() -> Verdict {
     Verdict::Unproved("the source was written again since it was copied".to_owned())
 }
 
+/// What a source that cannot be looked at any more leaves of the proof.
+pub(super) fn source_unseen(error: &S3Error) -> Result<Verdict, Stop> {
+    if error.status == Some(404) {
+        let why = "the source was removed since it was copied";
+        return Ok(Verdict::Unproved(why.to_owned()));
+    }
+    Err(cannot_verify(error).into())
+}
+
+/// The end of a row whose copy cannot be looked at.
+pub(super) fn copy_unseen(error: &S3Error) -> Failure {
+    if error.status == Some(404) {
+        return Failure::from(error).coded("VerificationFailed").hinted(
+            "S3 has answered with the copy's ETag, and the copy is not there any more: find out who \
+             else deletes there, then run resume, which copies it again",
+        );
+    }
+    cannot_verify(error)
+}
+
 pub(super) fn replaced() -> Verdict {
     Verdict::Unproved("the copy was replaced by somebody else since".to_owned())
 }
@@ -297,14 +310,15 @@ fn concluded(mut success: Box<Success>, verdict: Verdict) -> Result<Ended, Stop>
 
 fn failed(how: &str) -> Failure {
     Failure::of("VerificationFailed", how).hinted(
-        "the copy stands at the destination and is not the source: run resume, which copies it again",
+        "the copy stands at the destination and is not the source: run resume, which copies it again \
+         (with --overwrite never remove it first)",
     )
 }
 
 fn cannot_verify(error: &S3Error) -> Failure {
     Failure::from(error).hinted(
-        "the object was copied, and cannot be looked at as --verify asks: allow s3:GetObject there, \
-         for --verify checksum also s3:GetObjectAttributes on both sides (with a version \
-         s3:GetObjectVersion, s3:GetObjectVersionAttributes)",
+        "the object was copied, and cannot be looked at as --verify asks: allow s3:GetObject on the \
+         destination, for --verify checksum also s3:GetObjectAttributes on both sides, for --verify \
+         full s3:GetObject on both (with a version s3:GetObjectVersion, s3:GetObjectVersionAttributes)",
     )
 }

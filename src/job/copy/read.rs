@@ -4,7 +4,7 @@ use futures::stream::{self, StreamExt};
 use s3haul_s3::{GetObject, Head, Lane, Operation, S3Error, Tally};
 
 use super::multipart::add;
-use super::prove::{Verdict, replaced};
+use super::prove::{Verdict, copy_unseen, replaced, source_unseen};
 use super::{Copier, Stop};
 use crate::job::outcome::{Evidence, Failure};
 use crate::job::plan::Task;
@@ -105,6 +105,7 @@ impl Copier {
         add(&mut cost, &a);
         add(&mut cost, &b);
         let changed = |error: &S3Error| error.status == Some(412);
+        let gone = |error: &S3Error| error.status == Some(404);
         let compared = match (one, other) {
             (Ok(one), Ok(other)) => {
                 Ok(Ok(match one.iter().zip(&other).position(|(a, b)| a != b) {
@@ -115,7 +116,9 @@ impl Copier {
             (Err(error), _) if changed(&error) => Ok(Err(Verdict::Unproved(
                 "the source was written again while it was read".to_owned(),
             ))),
+            (Err(error), _) if gone(&error) => source_unseen(&error).map(Err),
             (_, Err(error)) if changed(&error) => Ok(Err(replaced())),
+            (_, Err(error)) if gone(&error) => Err(copy_unseen(&error).into()),
             (Err(error), _) | (_, Err(error)) => Err(cannot_read(&error).into()),
         };
         (cost, compared)

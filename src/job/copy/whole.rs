@@ -4,7 +4,7 @@ use s3haul_s3::{Copied, CopyObject, ErrorKind, Head, Lane, OnDoubt, Operation, S
 
 use super::carry::Carried;
 use super::evidence::{Known, Sameness, compare};
-use super::prove::Origin;
+use super::prove::{Origin, pins};
 use super::settings::StorageClass;
 use super::settle::{Settled, found};
 use super::{Copier, Overwrite, Stop, Turn};
@@ -119,10 +119,12 @@ impl Copier {
         let version_id = copied.source_version_id.as_deref();
         let origin = Origin {
             head: source,
-            pinned: version_id.is_some()
-                && source.is_none_or(|head| head.version_id.as_deref() == version_id),
+            pinned: pins(version_id)
+                && source.is_some_and(|head| head.version_id.as_deref() == version_id),
         };
-        let customer_key = self.options.object.customer_key.is_some();
+        let settings = &self.options.object;
+        let customer_key =
+            settings.customer_key.is_some() || settings.source_customer_key.is_some();
         let success = whole_success(task, copied, customer_key, notes);
         let ended = Ended::Succeeded(Box::new(success));
         match self.tag_behind(task, ended, lane, tally).await? {

@@ -8,8 +8,9 @@ use time::macros::format_description;
 use crate::authorize::Shown;
 use crate::exchange::Exchange;
 use crate::store::bucket::{BucketSettings, FoundObject, Versioning};
+use crate::store::checksum::base64;
 use crate::store::object::{
-    ArchiveTier, Encryption, Object, Restore, StorageClass, Timestamp, VersionId,
+    ArchiveTier, Encryption, Object, PartLayout, Restore, StorageClass, Timestamp, VersionId,
 };
 
 /// Adds headers to an answer; values that cannot stand in one are left out.
@@ -62,6 +63,14 @@ impl Answer {
         }
         self.set(object.checksum.algorithm.header(), &object.checksum_value());
         self.set("x-amz-checksum-type", object.checksum_type().as_str());
+    }
+
+    /// The checksum of a part, which S3 shows in place of the object's if a part is asked for.
+    pub(super) fn part_checksum(&mut self, object: &Object, part: &PartLayout) {
+        if let Some(checksum) = &part.checksum {
+            self.set(object.checksum.algorithm.header(), &base64(checksum));
+            self.set("x-amz-checksum-type", object.checksum_type().as_str());
+        }
     }
 
     /// All that HEAD and GET show but size, range, user metadata and checksum.

@@ -100,8 +100,12 @@ impl Service {
         if let Some(parts) = extent.parts_count {
             answer.set("x-amz-mp-parts-count", &parts.to_string());
         }
-        if header(&request.headers, "x-amz-checksum-mode").is_some() && !extent.partial {
-            answer.checksum(&object);
+        if header(&request.headers, "x-amz-checksum-mode").is_some() {
+            match (part(&object, input.part_number), extent.partial) {
+                (Some(part), _) => answer.part_checksum(&object, part),
+                (None, true) => {}
+                (None, false) => answer.checksum(&object),
+            }
         }
         if extent.partial {
             answer.set(
@@ -316,6 +320,12 @@ fn part_extent(object: &Object, number: i32) -> Result<Extent, S3Error> {
         partial: true,
         parts_count: Some(parts.len()),
     })
+}
+
+/// The part of a multipart object that a request is for.
+fn part(object: &Object, number: Option<i32>) -> Option<&PartLayout> {
+    let at = usize::try_from(number? - 1).ok()?;
+    object.parts()?.get(at)
 }
 
 fn no_such_part(number: i32, count: usize) -> S3Error {

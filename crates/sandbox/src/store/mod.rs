@@ -23,7 +23,7 @@ use bytes::Bytes;
 use self::bucket::{Bucket, BucketSettings, Found};
 use self::content::Content;
 use self::ids::Ids;
-use self::object::{Object, Restore, Timestamp, VersionId};
+use self::object::{Restore, Timestamp, VersionId};
 use self::view::{ObjectProperties, ObjectView, UploadView, VersionView};
 use crate::iam::{Policy, PolicyError, PolicyKind};
 
@@ -302,34 +302,31 @@ impl Store {
     }
 
     /// Ends the restore of an archived object, asked for or not: it can be read for `days`, or for good if it was in
-    /// a tier of INTELLIGENT_TIERING, which it leaves.
+    /// a tier of INTELLIGENT_TIERING, which it leaves. So of all its versions that are archived.
     ///
     /// # Errors
     /// If there is no such bucket or object.
     pub fn finish_restore(&self, bucket: &str, key: &str, days: u32) -> Result<(), StoreError> {
         let until = Timestamp::now().after(u64::from(days) * 86_400);
-        self.amend(bucket, key, |object| {
-            object.restore = match object.archive_tier.take() {
-                Some(_) => Restore::None,
-                None => Restore::Done { until },
-            };
-        })
-    }
-
-    fn amend(
-        &self,
-        bucket: &str,
-        key: &str,
-        change: impl FnOnce(&mut Object),
-    ) -> Result<(), StoreError> {
-        if self.required(bucket)?.lock().amend(key, None, change) {
-            Ok(())
-        } else {
-            Err(StoreError::NoSuchObject {
+        let place = self.required(bucket)?;
+        let mut state = place.lock();
+        if state.current(key).is_none() {
+            return Err(StoreError::NoSuchObject {
                 bucket: bucket.to_owned(),
                 key: key.to_owned(),
-            })
+            });
         }
+        let versions = state.keys.get_mut(key).into_iter().flatten();
+        for object in versions.filter_map(|version| version.object.as_mut()) {
+            if object.is_archivable() {
+                let object = Arc::make_mut(object);
+                object.restore = match object.archive_tier.take() {
+                    Some(_) => Restore::None,
+                    None => Restore::Done { until },
+                };
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn bucket(&self, bucket: &str) -> Option<Arc<Bucket>> {
