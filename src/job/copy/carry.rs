@@ -42,6 +42,16 @@ impl Copier {
             }
         };
         let (annotations, note) = self.source_annotations(task, version_id, tally).await?;
+        if !annotations.is_empty() && self.options.object.customer_key.is_some() {
+            let message = format!(
+                "the source has {} annotations, and an object under a customer's key has none",
+                annotations.len()
+            );
+            let hint = "--annotations exclude leaves them out on purpose";
+            return Err(Failure::of("AnnotationsNotCopied", message)
+                .hinted(hint)
+                .into());
+        }
         Ok(Carried {
             tags,
             annotations,
