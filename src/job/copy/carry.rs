@@ -33,13 +33,12 @@ impl Copier {
         version_id: Option<&str>,
         tally: &mut Tally,
     ) -> Result<Carried, Stop> {
-        let tags = match self.headers.new_tags() {
-            Some(tags) => tags.to_vec(),
-            None => {
-                let tags = self.source_tags(task, version_id, tally).await?;
-                check_tags(source, &tags)?;
-                tags
-            }
+        let tags = if let Some(tags) = self.headers.new_tags() {
+            tags.to_vec()
+        } else {
+            let tags = self.source_tags(task, version_id, tally).await?;
+            check_tags(source, &tags)?;
+            tags
         };
         let (annotations, note) = self.source_annotations(task, version_id, tally).await?;
         if !annotations.is_empty() && self.options.object.customer_key.is_some() {

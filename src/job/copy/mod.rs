@@ -394,7 +394,8 @@ fn left_out(settings: &ObjectSettings) -> impl Iterator<Item = String> {
         ),
     ]
     .into_iter()
-    .filter_map(|(left_out, note)| left_out.then(|| note.to_owned()))
+    .filter(|(left_out, _)| *left_out)
+    .map(|(_, note)| note.to_owned())
 }
 
 /// Counts a large object while it lives.
