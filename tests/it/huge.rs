@@ -55,7 +55,10 @@ async fn the_largest_object_goes_in_10_000_parts_and_memory_stays_flat() {
     let world = World::new();
     world.declare("object", LARGEST);
     let most = peak_of_copying(&world).await;
-    assert!(most < least + MOST_KIB, "{least} KiB for one small object, {most} for 50 TB");
+    assert!(
+        most < least + MOST_KIB,
+        "{least} KiB for one small object, {most} for 50 TB"
+    );
 
     let there = world.store().object(DESTINATION, "object").unwrap();
     assert_eq!(there.part_sizes().unwrap(), vec![5 * GIB; 10_000]);
@@ -63,6 +66,9 @@ async fn the_largest_object_goes_in_10_000_parts_and_memory_stays_flat() {
     assert_eq!(message(&row, "parts"), 10_000);
     assert_eq!(message(&row, "bytes"), LARGEST);
     assert_eq!(message(&row, "evidence"), "checksum");
-    assert_eq!(sent(&world, Operation::UploadPartCopy, "object").len(), 10_000);
+    assert_eq!(
+        sent(&world, Operation::UploadPartCopy, "object").len(),
+        10_000
+    );
     world.assert_no_uploads();
 }

@@ -11,8 +11,8 @@ use s3haul::job::manifest::key::encode;
 use s3haul::job::report::row::TaskStatus;
 use s3haul_sandbox::iam::DESTINATION_ACCOUNT;
 use s3haul_sandbox::{
-    BucketSettings, ChecksumAlgorithm, ChecksumType, ObjectOwnership, ObjectProperties,
-    Retention, SandboxOptions, StorageClass, Versioning, canonical_user_id,
+    BucketSettings, ChecksumAlgorithm, ChecksumType, ObjectOwnership, ObjectProperties, Retention,
+    SandboxOptions, StorageClass, Versioning, canonical_user_id,
 };
 use time::macros::datetime;
 
@@ -59,7 +59,11 @@ fn tags(rng: &mut Rng) -> Vec<(String, String)> {
     let long = rng.usize(0..10) == 0;
     let count = if long { 10 } else { rng.usize(0..=4) };
     let tag = |n, rng: &mut Rng| {
-        let value = if long { "é".repeat(120) } else { text(rng, &TEXT, 0, 8) };
+        let value = if long {
+            "é".repeat(120)
+        } else {
+            text(rng, &TEXT, 0, 8)
+        };
         (format!("{n}{}", text(rng, &TEXT, 0, 5)), value)
     };
     (0..count).map(|n| tag(n, rng)).collect()
@@ -67,7 +71,12 @@ fn tags(rng: &mut Rng) -> Vec<(String, String)> {
 
 fn annotations(rng: &mut Rng) -> BTreeMap<String, String> {
     let count = if rng.bool() { 0 } else { rng.usize(1..4) };
-    let entry = |n, rng: &mut Rng| (format!("{n}{}", text(rng, &TEXT, 0, 4)), text(rng, &TEXT, 0, 50));
+    let entry = |n, rng: &mut Rng| {
+        (
+            format!("{n}{}", text(rng, &TEXT, 0, 4)),
+            text(rng, &TEXT, 0, 50),
+        )
+    };
     (0..count).map(|n| entry(n, rng)).collect()
 }
 
@@ -83,7 +92,9 @@ fn properties(rng: &mut Rng) -> ObjectProperties {
     let kms_key_id = maybe(rng, |_| SOURCE_KEY.to_owned());
     let checksum_algorithm = maybe(rng, |rng| of(rng, &ChecksumAlgorithm::ALL));
     ObjectProperties {
-        content_type: maybe(rng, |rng| of(rng, &["text/plain", "a/b; c=\"d\""]).to_owned()),
+        content_type: maybe(rng, |rng| {
+            of(rng, &["text/plain", "a/b; c=\"d\""]).to_owned()
+        }),
         cache_control: maybe(rng, |_| "max-age=1, public".to_owned()),
         content_disposition: maybe(rng, |_| "attachment; filename=\"a b\"".to_owned()),
         content_encoding: maybe(rng, |_| "gzip".to_owned()),
@@ -148,7 +159,8 @@ struct Asked {
 
 impl Asked {
     fn flag(&mut self, words: &[&str]) {
-        self.flags.extend(words.iter().map(|word| (*word).to_owned()));
+        self.flags
+            .extend(words.iter().map(|word| (*word).to_owned()));
     }
 
     fn random(rng: &mut Rng, bucket: &BucketSettings) -> Self {
@@ -213,7 +225,8 @@ impl Asked {
             1 => {
                 let mut new: Vec<_> = tags(rng);
                 // A flag is cut at its first `=`.
-                new.iter_mut().for_each(|(key, _)| *key = key.replace('=', ":"));
+                new.iter_mut()
+                    .for_each(|(key, _)| *key = key.replace('=', ":"));
                 new.push(("last".to_owned(), String::new()));
                 new.truncate(10);
                 self.flag(&["--tags", "replace"]);
@@ -265,10 +278,17 @@ impl Asked {
             let algorithm = of(rng, &ChecksumAlgorithm::ALL);
             self.flag(&["--checksum-algorithm", algorithm.as_str()]);
             self.algorithm = Some(algorithm);
-            let crc = matches!(algorithm, ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c);
+            let crc = matches!(
+                algorithm,
+                ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c
+            );
             if crc && rng.bool() {
                 let composite = rng.bool();
-                let kind = if composite { "composite" } else { "full-object" };
+                let kind = if composite {
+                    "composite"
+                } else {
+                    "full-object"
+                };
                 self.flag(&["--checksum-type", kind]);
                 self.composite = Some(composite);
             }
@@ -367,11 +387,21 @@ async fn case(rng: &mut Rng) {
     let bucket = bucket(rng);
     let asked = Asked::random(rng, &bucket);
     let world = World::with(SandboxOptions::default(), bucket);
-    let versioning = of(rng, &[Versioning::Unversioned, Versioning::Enabled, Versioning::Suspended]);
+    let versioning = of(
+        rng,
+        &[
+            Versioning::Unversioned,
+            Versioning::Enabled,
+            Versioning::Suspended,
+        ],
+    );
     let settings = world.store().settings(SOURCE).unwrap();
     // `--verify checksum` takes more than the policy of the README's first copy.
-    let with_attributes = "\"s3:GetObjectAttributes\", \"s3:GetObjectVersionAttributes\", \"s3:GetObjectTagging\"";
-    let policy = settings.policy.map(|policy| policy.replace("\"s3:GetObjectTagging\"", with_attributes));
+    let with_attributes =
+        "\"s3:GetObjectAttributes\", \"s3:GetObjectVersionAttributes\", \"s3:GetObjectTagging\"";
+    let policy = settings
+        .policy
+        .map(|policy| policy.replace("\"s3:GetObjectTagging\"", with_attributes));
     let settings = BucketSettings {
         versioning,
         policy,
@@ -389,7 +419,9 @@ async fn case(rng: &mut Rng) {
             let key = format!("{path} {n}/é+");
             let properties = layout(rng, size, properties.clone());
             let store = world.store();
-            store.declare_object(SOURCE, &key, size, n as u64, &properties).unwrap();
+            store
+                .declare_object(SOURCE, &key, size, n as u64, &properties)
+                .unwrap();
             write!(rows, "{SOURCE},{},{size}", encode(&key)).unwrap();
             if with_e_tags {
                 write!(rows, ",{}", store.object(SOURCE, &key).unwrap().e_tag()).unwrap();
@@ -400,13 +432,17 @@ async fn case(rng: &mut Rng) {
     }
     world.manifest(rows);
     let mut command = world.copy_command();
-    command.args(["--multipart-threshold", "17MiB"]).args(&asked.flags);
+    command
+        .args(["--multipart-threshold", "17MiB"])
+        .args(&asked.flags);
     let run = crate::support::Run::of(command).await;
     assert!([0, 1].contains(&run.code()), "{asked:?}: {run:?}");
     let report = world.rows();
     assert_eq!(report.len(), 2 * OBJECTS);
     for row in report {
-        let key = percent_encoding::percent_decode_str(&row.key).decode_utf8().unwrap();
+        let key = percent_encoding::percent_decode_str(&row.key)
+            .decode_utf8()
+            .unwrap();
         let source = &sources[&*key];
         let in_parts = message(&row, "by") == "multipart";
         let told = format!("{key}: {row:?}\n{source:?}\n{asked:?}");
@@ -421,7 +457,11 @@ async fn case(rng: &mut Rng) {
         let lost = in_parts && unreadable;
         assert!(!lost || asked.allows_loss, "{told}");
         world.assert_copied(&key);
-        assert_eq!(seen(&world, DESTINATION, &key), asked.result(source, in_parts), "{told}");
+        assert_eq!(
+            seen(&world, DESTINATION, &key),
+            asked.result(source, in_parts),
+            "{told}"
+        );
         let there = world.store().object(DESTINATION, &key).unwrap();
         let kind = asked.expected_type(source, in_parts);
         assert_eq!(there.checksum_type(), kind, "{told}");

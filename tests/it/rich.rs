@@ -16,7 +16,8 @@ use crate::objects::{IN_PARTS, PARTS, Seen, seen, sent, sized_manifest};
 use crate::same::{PATHS, copy_both, put_both, tags};
 use crate::support::{DESTINATION, SOURCE, World, message};
 
-const SOURCE_KEY: &str = "arn:aws:kms:eu-west-1:111111111111:key/0aaaaaaa-12ab-34cd-56ef-1234567890ab";
+const SOURCE_KEY: &str =
+    "arn:aws:kms:eu-west-1:111111111111:key/0aaaaaaa-12ab-34cd-56ef-1234567890ab";
 const KEY: &str = "arn:aws:kms:us-east-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
 /// A destination that takes ACLs and locks.
@@ -40,9 +41,15 @@ fn two_kilobytes() -> BTreeMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
-    let taken: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let taken: usize = metadata
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     let rest = 2048 - taken - "rest".len();
-    metadata.insert("rest".to_owned(), "é".repeat(rest / 2) + &"x".repeat(rest % 2));
+    metadata.insert(
+        "rest".to_owned(),
+        "é".repeat(rest / 2) + &"x".repeat(rest % 2),
+    );
     metadata
 }
 
@@ -100,16 +107,27 @@ fn not_taken_along(source: ObjectProperties) -> ObjectProperties {
 
 /// What follows from the path, and is another by each: ETag, parts, the type of the checksum.
 fn assert_what_follows_from_the_path(world: &World, which: &str, of_parts: ChecksumType) {
-    let object = |path: &str| world.store().object(DESTINATION, &format!("{path}-{which}"));
+    let object = |path: &str| {
+        world
+            .store()
+            .object(DESTINATION, &format!("{path}-{which}"))
+    };
     let (small, large) = (object("small").unwrap(), object("large").unwrap());
     assert_eq!(small.part_sizes(), None);
     assert_eq!(large.part_sizes().unwrap().len(), PARTS);
     assert!(!small.e_tag().contains('-'), "{}", small.e_tag());
-    assert!(large.e_tag().ends_with(&format!("-{PARTS}")), "{}", large.e_tag());
+    assert!(
+        large.e_tag().ends_with(&format!("-{PARTS}")),
+        "{}",
+        large.e_tag()
+    );
     assert_eq!(small.checksum_type(), ChecksumType::FullObject);
     assert_eq!(large.checksum_type(), of_parts);
     let rows = world.rows_by_key();
-    for (key, object) in [(format!("small-{which}"), small), (format!("large-{which}"), large)] {
+    for (key, object) in [
+        (format!("small-{which}"), small),
+        (format!("large-{which}"), large),
+    ] {
         let row = &rows[&key];
         assert_eq!(message(row, "e_tag"), object.e_tag());
         assert_eq!(message(row, "version_id"), object.version_id);
@@ -132,7 +150,11 @@ async fn everything_is_carried_but_what_no_copy_takes_along() {
     for (which, tags) in [("rich", tags(10, 5)), ("long", tags(10, 120))] {
         let expected = Seen::of(not_taken_along(ObjectProperties { tags, ..rich() }));
         for path in PATHS {
-            assert_eq!(seen(&world, DESTINATION, &format!("{path}-{which}")), expected, "{path}");
+            assert_eq!(
+                seen(&world, DESTINATION, &format!("{path}-{which}")),
+                expected,
+                "{path}"
+            );
         }
         assert_what_follows_from_the_path(&world, which, ChecksumType::Composite);
     }
@@ -140,8 +162,18 @@ async fn everything_is_carried_but_what_no_copy_takes_along() {
         assert_eq!(message(&row, "notes"), json!(null), "{row:?}");
     }
     // The source is as it was.
-    assert_eq!(seen(&world, SOURCE, "large-rich").properties.owner.unwrap(), SOURCE_ACCOUNT);
-    assert!(world.sandbox.log().of(Operation::PutObjectAnnotation).iter().all(|put| put.bucket == DESTINATION));
+    assert_eq!(
+        seen(&world, SOURCE, "large-rich").properties.owner.unwrap(),
+        SOURCE_ACCOUNT
+    );
+    assert!(
+        world
+            .sandbox
+            .log()
+            .of(Operation::PutObjectAnnotation)
+            .iter()
+            .all(|put| put.bucket == DESTINATION)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +213,11 @@ async fn what_is_asked_for_is_there_by_both_paths() {
     let quoted = |id: &str| id.replacen('=', "=\"", 1) + "\"";
     expected.grants = vec![("FULL_CONTROL", quoted(&owner)), ("READ", quoted(&reader))];
     for path in PATHS {
-        assert_eq!(seen(&world, DESTINATION, &format!("{path}-rich")), expected, "{path}");
+        assert_eq!(
+            seen(&world, DESTINATION, &format!("{path}-rich")),
+            expected,
+            "{path}"
+        );
     }
     assert_what_follows_from_the_path(&world, "rich", ChecksumType::FullObject);
 }
@@ -222,7 +258,9 @@ async fn what_is_replaced_is_replaced_by_both_paths() {
             content_encoding: text("br"),
             content_language: text("fr"),
             expires: text("Sun, 01 Jan 2034 00:00:00 GMT"),
-            metadata: metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            metadata: metadata
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             tags: vec![("a b".to_owned(), "c&d=é".to_owned())],
             storage_class: StorageClass::GlacierIr,
             kms_key_id: text(KEY),
@@ -233,7 +271,11 @@ async fn what_is_replaced_is_replaced_by_both_paths() {
         })
     };
     for path in PATHS {
-        assert_eq!(seen(&world, DESTINATION, &format!("{path}-rich")), expected, "{path}");
+        assert_eq!(
+            seen(&world, DESTINATION, &format!("{path}-rich")),
+            expected,
+            "{path}"
+        );
     }
     assert_what_follows_from_the_path(&world, "rich", ChecksumType::Composite);
     for operation in [
@@ -255,7 +297,12 @@ async fn new_metadata_replaces_all_metadata_and_nothing_else() {
         ..rich()
     };
     put_both(&world, "rich", &unreadable);
-    copy_both(&world, &["rich"], &["--metadata-directive", "replace", "--metadata", "a=1"]).await;
+    copy_both(
+        &world,
+        &["rich"],
+        &["--metadata-directive", "replace", "--metadata", "a=1"],
+    )
+    .await;
     let expected = Seen::of(ObjectProperties {
         content_type: None,
         cache_control: None,
@@ -267,7 +314,11 @@ async fn new_metadata_replaces_all_metadata_and_nothing_else() {
         ..not_taken_along(rich())
     });
     for path in PATHS {
-        assert_eq!(seen(&world, DESTINATION, &format!("{path}-rich")), expected, "{path}");
+        assert_eq!(
+            seen(&world, DESTINATION, &format!("{path}-rich")),
+            expected,
+            "{path}"
+        );
     }
 }
 
@@ -286,7 +337,11 @@ async fn new_tags_are_set_by_both_paths_at_any_length() {
     let long: Vec<&str> = long.iter().map(String::as_str).collect();
     for (flags, expected, behind) in [
         (&["--tags", "none"][..], vec![], 0),
-        (&["--tags", "replace", "--tag", "a=b"], vec![("a".to_owned(), "b".to_owned())], 0),
+        (
+            &["--tags", "replace", "--tag", "a=b"],
+            vec![("a".to_owned(), "b".to_owned())],
+            0,
+        ),
         (&long, tags(10, 120), 1),
     ] {
         let world = world();
@@ -294,12 +349,24 @@ async fn new_tags_are_set_by_both_paths_at_any_length() {
         copy_both(&world, &["rich"], flags).await;
         for path in PATHS {
             let key = format!("{path}-rich");
-            assert_eq!(seen(&world, DESTINATION, &key).properties.tags, expected, "{key}");
+            assert_eq!(
+                seen(&world, DESTINATION, &key).properties.tags,
+                expected,
+                "{key}"
+            );
             // What fits into no header goes behind the object.
-            assert_eq!(sent(&world, Operation::PutObjectTagging, &key).len(), behind, "{key}");
+            assert_eq!(
+                sent(&world, Operation::PutObjectTagging, &key).len(),
+                behind,
+                "{key}"
+            );
             let note = "tags were left out, as --tags none asks";
             let noted = message(&world.rows_by_key()[&key], "notes");
-            let expected = if expected.is_empty() { json!([note]) } else { json!(null) };
+            let expected = if expected.is_empty() {
+                json!([note])
+            } else {
+                json!(null)
+            };
             assert_eq!(noted, expected, "{key}");
         }
         assert_eq!(world.sandbox.log().count(Operation::GetObjectTagging), 0);
@@ -357,13 +424,22 @@ async fn annotations_do_not_go_with_a_customers_key() {
     let key = ["--sse-c-key-file", "key"];
     world.copy(&[&IN_PARTS[..], &key].concat()).await.expect(1);
     let rows = world.rows_by_key();
-    for (key, code) in [("small-rich", "InvalidRequest"), ("large-rich", "AnnotationsNotCopied")] {
+    for (key, code) in [
+        ("small-rich", "InvalidRequest"),
+        ("large-rich", "AnnotationsNotCopied"),
+    ] {
         let row = &rows[key];
-        assert_eq!((row.status, row.error_code.as_str()), (TaskStatus::Failed, code));
+        assert_eq!(
+            (row.status, row.error_code.as_str()),
+            (TaskStatus::Failed, code)
+        );
         assert!(world.store().object(DESTINATION, key).is_none(), "{key}");
     }
     let hint = message(&rows["large-rich"], "hint");
-    assert!(hint.as_str().unwrap().contains("--annotations exclude"), "{hint}");
+    assert!(
+        hint.as_str().unwrap().contains("--annotations exclude"),
+        "{hint}"
+    );
     assert_eq!(world.sandbox.log().count(Operation::UploadPartCopy), 0);
     world.assert_no_uploads();
 }

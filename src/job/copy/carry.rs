@@ -5,7 +5,7 @@
 //! behind Complete, which is no one step: a row whose object stands without them fails, and the next
 //! attempt carries them.
 
-use s3haul_s3::{ErrorKind, Head, Lane, OnDoubt, Operation, Tag, Tally};
+use s3haul_s3::{ErrorKind, Head, Lane, OnDoubt, Operation, S3Error, Tag, Tally};
 
 use super::headers::tagging_header;
 use super::settings::Annotations;
@@ -136,6 +136,9 @@ impl Copier {
             self.copy_annotation(task, &success, name, lane, tally)
                 .await?;
         }
+        if !carried.annotations.is_empty() {
+            self.check_annotated(task, &success, lane, tally).await?;
+        }
         success.notes.extend(carried.note.clone());
         Ok(Ended::Succeeded(success))
     }
@@ -174,12 +177,6 @@ impl Copier {
         lane: Lane,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        let without = |error: &s3haul_s3::S3Error| {
-            Stop::from(Failure::from(error).hinted(
-                "the object was copied, and stands at the destination without its annotations; \
-                 --annotations exclude leaves them out on purpose",
-            ))
-        };
         let get = || {
             let version_id = success.source_version_id.as_deref();
             let (key, headers) = (&task.row.key, self.headers.source());
@@ -188,7 +185,14 @@ impl Copier {
         };
         let operation = Operation::GetObjectAnnotation;
         let read = self.read(tally, lane, operation, get).await;
-        let payload = read.map_err(|error| without(&error))?;
+        let payload = match read {
+            // An object that was written over it may have none of this name.
+            Err(error) if error.status == Some(404) => {
+                self.check_annotated(task, success, lane, tally).await?;
+                return Err(without_annotations(&error).into());
+            }
+            read => read.map_err(|error| without_annotations(&error))?,
+        };
         let put = || {
             let (key, version_id) = (&task.destination_key, success.version_id.as_deref());
             let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
@@ -198,12 +202,47 @@ impl Copier {
         let operation = Operation::PutObjectAnnotation;
         self.send(tally, lane, operation, None, OnDoubt::Resend, put)
             .await
-            .map_err(|error| without(&error))
+            .map_err(|error| without_annotations(&error).into())
+    }
+
+    /// Looks whether the annotations that were read are those of the object that was copied. Their
+    /// requests take no condition, and what has no version of its own may be written over behind its
+    /// last part.
+    async fn check_annotated(
+        &self,
+        task: &Task,
+        success: &Success,
+        lane: Lane,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        let version_id = success.source_version_id.as_deref();
+        if version_id.is_some_and(|version_id| version_id != "null") {
+            return Ok(());
+        }
+        let now = self
+            .head_source_version(task, version_id, lane, None, tally)
+            .await?;
+        if success.source_e_tag.as_deref() == Some(&*now.e_tag) {
+            return Ok(());
+        }
+        let message = "the source was written again before its annotations were read: the object was \
+            copied, and stands at the destination without its own";
+        Err(Failure::of("SourceChanged", message)
+            .hinted("run resume, which copies the source as it stands now")
+            .into())
     }
 }
 
+/// What a row ends with whose object stands without its annotations.
+fn without_annotations(error: &S3Error) -> Failure {
+    Failure::from(error).hinted(
+        "the object was copied, and stands at the destination without its annotations; \
+         --annotations exclude leaves them out on purpose",
+    )
+}
+
 /// Whether a store answers that it knows no annotations.
-fn no_annotations(error: &s3haul_s3::S3Error) -> bool {
+fn no_annotations(error: &S3Error) -> bool {
     matches!(error.status, Some(501 | 405))
 }
 
