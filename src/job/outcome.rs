@@ -164,6 +164,16 @@ impl Failure {
         ["InvalidObjectState", "ObjectNotInActiveTierError"].contains(&self.code.as_str())
     }
 
+    /// Says what the row's object is like now, before what S3's error gives to do.
+    #[must_use]
+    pub fn standing(mut self, state: &str) -> Self {
+        self.hint = Some(match self.hint.take() {
+            Some(hint) => format!("{state}; {hint}"),
+            None => state.to_owned(),
+        });
+        self
+    }
+
     /// Says what to do.
     #[must_use]
     pub fn hinted(mut self, hint: impl Into<String>) -> Self {
@@ -182,51 +192,89 @@ impl From<&S3Error> for Failure {
             operation: Some(error.operation),
             request_id: error.request_id.clone(),
             extended_request_id: error.extended_request_id.clone(),
-            hint: hint(error).map(str::to_owned),
+            hint: hint(error),
         }
     }
 }
 
 /// What to do about an error of S3's.
-fn hint(error: &S3Error) -> Option<&'static str> {
-    Some(match (error.report_code(), error.operation) {
-        ("AccessDenied" | "Forbidden", "CopyObject" | "UploadPartCopy") => {
-            "who copies (the role, if there is one) needs s3:GetObject and s3:GetObjectTagging (with a version: s3:GetObjectVersion, \
-             s3:GetObjectVersionTagging) on the source, allowed by its own policy and by the source \
-             bucket's, and s3:PutObject, s3:PutObjectTagging and s3:PutObjectAcl on the destination; \
-             without s3:ListBucket on the source a missing object answers 403 too"
-        }
-        ("AccessDenied" | "Forbidden", "HeadObject") => {
-            "who copies (the role, if there is one) needs s3:GetObject on this object, and s3:ListBucket on its bucket: without it \
-             a missing object answers 403 too"
-        }
-        ("AccessDenied" | "Forbidden", "GetObjectTagging") => {
-            "who copies (the role, if there is one) needs s3:GetObjectTagging (with a version: s3:GetObjectVersionTagging) on the \
-             source, allowed by its own policy and by the source bucket's"
-        }
-        ("AccessDenied" | "Forbidden", "CreateMultipartUpload" | "CompleteMultipartUpload") => {
-            "who copies (the role, if there is one) needs s3:PutObject, s3:PutObjectTagging for tagged objects and s3:PutObjectAcl \
-             (unless --acl none) on the destination"
-        }
-        ("AccessDenied" | "Forbidden", "DeleteObject") => {
-            "who copies (the role, if there is one) needs s3:DeleteObject on the destination to add delete markers: it \
-             removes no version, which would take s3:DeleteObjectVersion"
-        }
-        ("AccessControlListNotSupported", _) => {
+fn hint(error: &S3Error) -> Option<String> {
+    let code = error.report_code();
+    if ["AccessDenied", "Forbidden"].contains(&code) {
+        let needed = needed(error.operation)?;
+        return Some(format!(
+            "who copies (the role, if there is one) needs {needed}"
+        ));
+    }
+    let hint = match code {
+        "AccessControlListNotSupported" => {
             "the destination bucket has ACLs disabled: give --acl bucket-owner-full-control or \
              --acl none"
         }
-        ("InvalidObjectState" | "ObjectNotInActiveTierError", _) => {
+        "InvalidObjectState" | "ObjectNotInActiveTierError" => {
             "the object is archived: restore it first, then run resume"
         }
-        ("NoSuchKey" | "NoSuchVersion" | "NotFound", _) => {
+        "NoSuchKey" | "NoSuchVersion" | "NotFound" => {
             "the source has no such object any more: nothing was copied"
         }
-        ("RequestTimedOut", _) => {
-            "give --attempt-timeout a longer time if S3 is slow for this object"
-        }
-        ("SlowDown" | "ServiceUnavailable", _) => {
+        "RequestTimedOut" => "give --attempt-timeout a longer time if S3 is slow for this object",
+        "SlowDown" | "ServiceUnavailable" => {
             "S3 throttled this row to its end: run resume, with a lower --max-rps if it happens again"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// The permissions that a request takes, where it was refused.
+fn needed(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "CopyObject" | "UploadPartCopy" => {
+            "s3:GetObject, s3:GetObjectTagging and, of an object with annotations, \
+             s3:GetObjectAnnotation (with a version: s3:GetObjectVersion, s3:GetObjectVersionTagging, \
+             s3:GetObjectVersionAnnotation) on the source, allowed by its own policy and by the source \
+             bucket's, and s3:PutObject, s3:PutObjectTagging, s3:PutObjectAnnotation and s3:PutObjectAcl \
+             on the destination; without s3:ListBucket on the source a missing object answers 403 too"
+        }
+        "HeadObject" => {
+            "s3:GetObject on this object, and s3:ListBucket on its bucket: without it a missing object \
+             answers 403 too"
+        }
+        "GetObjectTagging" => {
+            "s3:GetObjectTagging (with a version: s3:GetObjectVersionTagging) on the source, allowed by \
+             its own policy and by the source bucket's; --tags none copies without tags"
+        }
+        "ListObjectAnnotations" => {
+            "s3:ListObjectAnnotations on the source, allowed by its own policy and by the source \
+             bucket's, to copy objects in parts; --annotations exclude copies without annotations"
+        }
+        "GetObjectAnnotation" => {
+            "s3:GetObjectAnnotation (with a version: s3:GetObjectVersionAnnotation) on the source, \
+             allowed by its own policy and by the source bucket's; --annotations exclude copies without \
+             annotations"
+        }
+        "PutObjectAnnotation" => {
+            "s3:PutObjectAnnotation (with a version: s3:PutObjectVersionAnnotation) on the destination; \
+             --annotations exclude copies without annotations"
+        }
+        "PutObjectTagging" => {
+            "s3:PutObjectTagging (with a version: s3:PutObjectVersionTagging) on the destination"
+        }
+        "CreateMultipartUpload" | "CompleteMultipartUpload" => {
+            "s3:PutObject, s3:PutObjectTagging for tagged objects and s3:PutObjectAcl (unless --acl none) \
+             on the destination; for locks s3:PutObjectRetention and s3:PutObjectLegalHold too"
+        }
+        "GetObjectAttributes" => {
+            "s3:GetObject and s3:GetObjectAttributes (with a version: s3:GetObjectVersion, \
+             s3:GetObjectVersionAttributes) on this object"
+        }
+        "GetObjectAcl" => "s3:GetObjectAcl (with a version: s3:GetObjectVersionAcl) on this object",
+        "RestoreObject" => {
+            "s3:RestoreObject on the source, allowed by its own policy and by the source bucket's"
+        }
+        "DeleteObject" => {
+            "s3:DeleteObject on the destination to add delete markers: it removes no version, which would \
+             take s3:DeleteObjectVersion"
         }
         _ => return None,
     })

@@ -94,16 +94,18 @@ const FIRST_HEAD: (Operation, u64) = (Operation::HeadObject, 1);
 
 /// The requests of a copy in parts in their order, and whether the new object lands; else the row fails: the old one's
 /// annotations are gone, and those of the new one are not its own.
-const MOMENTS: [(Operation, u64, bool); 9] = [
+const MOMENTS: [(Operation, u64, bool); 10] = [
     (Operation::HeadObject, 1, true),
     (Operation::GetObjectTagging, 1, true),
     (Operation::ListObjectAnnotations, 1, true),
+    // Whether they may be read; the others are behind the object.
+    (Operation::GetObjectAnnotation, 1, true),
     (Operation::CreateMultipartUpload, 1, true),
     (Operation::UploadPartCopy, 1, true),
     (Operation::UploadPartCopy, 3, true),
     (Operation::CompleteMultipartUpload, 1, false),
-    (Operation::GetObjectAnnotation, 1, false),
     (Operation::GetObjectAnnotation, 2, false),
+    (Operation::GetObjectAnnotation, 3, false),
 ];
 
 /// Of a source that is overwritten in place.
@@ -194,7 +196,8 @@ async fn an_object_that_is_overwritten_lands_in_the_parts_of_the_new_one() {
         (Operation::CreateMultipartUpload, 1),
         (Operation::UploadPartCopy, 3),
     ];
-    for part_bytes in [Some(18 << 20), None] {
+    // In two parts, or whole.
+    for part_bytes in [Some(34 << 20), None] {
         for versioning in [Versioning::Unversioned, Versioning::Enabled] {
             join_all(moments.map(|(operation, nth)| at((operation, nth, part_bytes, versioning))))
                 .await;

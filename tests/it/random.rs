@@ -125,7 +125,7 @@ fn properties(rng: &mut Rng) -> ObjectProperties {
 fn layout(rng: &mut Rng, size: u64, properties: ObjectProperties) -> ObjectProperties {
     let (part_bytes, part_sizes) = match rng.usize(0..4) {
         0 if size > 5 * MIB => (Some(of(rng, &[17 * MIB, 16 * MIB + 12_345])), vec![]),
-        1 if size > 40 * MIB => (None, vec![18 * MIB, size - 36 * MIB, 18 * MIB]),
+        1 if size > 40 * MIB => (None, vec![17 * MIB, size - 34 * MIB, 17 * MIB]),
         _ => (None, vec![]),
     };
     ObjectProperties {

@@ -51,6 +51,16 @@ impl Copier {
                 .hinted(hint)
                 .into());
         }
+        if let Some(first) = annotations.first() {
+            let lane = Lane::Large;
+            let read = self.source_annotation(task, version_id, first, lane, tally);
+            // May it not be read, none may.
+            if let Err(error) = read.await
+                && error.is_access_refusal()
+            {
+                return Err(error.into());
+            }
+        }
         Ok(Carried {
             tags,
             annotations,
@@ -116,6 +126,23 @@ impl Copier {
         }
     }
 
+    async fn source_annotation(
+        &self,
+        task: &Task,
+        version_id: Option<&str>,
+        name: &str,
+        lane: Lane,
+        tally: &mut Tally,
+    ) -> s3haul_s3::Result<Vec<u8>> {
+        let get = || {
+            let (key, headers) = (&task.row.key, self.headers.source());
+            self.source
+                .get_object_annotation(&self.source_bucket, key, version_id, name, headers)
+        };
+        let operation = Operation::GetObjectAnnotation;
+        self.read(tally, lane, operation, get).await
+    }
+
     /// Carries what goes behind the object, whose copy has succeeded.
     pub(super) async fn carry_behind(
         &self,
@@ -164,7 +191,7 @@ impl Copier {
             .await;
         put.map_err(|error| {
             Failure::from(&error)
-                .hinted("the object was copied, and stands at the destination without its tags")
+                .standing("the object was copied, and stands at the destination without its tags")
                 .into()
         })
     }
@@ -177,15 +204,9 @@ impl Copier {
         lane: Lane,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        let get = || {
-            let version_id = success.source_version_id.as_deref();
-            let (key, headers) = (&task.row.key, self.headers.source());
-            self.source
-                .get_object_annotation(&self.source_bucket, key, version_id, name, headers)
-        };
-        let operation = Operation::GetObjectAnnotation;
-        let read = self.read(tally, lane, operation, get).await;
-        let payload = match read {
+        let version_id = success.source_version_id.as_deref();
+        let read = self.source_annotation(task, version_id, name, lane, tally);
+        let payload = match read.await {
             // An object that was written over it may have none of this name.
             Err(error) if error.status == Some(404) => {
                 self.check_annotated(task, success, lane, tally).await?;
@@ -235,10 +256,8 @@ impl Copier {
 
 /// What a row ends with whose object stands without its annotations.
 fn without_annotations(error: &S3Error) -> Failure {
-    Failure::from(error).hinted(
-        "the object was copied, and stands at the destination without its annotations; \
-         --annotations exclude leaves them out on purpose",
-    )
+    Failure::from(error)
+        .standing("the object was copied, and stands at the destination without its annotations")
 }
 
 /// Whether a store answers that it knows no annotations.
