@@ -161,6 +161,14 @@ async fn everything_is_carried_but_what_no_copy_takes_along() {
     for row in world.rows() {
         assert_eq!(message(&row, "notes"), json!(null), "{row:?}");
     }
+    for path in PATHS {
+        let key = format!("{path}-rich");
+        let object = |bucket| world.store().object(bucket, &key).unwrap();
+        let (source, there) = (object(SOURCE), object(DESTINATION));
+        assert_ne!(there.version_id, source.version_id);
+        assert!(there.last_modified >= source.last_modified);
+        assert_eq!(there.encryption_context(), None);
+    }
     // The source is as it was.
     assert_eq!(
         seen(&world, SOURCE, "large-rich").properties.owner.unwrap(),
@@ -284,6 +292,94 @@ async fn what_is_replaced_is_replaced_by_both_paths() {
         Operation::GetObjectAnnotation,
     ] {
         assert_eq!(world.sandbox.log().count(operation), 0, "{operation:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_keys_go_with_every_request_that_needs_them() {
+    const SOURCE_MD5: &str = "y4HAEFCYWuvAXWFTtA1Qpg==";
+    let world = world();
+    std::fs::write(world.path("source-key"), [7; 32]).unwrap();
+    std::fs::write(world.path("key"), [8; 32]).unwrap();
+    // Under a customer's key there are no annotations.
+    let properties = ObjectProperties {
+        kms_key_id: None,
+        bucket_key: false,
+        customer_key_md5: Some(SOURCE_MD5.to_owned()),
+        annotations: BTreeMap::new(),
+        ..rich()
+    };
+    put_both(&world, "rich", &properties);
+    let source = ["--source-sse-c-key-file", "source-key"];
+    let both = [&source[..], &["--sse-c-key-file", "key"]].concat();
+    copy_both(
+        &world,
+        &["rich"],
+        &[&both[..], &["--verify", "head"]].concat(),
+    )
+    .await;
+    for path in PATHS {
+        let there = seen(&world, DESTINATION, &format!("{path}-rich"));
+        let md5 = there.properties.customer_key_md5.clone();
+        assert!(
+            md5.as_ref().is_some_and(|md5| md5 != SOURCE_MD5),
+            "{path}: {md5:?}"
+        );
+        let expected = Seen::of(not_taken_along(ObjectProperties {
+            customer_key_md5: md5,
+            ..properties.clone()
+        }));
+        assert_eq!(there, expected, "{path}");
+    }
+    assert_eq!(
+        world.sandbox.log().count(Operation::ListObjectAnnotations),
+        0
+    );
+}
+
+/// ETags, layouts and the type of the checksum, of sources that were uploaded whole and in parts.
+#[tokio::test(flavor = "multi_thread")]
+async fn e_tags_follow_from_the_path() {
+    let world = world();
+    let plain = ObjectProperties {
+        checksum_algorithm: Some(ChecksumAlgorithm::Sha256),
+        ..ObjectProperties::default()
+    };
+    // The parts that the job asks for, and others.
+    for (which, part_bytes) in [
+        ("whole", None),
+        ("alike", Some(17 << 20)),
+        ("other", Some(34 << 20)),
+    ] {
+        let properties = ObjectProperties {
+            part_bytes,
+            ..plain.clone()
+        };
+        put_both(&world, which, &properties);
+    }
+    copy_both(&world, &["whole", "alike", "other"], &[]).await;
+    let e_tags = |key: &str| {
+        let e_tag = |bucket| world.store().object(bucket, key).unwrap().e_tag();
+        (e_tag(SOURCE), e_tag(DESTINATION))
+    };
+    for (key, equal) in [
+        ("small-whole", true),
+        ("small-alike", false),
+        ("large-whole", false),
+        ("large-alike", true),
+        ("large-other", false),
+    ] {
+        let (source, there) = e_tags(key);
+        assert_eq!(source == there, equal, "{key}: {source} {there}");
+        assert_eq!(
+            there.contains('-'),
+            key.starts_with("large"),
+            "{key}: {there}"
+        );
+    }
+    for which in ["whole", "alike", "other"] {
+        // A composite checksum becomes one over the full object; in parts SHA-256 has no other type.
+        assert_what_follows_from_the_path(&world, which, ChecksumType::Composite);
     }
 }
 
