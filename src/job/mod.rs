@@ -9,6 +9,7 @@ pub mod access;
 mod chain;
 pub mod copy;
 mod disk_sort;
+mod hint;
 pub mod manifest;
 pub mod outcome;
 pub mod plan;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use s3haul_s3::{S3Error, Tally};
 use serde::Serialize;
 
+use super::hint::hint;
 use super::manifest::Row;
 use super::report::journal::OutcomeRecord;
 use super::report::previous::{COPIED_BEFORE, Matching};
@@ -164,6 +165,16 @@ impl Failure {
         ["InvalidObjectState", "ObjectNotInActiveTierError"].contains(&self.code.as_str())
     }
 
+    /// Says what the row's object is like now, before what S3's error gives to do.
+    #[must_use]
+    pub fn standing(mut self, state: &str) -> Self {
+        self.hint = Some(match self.hint.take() {
+            Some(hint) => format!("{state}; {hint}"),
+            None => state.to_owned(),
+        });
+        self
+    }
+
     /// Says what to do.
     #[must_use]
     pub fn hinted(mut self, hint: impl Into<String>) -> Self {
@@ -182,81 +193,9 @@ impl From<&S3Error> for Failure {
             operation: Some(error.operation),
             request_id: error.request_id.clone(),
             extended_request_id: error.extended_request_id.clone(),
-            hint: hint(error).map(str::to_owned),
+            hint: hint(error),
         }
     }
-}
-
-/// What to do about an error of S3's.
-fn hint(error: &S3Error) -> Option<&'static str> {
-    Some(match (error.report_code(), error.operation) {
-        ("AccessDenied" | "Forbidden", "CopyObject" | "UploadPartCopy") => {
-            "who copies (the role, if there is one) needs s3:GetObject and s3:GetObjectTagging (with a version: s3:GetObjectVersion, \
-             s3:GetObjectVersionTagging) on the source, allowed by its own policy and by the source \
-             bucket's, and s3:PutObject, s3:PutObjectTagging and s3:PutObjectAcl on the destination; \
-             without s3:ListBucket on the source a missing object answers 403 too. The source bucket's \
-             policy does not speak for objects that another account owns there: its owner sets Object \
-             Ownership to BucketOwnerEnforced, or copies them onto themselves; and a destination that \
-             enforces conditional writes takes copies in parts with --overwrite never alone"
-        }
-        ("AccessDenied" | "Forbidden", "HeadObject") => {
-            "who copies (the role, if there is one) needs s3:GetObject on this object, and s3:ListBucket on its bucket: without it \
-             a missing object answers 403 too. A bucket's policy does not speak for objects that another \
-             account owns there: its owner sets Object Ownership to BucketOwnerEnforced, or copies them \
-             onto themselves"
-        }
-        ("AccessDenied" | "Forbidden", "GetObjectTagging") => {
-            "who copies (the role, if there is one) needs s3:GetObjectTagging (with a version: s3:GetObjectVersionTagging) on the \
-             source, allowed by its own policy and by the source bucket's"
-        }
-        ("AccessDenied" | "Forbidden", "CreateMultipartUpload" | "CompleteMultipartUpload") => {
-            "who copies (the role, if there is one) needs s3:PutObject, s3:PutObjectTagging for tagged objects and s3:PutObjectAcl \
-             (unless --acl none) on the destination; one that enforces conditional writes takes \
-             --overwrite never alone"
-        }
-        ("AccessDenied" | "Forbidden", "RestoreObject") => {
-            "the object is archived, and who copies (the role, if there is one) needs s3:RestoreObject on \
-             the source, allowed by its own policy and by the source bucket's"
-        }
-        ("InvalidArgument", "RestoreObject") => {
-            "expedited is not for Deep Archive: give --restore-tier standard or bulk in a new job"
-        }
-        ("BadRequest", "HeadObject") => {
-            "an object under a customer's key takes --source-sse-c-key-file with that key, and its copy \
-             --sse-c-key-file; any other takes none"
-        }
-        ("NotImplemented", "CopyObject") => {
-            "a destination whose policy enforces conditional writes refuses every CopyObject, and S3 takes \
-             --overwrite never there of copies in parts alone: lower --multipart-threshold for objects over \
-             5 MiB, or have the policy except this role"
-        }
-        ("GlacierExpeditedRetrievalNotAvailable", _) => {
-            "S3 has no room for expedited retrievals now: run resume later, or give --restore-tier \
-             standard in a new job"
-        }
-        ("AccessDenied" | "Forbidden", "DeleteObject") => {
-            "who copies (the role, if there is one) needs s3:DeleteObject on the destination to add delete markers: it \
-             removes no version, which would take s3:DeleteObjectVersion"
-        }
-        ("AccessControlListNotSupported", _) => {
-            "the destination bucket has ACLs disabled: give --acl bucket-owner-full-control or \
-             --acl none, and no --grant"
-        }
-        ("InvalidObjectState" | "ObjectNotInActiveTierError", _) => {
-            "the object is archived: restore it first, then run resume; in a new job --archived restore \
-             asks for it, and --archived skip leaves such objects out"
-        }
-        ("NoSuchKey" | "NoSuchVersion" | "NotFound", _) => {
-            "the source has no such object any more: nothing was copied"
-        }
-        ("RequestTimedOut", _) => {
-            "give --attempt-timeout a longer time if S3 is slow for this object"
-        }
-        ("SlowDown" | "ServiceUnavailable", _) => {
-            "S3 throttled this row to its end: run resume, with a lower --max-rps if it happens again"
-        }
-        _ => return None,
-    })
 }
 
 /// The tally and the time of a row, for its report row.

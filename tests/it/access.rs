@@ -9,7 +9,7 @@ use s3haul_sandbox::iam::{
 };
 use s3haul_sandbox::{
     AccountsFile, BucketSettings, MFA_CODE, ObjectOwnership, ObjectProperties, Operation,
-    SandboxOptions, Versioning,
+    SandboxOptions, StorageClass, Versioning,
 };
 use serde_json::{Value, json};
 
@@ -292,6 +292,197 @@ async fn a_source_bucket_that_does_not_show_tags() {
         .set_bucket_policy(SOURCE, Some(&without))
         .unwrap();
     assert_tags_are_not_lost(&world).await;
+}
+
+fn denied(actions: &[&str]) -> World {
+    world_with_role(|role| {
+        let denied = Statement::deny(actions, &["*"]);
+        role.policies.push(Policy::new(vec![denied]));
+    })
+}
+
+/// What a role may not do, and what becomes of an object that is copied whole and of one that goes in parts: the
+/// request that is refused of each, with a word of its hint, or none.
+struct Denied {
+    action: &'static str,
+    tags: usize,
+    annotations: usize,
+    small: Option<&'static str>,
+    large: Option<(&'static str, &'static str)>,
+    /// The object of the other row stands at the destination all the same, without what could not be carried.
+    stands: bool,
+}
+
+const COPY: Option<&str> = Some("CopyObject");
+
+const DENIED: [Denied; 8] = [
+    Denied {
+        action: "s3:GetObjectAnnotation",
+        tags: 0,
+        annotations: 1,
+        small: COPY,
+        large: Some(("GetObjectAnnotation", "--annotations exclude")),
+        stands: false,
+    },
+    Denied {
+        action: "s3:GetObjectAnnotation",
+        tags: 1,
+        annotations: 0,
+        small: None,
+        large: None,
+        stands: false,
+    },
+    // A copy in parts cannot know that there are none; CopyObject lists none.
+    Denied {
+        action: "s3:ListObjectAnnotations",
+        tags: 0,
+        annotations: 0,
+        small: None,
+        large: Some(("ListObjectAnnotations", "--annotations exclude")),
+        stands: false,
+    },
+    Denied {
+        action: "s3:ListObjectAnnotations",
+        tags: 0,
+        annotations: 1,
+        small: None,
+        large: Some(("ListObjectAnnotations", "--annotations exclude")),
+        stands: false,
+    },
+    Denied {
+        action: "s3:PutObjectAnnotation",
+        tags: 0,
+        annotations: 1,
+        small: COPY,
+        large: Some(("PutObjectAnnotation", "stands at the destination without")),
+        stands: true,
+    },
+    Denied {
+        action: "s3:PutObjectTagging",
+        tags: 1,
+        annotations: 0,
+        small: COPY,
+        large: Some(("CreateMultipartUpload", "s3:PutObjectAcl")),
+        stands: false,
+    },
+    // Over what a header takes.
+    Denied {
+        action: "s3:PutObjectTagging",
+        tags: 10,
+        annotations: 0,
+        small: COPY,
+        large: Some(("PutObjectTagging", "stands at the destination without")),
+        stands: true,
+    },
+    Denied {
+        action: "s3:GetObjectTagging",
+        tags: 0,
+        annotations: 1,
+        small: None,
+        large: Some(("GetObjectTagging", "--tags none")),
+        stands: false,
+    },
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_carried_fails_its_row_by_both_paths() {
+    for case in DENIED {
+        let world = denied(&[case.action]);
+        let tag = |n| (format!("k{n}"), "é".repeat(120));
+        let properties = ObjectProperties {
+            tags: (0..case.tags).map(tag).collect(),
+            annotations: (0..case.annotations)
+                .map(|n| (format!("a{n}"), "text".to_owned()))
+                .collect(),
+            ..ObjectProperties::default()
+        };
+        two_sizes(&world, &properties);
+        // A row that is not refused, so that the job goes on.
+        world.put("plain", "12345");
+        world.manifest("source,small,5\nsource,large,12582912\nsource,plain,5\n");
+        let run = copy_two_sizes(&world, &[]).await;
+        let rows = world.rows_by_key();
+        let refused = [
+            (
+                "small",
+                case.small.map(|operation| (operation, case.action)),
+            ),
+            ("large", case.large),
+        ];
+        for (key, refused) in refused {
+            let row = &rows[key];
+            let told = format!("{}: {row:?}", case.action);
+            let Some((operation, word)) = refused else {
+                assert_eq!(row.status, TaskStatus::Succeeded, "{told}");
+                continue;
+            };
+            run.expect(1);
+            assert_eq!(
+                (row.status, row.error_code.as_str()),
+                (TaskStatus::Failed, "AccessDenied"),
+                "{told}"
+            );
+            assert_eq!(message(row, "operation"), operation, "{told}");
+            let hint = message(row, "hint");
+            for word in [case.action, word] {
+                assert!(hint.as_str().unwrap().contains(word), "{told}");
+            }
+            let stands = world.store().object(DESTINATION, key).is_some();
+            assert_eq!(stands, case.stands && key == "large", "{told}");
+        }
+        world.assert_no_uploads();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_out_takes_no_permission() {
+    let actions = ["s3:*Annotation*", "s3:*Tagging"];
+    let world = denied(&actions);
+    let properties = ObjectProperties {
+        tags: vec![("k".to_owned(), "v".to_owned())],
+        annotations: [("a".to_owned(), "text".to_owned())].into(),
+        ..ObjectProperties::default()
+    };
+    two_sizes(&world, &properties);
+    let without = [("--tags", "none"), ("--annotations", "exclude")];
+    copy_two_sizes(&world, &without).await.expect(0);
+    for key in ["small", "large"] {
+        world.assert_copied(key);
+        let there = world.store().object(DESTINATION, key).unwrap();
+        assert!(there.tags().is_empty() && there.annotations().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_looks_and_restores_name_their_actions() {
+    let archived = ObjectProperties {
+        storage_class: StorageClass::Glacier,
+        ..ObjectProperties::default()
+    };
+    for (action, properties, flags, operation) in [
+        (
+            "s3:GetObjectAttributes",
+            ObjectProperties::default(),
+            ("--verify", "checksum"),
+            "GetObjectAttributes",
+        ),
+        (
+            "s3:RestoreObject",
+            archived,
+            ("--archived", "restore"),
+            "RestoreObject",
+        ),
+    ] {
+        let world = denied(&[action]);
+        two_sizes(&world, &properties);
+        world.put("plain", "12345");
+        world.manifest("source,small,5\nsource,large,12582912\nsource,plain,5\n");
+        copy_two_sizes(&world, &[flags]).await.expect(1);
+        let row = &world.rows_by_key()["small"];
+        assert_eq!(message(row, "operation"), operation);
+        let hint = message(row, "hint");
+        assert!(hint.as_str().unwrap().contains(action), "{hint}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

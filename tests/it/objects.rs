@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use s3haul::job::manifest::key::encode;
-use s3haul_sandbox::{LogEntry, Operation};
+use s3haul_sandbox::{LogEntry, ObjectProperties, Operation};
 
 use crate::support::{DESTINATION, SOURCE, World};
 
@@ -59,4 +59,52 @@ pub(crate) fn lists(world: &World, key: &str) -> usize {
         .iter()
         .filter(|list| list.parameter("prefix") == Some(key))
         .count()
+}
+
+/// What can be seen of an object but its bytes and what follows from how they were sent: ETag, parts, the type of
+/// the checksum, dates, version.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    /// The ACL among them; no layout.
+    pub(crate) properties: ObjectProperties,
+    /// Grants, in their order.
+    pub(crate) grants: Vec<(&'static str, String)>,
+    /// `AES256`, `aws:kms` or `aws:kms:dsse`.
+    pub(crate) encryption: String,
+}
+
+impl Seen {
+    /// Of what an object was declared to be, in a bucket that gives SSE-S3.
+    pub(crate) fn of(properties: ObjectProperties) -> Self {
+        let kms = properties.kms_key_id.is_some();
+        let default = || Some("binary/octet-stream".to_owned());
+        let mut properties = ObjectProperties {
+            content_type: properties.content_type.or_else(default),
+            part_bytes: None,
+            part_sizes: Vec::new(),
+            checksum_type: None,
+            ..properties
+        };
+        properties.tags.sort();
+        Self {
+            properties,
+            grants: Vec::new(),
+            encryption: if kms { "aws:kms" } else { "AES256" }.to_owned(),
+        }
+    }
+}
+
+/// Looks at an object.
+pub(crate) fn seen(world: &World, bucket: &str, key: &str) -> Seen {
+    let object = world.store().object(bucket, key);
+    let object = object.unwrap_or_else(|| panic!("no {key:?} in {bucket}"));
+    let acl = object.acl().map(str::to_owned);
+    Seen {
+        grants: object.grants().to_vec(),
+        encryption: object.server_side_encryption().to_owned(),
+        ..Seen::of(ObjectProperties {
+            acl,
+            ..object.properties()
+        })
+    }
 }

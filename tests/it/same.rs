@@ -12,9 +12,9 @@ use s3haul_sandbox::{
 use crate::objects::{IN_PARTS, LARGE, sent, sized_manifest};
 use crate::support::{DESTINATION, Run, SOURCE, World, message};
 
-const PATHS: [&str; 2] = ["small", "large"];
+pub(crate) const PATHS: [&str; 2] = ["small", "large"];
 
-fn put_both(world: &World, which: &str, properties: &ObjectProperties) {
+pub(crate) fn put_both(world: &World, which: &str, properties: &ObjectProperties) {
     let store = world.store();
     let (small, large) = (format!("small-{which}"), format!("large-{which}"));
     store
@@ -26,7 +26,7 @@ fn put_both(world: &World, which: &str, properties: &ObjectProperties) {
 }
 
 /// Copies both of each, and checks that all went, each on its path.
-async fn copy_both(world: &World, which: &[&str], flags: &[&str]) {
+pub(crate) async fn copy_both(world: &World, which: &[&str], flags: &[&str]) {
     let keys: Vec<_> = PATHS
         .iter()
         .flat_map(|path| which.iter().map(move |which| format!("{path}-{which}")))
@@ -58,12 +58,12 @@ fn carried(world: &World, bucket: &str, key: &str) -> ObjectProperties {
     }
 }
 
-fn tags(count: usize, length: usize) -> Vec<(String, String)> {
+pub(crate) fn tags(count: usize, length: usize) -> Vec<(String, String)> {
     let tag = |n: usize| (format!("tag {n}"), format!("{n}{}", "é".repeat(length)));
     (0..count).map(tag).collect()
 }
 
-fn everything() -> ObjectProperties {
+pub(crate) fn everything() -> ObjectProperties {
     let metadata = [
         ("plain", "a value"),
         ("with-dash", "100 %, a+b & c=d"),

@@ -187,7 +187,7 @@ async fn the_pages_name_the_flags_that_there_are() {
         known.extend(shown);
     }
     // And no others. Lines of cargo have flags of their own.
-    for page in ["docs/interface.md", "README.md"] {
+    for page in ["docs/interface.md", "docs/properties.md", "README.md"] {
         let text = read(page);
         let lines = text.lines().filter(|line| !line.starts_with("cargo "));
         let named = flags_in(&lines.collect::<Vec<_>>().join("\n"));
@@ -265,4 +265,48 @@ fn the_page_says_what_makes_another_job() {
         .collect();
     assert!(compared.len() > 10, "{compared:?}");
     assert_eq!(named, compared);
+}
+
+/// Whether a module of these tests has a test of this name.
+fn is_test(name: &str) -> bool {
+    let Some((module, function)) = name.split_once("::") else {
+        return false;
+    };
+    let text = read(&format!("tests/it/{module}.rs"));
+    let Some((before, _)) = text.split_once(&format!("fn {function}()")) else {
+        return false;
+    };
+    // Between the attribute and its function are further attributes at most.
+    before
+        .rsplit_once("test")
+        .is_some_and(|(_, between)| !between.contains(['{', ';']))
+}
+
+#[test]
+fn each_property_is_held_by_a_test() {
+    let page = read("docs/properties.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let (heading, rows) = rows.split_first().unwrap();
+    let columns = |row: &str| {
+        let columns = row.trim_matches('|').split(" | ");
+        columns
+            .map(|column| column.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(columns(heading).last().unwrap(), "test");
+    assert!(rows.len() >= 20, "{rows:?}");
+    let named = |text: &str| {
+        let words = text.split('`').skip(1).step_by(2);
+        let tests = words.filter(|word| word.contains("::"));
+        tests.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for row in rows {
+        let columns = columns(row);
+        assert_eq!(columns.len(), 5, "{row}");
+        assert!(!named(&columns[4]).is_empty(), "no test: {row}");
+    }
+    for name in named(&page) {
+        assert!(is_test(&name), "{name} is no test");
+    }
+    assert!(!is_test("structure::root") && !is_test("structure::no_such"));
 }

@@ -38,7 +38,7 @@ impl Copier {
         lane: Lane,
         tally: &mut Tally,
     ) -> Failure {
-        let source = match self.head_source(task, lane, None, tally).await {
+        let source = match self.head_source(task, lane, tally).await {
             Ok(head) => head,
             Err(error) => return Failure::from(&error),
         };

@@ -5,7 +5,7 @@
 //! behind Complete, which is no one step: a row whose object stands without them fails, and the next
 //! attempt carries them.
 
-use s3haul_s3::{ErrorKind, Head, Lane, OnDoubt, Operation, Tag, Tally};
+use s3haul_s3::{ErrorKind, Head, Lane, OnDoubt, Operation, S3Error, Tag, Tally};
 
 use super::headers::tagging_header;
 use super::{Copier, Stop};
@@ -40,6 +40,26 @@ impl Copier {
             tags
         };
         let (annotations, note) = self.source_annotations(task, version_id, tally).await?;
+        if !annotations.is_empty() && self.options.object.customer_key.is_some() {
+            let message = format!(
+                "the source has {} annotations, and an object under a customer's key has none",
+                annotations.len()
+            );
+            let hint = "--annotations exclude leaves them out on purpose";
+            return Err(Failure::of("AnnotationsNotCopied", message)
+                .hinted(hint)
+                .into());
+        }
+        if let Some(first) = annotations.first() {
+            let lane = Lane::Large;
+            let read = self.source_annotation(task, version_id, first, lane, tally);
+            // May it not be read, none may.
+            if let Err(error) = read.await
+                && error.is_access_refusal()
+            {
+                return Err(error.into());
+            }
+        }
         Ok(Carried {
             tags,
             annotations,
@@ -103,6 +123,23 @@ impl Copier {
         }
     }
 
+    async fn source_annotation(
+        &self,
+        task: &Task,
+        version_id: Option<&str>,
+        name: &str,
+        lane: Lane,
+        tally: &mut Tally,
+    ) -> s3haul_s3::Result<Vec<u8>> {
+        let get = || {
+            let (key, headers) = (&task.row.key, self.headers.source());
+            self.source
+                .get_object_annotation(&self.source_bucket, key, version_id, name, headers)
+        };
+        let operation = Operation::GetObjectAnnotation;
+        self.read(tally, lane, operation, get).await
+    }
+
     /// Carries what goes behind the object, whose copy has succeeded.
     pub(super) async fn carry_behind(
         &self,
@@ -122,6 +159,9 @@ impl Copier {
         for name in &carried.annotations {
             self.copy_annotation(task, &success, name, lane, tally)
                 .await?;
+        }
+        if !carried.annotations.is_empty() {
+            self.check_annotated(task, &success, lane, tally).await?;
         }
         success.notes.extend(carried.note.clone());
         Ok(Ended::Succeeded(success))
@@ -148,7 +188,7 @@ impl Copier {
             .await;
         put.map_err(|error| {
             Failure::from(&error)
-                .hinted("the object was copied, and stands at the destination without its tags")
+                .standing("the object was copied, and stands at the destination without its tags")
                 .into()
         })
     }
@@ -161,21 +201,16 @@ impl Copier {
         lane: Lane,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        let without = |error: &s3haul_s3::S3Error| {
-            Stop::from(Failure::from(error).hinted(
-                "the object was copied, and stands at the destination without its annotations; \
-                 --annotations exclude leaves them out on purpose",
-            ))
+        let version_id = success.source_version_id.as_deref();
+        let read = self.source_annotation(task, version_id, name, lane, tally);
+        let payload = match read.await {
+            // An object that was written over it may have none of this name.
+            Err(error) if error.status == Some(404) => {
+                self.check_annotated(task, success, lane, tally).await?;
+                return Err(without_annotations(&error).into());
+            }
+            read => read.map_err(|error| without_annotations(&error))?,
         };
-        let get = || {
-            let version_id = success.source_version_id.as_deref();
-            let (key, headers) = (&task.row.key, self.headers.source());
-            self.source
-                .get_object_annotation(&self.source_bucket, key, version_id, name, headers)
-        };
-        let operation = Operation::GetObjectAnnotation;
-        let read = self.read(tally, lane, operation, get).await;
-        let payload = read.map_err(|error| without(&error))?;
         let put = || {
             let (key, version_id) = (&task.destination_key, success.version_id.as_deref());
             let (bucket, headers) = (&self.destination_bucket, self.headers.destination());
@@ -185,12 +220,45 @@ impl Copier {
         let operation = Operation::PutObjectAnnotation;
         self.send(tally, lane, operation, None, OnDoubt::Resend, put)
             .await
-            .map_err(|error| without(&error))
+            .map_err(|error| without_annotations(&error).into())
+    }
+
+    /// Looks whether the annotations that were read are those of the object that was copied. Their
+    /// requests take no condition, and what has no version of its own may be written over behind its
+    /// last part.
+    async fn check_annotated(
+        &self,
+        task: &Task,
+        success: &Success,
+        lane: Lane,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        let version_id = success.source_version_id.as_deref();
+        if version_id.is_some_and(|version_id| version_id != "null") {
+            return Ok(());
+        }
+        let now = self
+            .head_source_version(task, version_id, lane, None, tally)
+            .await?;
+        if success.source_e_tag.as_deref() == Some(&*now.e_tag) {
+            return Ok(());
+        }
+        let message = "the source was written again before its annotations were read: the object was \
+            copied, and stands at the destination without its own";
+        Err(Failure::of("SourceChanged", message)
+            .hinted("run resume, which copies the source as it stands now")
+            .into())
     }
 }
 
+/// What a row ends with whose object stands without its annotations.
+fn without_annotations(error: &S3Error) -> Failure {
+    Failure::from(error)
+        .standing("the object was copied, and stands at the destination without its annotations")
+}
+
 /// Whether a store answers that it knows no annotations.
-fn no_annotations(error: &s3haul_s3::S3Error) -> bool {
+fn no_annotations(error: &S3Error) -> bool {
     matches!(error.status, Some(501 | 405))
 }
 

@@ -265,11 +265,10 @@ impl Copier {
         &self,
         task: &Task,
         lane: Lane,
-        part_number: Option<u32>,
         tally: &mut Tally,
     ) -> s3haul_s3::Result<Head> {
         let version_id = task.row.version_id.as_deref();
-        self.head_source_version(task, version_id, lane, part_number, tally)
+        self.head_source_version(task, version_id, lane, None, tally)
             .await
     }
 

@@ -151,24 +151,31 @@ impl Copier {
             .await
     }
 
-    /// A HEAD of the source. Where the copy is to have its layout, of its first part, which tells that
-    /// too.
+    /// A HEAD of the source. Where the copy is to have its layout, another one of its first part, which
+    /// tells the layout and the checksum of that part alone.
     async fn head_layout(&self, task: &Task, tally: &mut Tally) -> Result<(Head, Layout), Stop> {
+        let source = self.head_source(task, Lane::Large, tally).await?;
         if self.options.plan.part_size != PartSize::MatchSource {
-            let source = self.head_source(task, Lane::Large, None, tally).await?;
             return Ok((source, Layout::Any));
         }
-        let first = self.head_source(task, Lane::Large, Some(1), tally).await?;
-        let (part_bytes, bytes) = (first.bytes, first.object_bytes());
-        let count = first.parts_count().map(u64::from);
-        let layout = if !in_parts(&first) {
-            Layout::Whole
-        } else if part_bytes > 0 && count == Some(bytes.div_ceil(part_bytes)) {
+        if !in_parts(&source) {
+            return Ok((source, Layout::Whole));
+        }
+        let version_id = pinned_version(task, &source);
+        let first = self
+            .head_source_version(task, version_id, Lane::Large, Some(1), tally)
+            .await?;
+        let (part_bytes, count) = (first.bytes, first.parts_count().map(u64::from));
+        // Of an object that was written between the two no part is copied: each is pinned to the first.
+        let alike = first.e_tag == source.e_tag
+            && part_bytes > 0
+            && count == Some(source.bytes.div_ceil(part_bytes));
+        let layout = if alike {
             Layout::Parts(part_bytes)
         } else {
             Layout::Any
         };
-        Ok((Head { bytes, ..first }, layout))
+        Ok((source, layout))
     }
 
     /// What is asked of the source: the ETag that the manifest lists, dates; and whether all that it has

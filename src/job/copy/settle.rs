@@ -54,7 +54,7 @@ impl Copier {
         }
         let source = match expected {
             Some(expected) => expected.source.clone(),
-            None => self.head_source(task, lane, None, tally).await?,
+            None => self.head_source(task, lane, tally).await?,
         };
         let landed = match expected {
             Some(Expected {
@@ -147,7 +147,7 @@ impl Copier {
         if !ambiguous && self.first_attempt || !self.since_the_job_began(there) {
             return Ok(exists());
         }
-        let source = self.head_source(task, lane, None, tally).await?;
+        let source = self.head_source(task, lane, tally).await?;
         if self.is_copy(&source, there) {
             return Ok(found(task, &source, there, None));
         }

@@ -35,10 +35,8 @@ impl Copier {
         let looked;
         let source = match source {
             None if self.options.needs_head(&task.row.facts) => {
-                // The first part tells the layout, and all else that a HEAD tells.
-                let part = (self.options.plan.part_size == PartSize::MatchSource).then_some(1);
-                looked = self.head_source(task, lane, part, tally).await?;
-                if part.is_some() && in_parts(&looked) {
+                looked = self.head_source(task, lane, tally).await?;
+                if self.options.plan.part_size == PartSize::MatchSource && in_parts(&looked) {
                     return Ok(Turn::Large);
                 }
                 Some(&looked)
@@ -186,7 +184,7 @@ impl Copier {
             Err(error) if error.status == Some(404) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let source = self.head_source(task, lane, None, tally).await?;
+        let source = self.head_source(task, lane, tally).await?;
         match compare(&Known::from(&source), &Known::from(&there)) {
             // It may be what an earlier attempt of this row wrote before it died.
             Sameness::Same(_) if !self.first_attempt && self.since_the_job_began(&there) => {
@@ -214,7 +212,7 @@ impl Copier {
         if error.report_code() != "InvalidRequest" || lane == Lane::Large {
             return false;
         }
-        match self.head_source(task, lane, None, tally).await {
+        match self.head_source(task, lane, tally).await {
             Ok(head) => !fits_one_copy(head.bytes),
             Err(_) => false,
         }
