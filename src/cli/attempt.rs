@@ -17,6 +17,7 @@ use super::{Output, previous, print_result};
 use crate::job::access::{Access, AccessOptions, Connection};
 use crate::job::copy::SourceChanged;
 use crate::job::copy::settings::CustomerKeys;
+use crate::job::copy::verify::acl::CannedAcl;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::sort::{self, Order};
 use crate::job::manifest::{
@@ -30,8 +31,8 @@ use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
 use crate::job::summary::Summary;
 use crate::job::{
-    self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, retry_options,
-    sort_rows, versioned,
+    self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, owner,
+    retry_options, sort_rows, versioned,
 };
 
 /// Where a manifest from stdin is kept in the job's folder.
@@ -343,7 +344,12 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
             "a CSV manifest lists no delete markers: keys that were deleted reappear at the destination"
         );
     }
-    if survey.version_ids && job.read.versions != Some(Versions::All) {
+    if survey.version_ids && job.verify.is_some() {
+        tracing::warn!(
+            "the manifest lists versions: each is compared with the current object of its key at the \
+             destination"
+        );
+    } else if survey.version_ids && job.read.versions != Some(Versions::All) {
         tracing::warn!(
             "the manifest lists versions: rows run in no order, so that of several versions of a \
              key any may end up as the current one"
@@ -417,7 +423,13 @@ pub(super) async fn establish(
     };
     over_https(&job.copy.object, &job.access, connection.s3_endpoint_url())?;
     let access = connection.job(&survey.bucket, &job.destination_bucket);
-    Ok(access.await?)
+    let mut access = access.await?;
+    let acl = job.verify.as_ref().and_then(|verify| verify.acl);
+    if acl.is_some_and(CannedAcl::needs_bucket_owner) {
+        let (bucket, retry) = (&job.destination_bucket, retry_options(&job.speed));
+        access.bucket_owner = Some(owner::of_bucket(&access, bucket, retry).await?);
+    }
+    Ok(access)
 }
 
 /// The MFA code that a role needs: as given, else asked for.

@@ -17,7 +17,7 @@ use crate::job::copy::settings::{
 };
 
 pub(super) use self::contradictions::check;
-use self::key_file::read_key;
+pub(super) use self::key_file::read_key;
 pub(super) use self::key_file::{customer_keys, over_https};
 use self::values::Acl;
 
