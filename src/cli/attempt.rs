@@ -1,4 +1,4 @@
-//! From a job as given to its summary: what `copy`, `resume` and `demo` have in common.
+//! From a job as given to its summary: what `copy`, `verify` and `resume` have in common.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ use crate::job::{
 /// Where a manifest from stdin is kept in the job's folder.
 pub(super) const SPOOL: &str = "work/manifest.csv";
 
-/// A job that `copy` is given.
+/// A job that `copy` or `verify` is given.
 #[derive(Debug)]
 pub(super) struct NewJob {
     pub(super) job_id: String,
@@ -82,7 +82,7 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 }
 
 /// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
-pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
+pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     let name = folder_name(&new.job_id);
     previous::refuse_own(&new.job, &new.report.join(&name))?;
     if new.report.join(&name).exists() {
@@ -552,12 +552,11 @@ pub(super) fn abandoned(report: &Path) -> Failed {
 
 pub(super) fn summary(file: &JobFile, checkpoint: &Checkpoint, report: &Path) -> Summary {
     let report = report.display().to_string();
-    Summary::new(
-        &file.job_id,
-        checkpoint,
-        report,
-        file.job.run.failed_rows_exit,
-    )
+    let exit = file.job.run.failed_rows_exit;
+    Summary {
+        verified: file.job.verify.is_some(),
+        ..Summary::new(&file.job_id, checkpoint, report, exit)
+    }
 }
 
 /// A job whose report exists.
@@ -702,10 +701,15 @@ async fn run(
         print_cause(cause, &path.display().to_string());
     } else if summary.failed > 0 {
         let report = path.display();
-        let _ = writeln!(
-            std::io::stderr(),
-            "hint: try the failed rows again with: s3haul resume {report}"
-        );
+        let hint = if file_again.job.verify.is_some() {
+            format!(
+                "copy the failed rows with: s3haul copy --manifest {report}/manifest.json, then verify them \
+                 again with: s3haul resume {report}"
+            )
+        } else {
+            format!("try the failed rows again with: s3haul resume {report}")
+        };
+        let _ = writeln!(std::io::stderr(), "hint: {hint}");
     }
     debug_assert!(cause != Some(Cause::Signal) || summary.exit_code == Exit::Stopped as u8);
     Ok(summary.exit_code)

@@ -9,8 +9,8 @@ use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
 use super::exit::Failed;
 use super::flags::{
-    AgainArgs, KMS_REQUESTS_PER_SECOND, REQUESTS_PER_SECOND, ReportArgs, RunArgs, SpeedArgs, WorkArgs,
-    absolute,
+    AgainArgs, KMS_REQUESTS_PER_SECOND, REQUESTS_PER_SECOND, ReportArgs, RunArgs, SpeedArgs,
+    WorkArgs, absolute,
 };
 use super::read::{ReadArgs, VersionsFlag, manifest_path};
 use super::settings::{self, SettingsArgs};
@@ -176,7 +176,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     if dry_run {
         return super::dry_run::run(job, mfa_code.as_deref(), output).await;
     }
-    Box::pin(attempt::copy(NewJob {
+    Box::pin(attempt::start(NewJob {
         job_id,
         report,
         job,

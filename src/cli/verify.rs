@@ -147,7 +147,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
     let (job, keys) = spec(args, &job_id)?;
-    Box::pin(attempt::copy(NewJob {
+    Box::pin(attempt::start(NewJob {
         job_id,
         report,
         job,

@@ -23,8 +23,13 @@ pub async fn of_bucket(
     let requests = Requests::new(throttle, access.credentials.clone(), retry);
     let ask = || access.destination.get_bucket_acl(bucket, &headers);
     let mut tally = Tally::default();
-    let asked =
-        requests.send_uncounted(&mut tally, Operation::GetBucketAcl, None, OnDoubt::Resend, ask);
+    let asked = requests.send_uncounted(
+        &mut tally,
+        Operation::GetBucketAcl,
+        None,
+        OnDoubt::Resend,
+        ask,
+    );
     let unknown = |source| AccessError::BucketOwnerUnknown {
         bucket: bucket.to_owned(),
         source,

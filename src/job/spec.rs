@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::access::AccessOptions;
 use super::copy::CopyOptions;
-use super::copy::verify::VerifyOptions;
 use super::copy::settings::{Archived, CustomerKeyFile, Encryption, ObjectSettings, Permission};
+use super::copy::verify::VerifyOptions;
 use super::manifest::sort::SortedFile;
 use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::ReportScope;

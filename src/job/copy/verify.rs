@@ -298,8 +298,7 @@ fn different(how: impl Into<String>) -> Failure {
 }
 
 /// What to do about an object that is not what it should be.
-const COPY: &str =
-    "copy it again: s3haul copy takes the failed rows with this report's manifest.json as --manifest";
+const COPY: &str = "copy it again: s3haul copy takes the failed rows with this report's manifest.json as --manifest";
 
 fn not_comparable(why: String) -> Failure {
     Failure::of("NotComparable", why).hinted(

@@ -76,9 +76,7 @@ pub fn difference(
     wanted: CannedAcl,
     bucket_owner: Option<&str>,
 ) -> Option<String> {
-    let is_owner = |grantee: &Grantee| {
-        matches!((grantee, &found.owner_id), (Grantee::CanonicalUser(id), Some(owner)) if id == owner)
-    };
+    let is_owner = |grantee: &Grantee| matches!((grantee, &found.owner_id), (Grantee::CanonicalUser(id), Some(owner)) if id == owner);
     // To its owner an object is as good as granted: only the owner can take that away, and give it back.
     let wanted: Vec<_> = wanted
         .grants(bucket_owner)
@@ -96,9 +94,9 @@ pub fn difference(
         return Some(format!("the ACL does not grant {permission} to {grantee}"));
     }
     let further = found.grants.iter().find(|grant| {
-        let is_wanted = wanted
-            .iter()
-            .any(|(grantee, permission)| grant.grantee == *grantee && grant.permission == *permission);
+        let is_wanted = wanted.iter().any(|(grantee, permission)| {
+            grant.grantee == *grantee && grant.permission == *permission
+        });
         !is_wanted && !is_owner(&grant.grantee)
     });
     further.map(|grant| {
@@ -170,13 +168,28 @@ mod tests {
             ),
             ("writer", &read, BucketOwnerRead, None),
             ("bucket", &of_bucket, BucketOwnerRead, None),
-            ("writer", &both, BucketOwnerRead, Some("does not grant READ")),
+            (
+                "writer",
+                &both,
+                BucketOwnerRead,
+                Some("does not grant READ"),
+            ),
             ("bucket", &of_bucket, Private, None),
             ("writer", &of_writer, Private, None),
-            ("writer", &both, Private, Some("FULL_CONTROL to the bucket's owner")),
+            (
+                "writer",
+                &both,
+                Private,
+                Some("FULL_CONTROL to the bucket's owner"),
+            ),
             ("bucket", &public, Private, Some("READ to everybody")),
             ("bucket", &public, PublicRead, None),
-            ("bucket", &of_bucket, PublicRead, Some("does not grant READ to everybody")),
+            (
+                "bucket",
+                &of_bucket,
+                PublicRead,
+                Some("does not grant READ to everybody"),
+            ),
             (
                 "bucket",
                 &public,
