@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use s3haul::job::manifest::key::encode;
 use s3haul::job::report::row::{ReportRow, TaskStatus};
 use s3haul_sandbox::iam::{
-    AccountsFile, COPY_ROLE, DESTINATION_ACCOUNT, Policy, SOURCE_ACCOUNT, Statement,
+    AccountsFile, COPY_ROLE, DESTINATION_ACCOUNT, Policy, STRANGER_ACCOUNT, Statement,
 };
 use s3haul_sandbox::{
     BucketSettings, ChecksumAlgorithm, Fault, FaultKind, LogEntry, ObjectOwnership,
@@ -564,53 +564,51 @@ async fn metadata_and_tags_are_compared_where_that_is_asked() {
     }
 }
 
-/// A destination in which ACLs count.
-fn world_of_writers() -> World {
-    let settings = BucketSettings {
-        ownership: Some(ObjectOwnership::ObjectWriter),
-        ..BucketSettings::default()
-    };
-    World::with(SandboxOptions::default(), settings)
-}
+/// A bucket of a third account, in which whoever writes owns what it writes, and which lets all in.
+const THEIRS: &str = "theirs";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acls_are_compared_with_the_one_that_is_asked_for() {
-    let world = world_of_writers();
-    // Who reads ACLs that another account has written is let in by the bucket.
+    let world = World::new();
     let policy = json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Effect": "Allow",
             "Principal": "*",
             "Action": "s3:*",
-            "Resource": [format!("arn:aws:s3:::{DESTINATION}/*")],
+            "Resource": [format!("arn:aws:s3:::{THEIRS}"), format!("arn:aws:s3:::{THEIRS}/*")],
         }],
     });
+    let settings = BucketSettings {
+        ownership: Some(ObjectOwnership::ObjectWriter),
+        policy: Some(policy.to_string()),
+        ..BucketSettings::default()
+    };
+    world
+        .store()
+        .create_bucket(THEIRS, STRANGER_ACCOUNT, "us-east-1", settings)
+        .unwrap();
+    // The first is the bucket owner's own; the others are the role's.
     let objects = [
-        ("own", None, None),
-        ("public", Some("public-read"), None),
-        ("signed", Some("authenticated-read"), None),
-        (
-            "given",
-            Some("bucket-owner-full-control"),
-            Some(SOURCE_ACCOUNT),
-        ),
-        ("shown", Some("bucket-owner-read"), Some(SOURCE_ACCOUNT)),
-        ("kept", None, Some(SOURCE_ACCOUNT)),
+        ("own", None),
+        ("public", Some("public-read")),
+        ("signed", Some("authenticated-read")),
+        ("given", Some("bucket-owner-full-control")),
+        ("shown", Some("bucket-owner-read")),
+        ("kept", Some("private")),
     ];
-    for (key, acl, owner) in objects {
+    for (key, acl) in objects {
         world.put(key, key);
         let properties = ObjectProperties {
             acl: acl.map(str::to_owned),
-            owner: owner.map(str::to_owned),
+            owner: acl.map(|_| DESTINATION_ACCOUNT.to_owned()),
             ..ObjectProperties::default()
         };
-        world.put_copy(key, key, properties);
+        world
+            .store()
+            .put_object(THEIRS, key, key, properties)
+            .unwrap();
     }
-    world
-        .store()
-        .set_bucket_policy(DESTINATION, Some(&policy.to_string()))
-        .unwrap();
     let keys = objects.map(|(key, ..)| key);
     world.listed(&keys);
     for (acl, fitting, asks) in [
@@ -628,6 +626,8 @@ async fn acls_are_compared_with_the_one_that_is_asked_for() {
             .verifying()
             .set("--manifest-fields", LISTED)
             .set("--compare", "acl")
+            .set("--to", format!("s3://{THEIRS}"))
+            .set("--destination-account", STRANGER_ACCOUNT)
             .set("--report", report.to_str().unwrap());
         if let Some(acl) = acl {
             given = given.set("--acl", acl);
@@ -635,7 +635,6 @@ async fn acls_are_compared_with_the_one_that_is_asked_for() {
         given.run().await.expect(1);
         world.assert_only_read();
         for row in read_report(&report.join(format!("job-{VERIFYING}"))) {
-            // What its owner keeps for itself the bucket's owner cannot see.
             let fits = fitting.contains(&row.key.as_str());
             assert_eq!(
                 end(&row),
@@ -650,13 +649,14 @@ async fn acls_are_compared_with_the_one_that_is_asked_for() {
     }
 }
 
-/// A world whose role is denied these actions.
-fn denied(actions: &[&str]) -> World {
+/// A world whose role is denied an action at the destination.
+fn denied(action: &str) -> World {
     let mut accounts = AccountsFile::built_in();
     for account in &mut accounts.accounts {
         if account.id == DESTINATION_ACCOUNT {
             let role = account.roles.iter_mut().find(|role| role.name == COPY_ROLE);
-            let deny = Policy::new(vec![Statement::deny(actions, &["*"])]);
+            let at = format!("arn:aws:s3:::{DESTINATION}*");
+            let deny = Policy::new(vec![Statement::deny(&[action], &[&at])]);
             role.unwrap().policies.push(deny);
         }
     }
@@ -669,58 +669,60 @@ fn denied(actions: &[&str]) -> World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_read_is_told_what_to_allow() {
-    let two = |world: &World| {
+    let three = |world: &World| {
         for key in ["a", "b"] {
             world.put(key, key);
             world.put_copy(key, key, ObjectProperties::default());
         }
-        world.manifest_of(["a", "b"]);
+        world.manifest_of(["a", "b", "missing"]);
     };
-    let compared = |world: &World, flag: &str, value: &str| {
-        let (flag, value) = (flag.to_owned(), value.to_owned());
-        let given = world.verifying().set(&flag, value);
-        given.command()
-    };
-    for (actions, flag, value, hint) in [
-        (
-            "s3:GetObjectTagging",
-            "--compare",
-            "tags",
-            "s3:GetObjectTagging",
-        ),
-        ("s3:GetObjectAcl", "--compare", "acl", "s3:GetObjectAcl"),
-        ("s3:GetObjectAttributes", "--verify", "full", ""),
+    for (action, flag, value) in [
+        ("s3:GetObjectTagging", "--compare", "tags"),
+        ("s3:GetObjectAcl", "--compare", "acl"),
     ] {
-        let world = denied(&[actions]);
-        two(&world);
-        let run = Run::of(compared(&world, flag, value)).await;
-        if hint.is_empty() {
-            run.expect(0);
-            continue;
-        }
-        // All of the first rows were refused.
-        run.expect(3);
-        assert_eq!(run.summary("errors"), json!({"AccessDenied": 2}));
-        for row in world.verified().values() {
-            let said = message(row, "hint");
-            assert!(said.as_str().unwrap().contains(hint), "{row:?}");
-        }
+        let world = denied(action);
+        three(&world);
+        let run = world.verifying().set(flag, value).run().await;
+        let errors = json!({"AccessDenied": 2, "Missing": 1});
+        assert_eq!(run.expect(1).summary("errors"), errors);
+        let rows = world.verified();
+        let hint = message(&rows["a"], "hint");
+        assert!(hint.as_str().unwrap().contains(action), "{rows:?}");
     }
+    // Nobody is told of objects that he may not read whether they are there.
+    let world = denied("s3:GetObject");
+    three(&world);
+    let run = world.verifying().run().await;
+    assert_eq!(run.expect(3).summary("errors"), json!({"AccessDenied": 3}));
+    // What was not asked for needs no permission.
+    let world = denied("s3:GetObjectTagging");
+    three(&world);
+    let untagged = world.verifying().set("--compare", "metadata").run().await;
+    assert_eq!(untagged.expect(1).summary("errors"), json!({"Missing": 1}));
     // The source: what the manifest lists needs none of it.
     let world = World::new();
-    two(&world);
+    three(&world);
     world.store().set_bucket_policy(SOURCE, None).unwrap();
     let run = world.verifying().run().await;
-    assert_eq!(run.expect(3).summary("errors"), json!({"Forbidden": 2}));
-    for row in world.verified().values() {
-        let hint = message(row, "hint");
-        assert!(
-            hint.as_str()
-                .unwrap()
-                .contains("s3:GetObject on the source"),
-            "{row:?}"
-        );
-    }
+    let errors = json!({"AccessDenied": 2, "Missing": 1});
+    assert_eq!(run.expect(1).summary("errors"), errors);
+    let rows = world.verified();
+    let hint = message(&rows["a"], "hint");
+    assert!(
+        hint.as_str()
+            .unwrap()
+            .contains("s3:GetObject on the source"),
+        "{rows:?}"
+    );
+    world.manifest_of(["a", "b"]);
+    let refused = world.verifying().set("--job-id", "refused").run().await;
+    assert!(
+        refused
+            .expect(3)
+            .stderr
+            .contains("the first 2 rows were all refused"),
+        "{refused:?}"
+    );
     world.listed(&["a", "b"]);
     let listed = world
         .verifying()
@@ -728,8 +730,8 @@ async fn who_may_not_read_is_told_what_to_allow() {
         .set("--manifest-fields", LISTED);
     listed.run().await.expect(0);
     // Who owns the bucket is asked before the first row.
-    let world = denied(&["s3:GetBucketAcl"]);
-    two(&world);
+    let world = denied("s3:GetBucketAcl");
+    three(&world);
     let refused = world
         .verifying()
         .set("--compare", "acl")
@@ -744,7 +746,8 @@ async fn who_may_not_read_is_told_what_to_allow() {
         .verifying()
         .set("--compare", "acl")
         .set("--acl", "private");
-    private.run().await.expect(0);
+    let run = private.run().await;
+    assert_eq!(run.expect(1).summary("errors"), json!({"Missing": 1}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1045,7 +1048,8 @@ async fn objects_under_customer_keys_are_read_with_them() {
     };
     world.put_with("k", "content", key_file("source-key", 7));
     world.put_copy("k", "content", key_file("key", 8));
-    world.manifest_of(["k"]);
+    world.put_with("of-source", "content", key_file("source-key", 7));
+    world.put_copy("of-source", "content", ObjectProperties::default());
     let keyed = |job: &str, strength: &str| {
         world
             .verifying()
@@ -1054,9 +1058,12 @@ async fn objects_under_customer_keys_are_read_with_them() {
             .set("--source-sse-c-key-file", "source-key")
             .set("--sse-c-key-file", "key")
     };
-    // Their ETags say nothing.
-    let run = keyed("head", "head").run().await;
+    // Its ETag says nothing.
+    world.manifest_of(["of-source"]);
+    let head = keyed("head", "head").without("--sse-c-key-file");
+    let run = head.run().await;
     assert_eq!(run.expect(1).summary("errors"), json!({"NotComparable": 1}));
+    world.manifest_of(["k"]);
     let run = keyed("full", "full").run().await;
     assert_eq!(run.expect(0).summary("evidence"), json!({"full": 1}));
     world.assert_only_read();
