@@ -11,14 +11,16 @@ use s3haul_sandbox::iam::{
 };
 use s3haul_sandbox::{
     BucketSettings, ChecksumAlgorithm, Fault, FaultKind, LogEntry, ObjectOwnership,
-    ObjectProperties, Operation, SandboxOptions, Versioning,
+    ObjectProperties, Operation, SandboxOptions, StorageClass, Versioning,
 };
 use serde_json::json;
 
 use crate::given::{Given, VERIFYING};
 use crate::objects::sent;
 use crate::resume::{logged, terminate};
-use crate::support::{DESTINATION, Run, SOURCE, World, count, message, read_report, source_policy};
+use crate::support::{
+    DESTINATION, JOB, Run, SOURCE, World, count, message, read_report, source_policy,
+};
 
 /// Operations that change nothing.
 const READS: [Operation; 9] = [
@@ -241,14 +243,20 @@ fn composite(part_bytes: u64) -> ObjectProperties {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_strength_compares_what_it_can() {
-    let world = World::new();
-    world.show_attributes();
+/// An object and what stands in the place of its copy: of equal bytes or not, and how a row ends by head,
+/// checksum and full.
+type Case = (
+    &'static str,
+    ObjectProperties,
+    ObjectProperties,
+    bool,
+    [&'static str; 3],
+);
+
+fn cases() -> Vec<Case> {
     let plain = ObjectProperties::default;
     let mib = 1 << 20;
-    // Source, copy, whether the bytes are equal, and the ends by head, checksum and full.
-    let rows: Vec<(&str, ObjectProperties, ObjectProperties, bool, [&str; 3])> = vec![
+    vec![
         (
             "plain",
             plain(),
@@ -328,7 +336,14 @@ async fn each_strength_compares_what_it_can() {
             false,
             ["NotComparable", "Different", "Different"],
         ),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_strength_compares_what_it_can() {
+    let world = World::new();
+    world.show_attributes();
+    let rows = cases();
     let bytes = "x".repeat(6 << 20);
     let last = format!("{}y", &bytes[1..]);
     for (key, source, copy, equal, _) in &rows {
@@ -441,22 +456,31 @@ async fn what_the_manifest_lists_takes_one_request_a_row() {
     of_report.run().await.expect(0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn metadata_and_tags_are_compared_where_that_is_asked() {
-    let world = World::new();
-    let rich = || ObjectProperties {
+/// An object with metadata and tags.
+fn rich() -> ObjectProperties {
+    ObjectProperties {
         content_type: Some("text/plain".into()),
         cache_control: Some("no-cache".into()),
         metadata: BTreeMap::from([("who".into(), "me".into())]),
         tags: vec![("a".into(), "1".into()), ("b".into(), "2".into())],
         ..ObjectProperties::default()
-    };
-    let with = |change: fn(&mut ObjectProperties)| {
-        let mut properties = rich();
-        change(&mut properties);
-        properties
-    };
-    let rows = [
+    }
+}
+
+fn with(change: fn(&mut ObjectProperties)) -> ObjectProperties {
+    let mut properties = rich();
+    change(&mut properties);
+    properties
+}
+
+/// What stands in the place of a copy of such an object, and what is said of its metadata and its tags.
+fn alike() -> [(
+    &'static str,
+    ObjectProperties,
+    Option<&'static str>,
+    Option<&'static str>,
+); 10] {
+    [
         ("same", with(|_| ()), None, None),
         ("order", with(|p| p.tags.reverse()), None, None),
         (
@@ -507,7 +531,13 @@ async fn metadata_and_tags_are_compared_where_that_is_asked() {
             None,
             Some("the destination has the tag \"c\""),
         ),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_and_tags_are_compared_where_that_is_asked() {
+    let world = World::new();
+    let rows = alike();
     for (key, copy, ..) in &rows {
         world.put_with(key, "content", rich());
         world.put_copy(key, "content", copy.clone());
@@ -869,6 +899,11 @@ async fn a_signal_and_a_resume_lose_no_row() {
     world.assert_only_read();
 }
 
+fn md5(text: &str) -> String {
+    use md5::Digest;
+    s3haul::job::report::passes::hex(&md5::Md5::digest(text))
+}
+
 /// Rows as S3 Batch Operations writes them.
 fn batch_operations_rows() -> String {
     let row = |key: &str, end: &str| format!("{SOURCE},{key},,{end}\n");
@@ -910,7 +945,6 @@ async fn a_results_file_is_a_manifest_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_of_s3_batch_operations_is_a_manifest() {
-    use md5::Digest;
     let world = World::new();
     for key in ["a+b", "c d", "ü"] {
         world.put(key, key);
@@ -920,16 +954,15 @@ async fn a_report_of_s3_batch_operations_is_a_manifest() {
     let rows = batch_operations_rows();
     let of = |status: &str| -> String {
         let lines = rows.lines().filter(|line| line.contains(status));
-        lines.map(|line| format!("{line}\n")).collect()
+        lines.flat_map(|line| [line, "\n"]).collect()
     };
     let files = [("succeeded", "aa"), ("failed", "bb")].map(|(status, name)| {
         let rows = of(status);
         std::fs::write(folder.join(format!("results/{name}.csv")), &rows).unwrap();
-        let md5 = s3haul::job::report::passes::hex(&md5::Md5::digest(rows));
         json!({
             "TaskExecutionStatus": status,
             "Bucket": "example-reports",
-            "MD5Checksum": md5,
+            "MD5Checksum": md5(&rows),
             "Key": format!("reports/job-f8fb9d89/results/{name}.csv"),
         })
     });
@@ -991,8 +1024,13 @@ async fn a_report_is_read_on_from_where_a_job_stopped() {
     for key in &keys {
         world.put(key, key);
     }
+    // Of both kinds of rows, so that there are two files to read.
+    for key in keys.iter().take(20) {
+        world.put_copy(key, key, ObjectProperties::default());
+    }
     world.manifest_of(&keys);
-    world.copy(&[]).await.expect(0);
+    let copied = world.copy(&["--overwrite", "never"]).await;
+    assert_eq!(copied.expect(0).summary("skipped"), 20);
     let manifest = world.job().join("manifest.json");
     let slow = Fault::on(Operation::HeadObject, FaultKind::Latency(50));
     world.sandbox.faults().add(slow);
@@ -1006,7 +1044,7 @@ async fn a_report_is_read_on_from_where_a_job_stopped() {
         .spawn()
         .unwrap();
     let head = |entry: &LogEntry| entry.operation == Operation::HeadObject;
-    logged(&world, 8, head).await;
+    logged(&world, 60, head).await;
     terminate(&child);
     Run::end_of(child).await.expect(4);
     world.sandbox.faults().clear();
@@ -1016,6 +1054,80 @@ async fn a_report_is_read_on_from_where_a_job_stopped() {
     found.sort();
     let all: Vec<_> = keys.iter().map(|key| encode(key)).collect();
     assert_eq!(found, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_content_of_a_report_is_not_looked_for() {
+    let world = World::new();
+    for key in ["kept", "deleted"] {
+        world.put(key, key);
+    }
+    world.manifest_of(["kept", "deleted"]);
+    world.copy(&[]).await.expect(0);
+    world.store().delete_object(DESTINATION, "deleted").unwrap();
+    // As a job writes it that leaves delete markers out, or replays them.
+    let results = world.results(JOB, TaskStatus::Succeeded);
+    let rows = std::fs::read_to_string(&results).unwrap();
+    for (job, by, code) in [
+        ("replayed", "marker", ""),
+        ("skipped", "copy", "DeleteMarker"),
+    ] {
+        let by = format!("\"\"by\"\":\"\"{by}\"\"");
+        let code = format!(",200,{code},");
+        let mut written = String::new();
+        for line in rows.lines() {
+            let line = if line.contains(",deleted,") {
+                let line = line.replace("\"\"by\"\":\"\"copy\"\"", &by);
+                line.replace(",200,,", &code)
+            } else {
+                line.to_owned()
+            };
+            written += &(line + "\n");
+        }
+        assert_ne!(written, rows);
+        let folder = world.path(job);
+        std::fs::create_dir_all(folder.join("results")).unwrap();
+        std::fs::write(folder.join("results/aa.csv"), &written).unwrap();
+        let file = json!({
+            "TaskExecutionStatus": "succeeded",
+            "MD5Checksum": md5(&written),
+            "Key": format!("{job}/results/aa.csv"),
+        });
+        let manifest = json!({"Format": "Report_CSV_20180820", "Results": [file]});
+        let path = folder.join("manifest.json");
+        std::fs::write(&path, manifest.to_string()).unwrap();
+        let run = world
+            .verifying()
+            .set("--job-id", job)
+            .set("--manifest", path.to_str().unwrap())
+            .run()
+            .await;
+        assert_eq!(run.expect(0).summary("succeeded"), 1, "{job}");
+        assert_eq!(run.summary("skipped"), 1, "{job}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_object_is_verified_but_not_read() {
+    let world = World::new();
+    let archived = ObjectProperties {
+        storage_class: StorageClass::Glacier,
+        ..ObjectProperties::default()
+    };
+    world.put_with("k", "content", archived);
+    world.put_copy("k", "content", ObjectProperties::default());
+    world.manifest_of(["k"]);
+    let head = world.verifying().set("--job-id", "head");
+    head.run().await.expect(0);
+    let run = world.verifying().set("--verify", "full").run().await;
+    let errors = json!({"InvalidObjectState": 1});
+    assert_eq!(run.expect(1).summary("errors"), errors);
+    let rows = world.verified();
+    let hint = message(&rows["k"], "hint");
+    assert!(
+        hint.as_str().unwrap().contains("restore it first"),
+        "{rows:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

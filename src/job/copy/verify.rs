@@ -65,7 +65,6 @@ impl Copier {
     ) -> Result<Success, Stop> {
         let there = match self.look(task, Lane::Small, None, tally).await {
             Ok(there) => there,
-            Err(error) if error.status == Some(404) => return Err(missing(&error).into()),
             Err(error) => return Err(refused(&error, Side::Destination).into()),
         };
         let head_is_enough = self.options.verify == Verify::Head && !options.metadata;
@@ -286,13 +285,6 @@ fn success(task: &Task, source: Option<&Head>, there: &Head, evidence: Evidence)
     }
 }
 
-fn missing(error: &S3Error) -> Failure {
-    Failure {
-        message: "the destination has no such object".to_owned(),
-        ..Failure::from(error).coded("Missing").hinted(COPY)
-    }
-}
-
 fn different(how: impl Into<String>) -> Failure {
     Failure::of("Different", how).hinted(COPY)
 }
@@ -310,36 +302,48 @@ fn not_comparable(why: String) -> Failure {
 /// What one side answered instead; nothing was compared.
 fn refused(error: &S3Error, side: Side) -> Failure {
     let failure = Failure::from(error);
-    match (error.status, side) {
-        (Some(403), Side::Source) => failure.hinted(
+    match side {
+        _ if error.status == Some(404) => gone(failure, side),
+        Side::Source if failure.access => failure.hinted(
             "who verifies (the role, if there is one) needs s3:GetObject on the source, for --compare \
              tags s3:GetObjectTagging and for --verify checksum s3:GetObjectAttributes (with a version \
              s3:GetObjectVersion, s3:GetObjectVersionTagging, s3:GetObjectVersionAttributes), and \
              kms:Decrypt on the key of objects under KMS; without s3:ListBucket a missing object answers \
              403 too",
         ),
-        (Some(403), Side::Destination) => failure.hinted(
+        Side::Destination if failure.access => failure.hinted(
             "who verifies (the role, if there is one) needs s3:GetObject on the destination, for \
              --compare tags s3:GetObjectTagging, for --compare acl s3:GetObjectAcl and for --verify \
              checksum s3:GetObjectAttributes; without s3:ListBucket a missing object answers 403 too",
         ),
-        (Some(404), Side::Source) => {
-            failure.hinted("the source has no such object any more: there is nothing to compare with")
-        }
-        (Some(404), Side::Destination) => missing(error),
-        _ => failure,
+        Side::Source | Side::Destination => failure,
     }
 }
 
-/// A refused read, in the words of a job that copies nothing.
-fn rehinted(stop: Stop) -> Stop {
-    match stop {
-        Stop::Ended(Ended::Failed(failure)) if failure.http_status == Some(403) => failure
-            .hinted(
-                "--verify full reads both objects: allow s3:GetObject on both sides (with a version \
-                 s3:GetObjectVersion), and kms:Decrypt on the keys of objects under KMS",
-            )
-            .into(),
-        stop => stop,
+fn gone(failure: Failure, side: Side) -> Failure {
+    match side {
+        Side::Source => failure
+            .hinted("the source has no such object any more: there is nothing to compare with"),
+        Side::Destination => Failure {
+            message: "the destination has no such object".to_owned(),
+            ..failure.coded("Missing").hinted(COPY)
+        },
     }
+}
+
+/// What a read was answered instead, in the words of a job that copies nothing.
+fn rehinted(stop: Stop) -> Stop {
+    let Stop::Ended(Ended::Failed(failure)) = stop else {
+        return stop;
+    };
+    let hint = if failure.access {
+        "--verify full reads both objects: allow s3:GetObject on both sides (with a version \
+         s3:GetObjectVersion), and kms:Decrypt on the keys of objects under KMS"
+    } else if failure.is_archived() {
+        "the object is archived: restore it first, then run resume, or verify without --verify full, \
+         which reads it"
+    } else {
+        "the objects were not read to their ends: run resume, which reads them again"
+    };
+    failure.hinted(hint).into()
 }

@@ -168,22 +168,28 @@ impl ReportRows {
     fn absent(self) -> &'static str {
         match self {
             Self::Failed => "lists no failed rows: there is nothing left to copy of it",
-            Self::Done => "lists no rows that succeeded or were skipped",
+            Self::Done => {
+                "lists no rows that succeeded or were skipped (with --report-scope failed they are \
+                 counted only)"
+            }
         }
     }
 }
 
-/// What a row's message says of the source as it was copied.
+/// What a row's message says of the source as it was copied. Where that was a delete marker there is
+/// nothing to compare.
 pub(super) fn facts(record: &ByteRecord) -> Facts {
     let message = record.get(COLUMNS - 1).unwrap_or_default();
     let message: serde_json::Value = serde_json::from_slice(message).unwrap_or_default();
     let text = |member: &str| message.get(member)?.as_str().map(str::to_owned);
+    let skipped_marker = record.get(5) == Some(b"DeleteMarker");
     Facts {
         size: message
             .get("source_size")
             .and_then(serde_json::Value::as_u64),
         last_modified: text("source_last_modified").and_then(|at| parse_time(&at)),
         e_tag: text("source_e_tag"),
+        delete_marker: skipped_marker || text("by").as_deref() == Some("marker"),
         ..Facts::default()
     }
 }
