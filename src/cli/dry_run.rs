@@ -39,7 +39,7 @@ fn count(manifest: ManifestFile, job: &JobSpec) -> Result<Inspection, Failed> {
         if let Some(before) = &before {
             row.copied_before = before.look(&row).map_err(ManifestError::CopiedBefore)?;
         }
-        counted.see(row, &job.read.rename, &job.copy.plan);
+        counted.see(row, &job.read.rename, &job.copy);
     }
     counted.close(&survey);
     Ok(counted)

@@ -10,10 +10,11 @@ use s3haul_s3::quotas::MAX_COPY_BYTES;
 use serde::Serialize;
 
 use self::duplicates::Duplicates;
+use crate::job::copy::CopyOptions;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{BadRow, Rename, Row, Survey};
 use crate::job::outcome::Ended;
-use crate::job::plan::{PartPlan, PlanOptions, Planned, plan};
+use crate::job::plan::{PartPlan, Planned, plan};
 use crate::job::report::previous::COPIED_BEFORE;
 use crate::job::summary::Size;
 
@@ -113,7 +114,7 @@ impl Inspection {
     }
 
     /// Takes a selected row, and what a job would do for it.
-    pub(super) fn see(&mut self, row: Row, rename: &Rename, options: &PlanOptions) {
+    pub(super) fn see(&mut self, row: Row, rename: &Rename, options: &CopyOptions) {
         self.rows += 1;
         self.seen.see(&row.key, row.version_id.as_deref());
         let facts = &row.facts;
@@ -124,17 +125,20 @@ impl Inspection {
             self.noncurrent_versions += u64::from(row.version_id.is_some() && !row.is_latest);
             self.count_object(&row);
         }
-        match plan(row, None, rename, options) {
-            Planned::Small(_) => self.writes += 1,
+        match plan(row, None, rename, &options.plan) {
+            Planned::Small(task) => {
+                self.reads += options.reads(&task.row.facts, false);
+                self.writes += 1;
+            }
             // Deletes are free.
             Planned::Marker(_) => self.deletes += 1,
             Planned::Large(task) => {
                 let bytes = task.row.facts.size.unwrap_or_default().max(1);
-                let parts = u64::from(PartPlan::new(bytes, options.part_size, None).parts());
+                let parts = u64::from(PartPlan::new(bytes, options.plan.part_size, None).parts());
                 self.multipart_objects += 1;
                 self.parts += parts;
-                // HEAD and tags are read; Create, the parts and Complete are written.
-                self.reads += 2;
+                // HEAD, tags and annotations are read; Create, the parts and Complete are written.
+                self.reads += options.reads(&task.row.facts, true);
                 self.writes += 2 + parts;
             }
             Planned::Ended(_, Ended::Skipped { code, .. }) => {

@@ -125,8 +125,8 @@ async fn bad_rows_are_shown_beside_the_good_ones() {
         ("archived", json!(2)),
         ("multipart_objects", json!(2)),
         ("parts", json!(96)),
-        // Each: HEAD, tags, Create, 48 parts, Complete; and one CopyObject.
-        ("requests", json!(2 * 52 + 1)),
+        // Each: HEAD, tags, annotations, Create, 48 parts, Complete; and one CopyObject.
+        ("requests", json!(2 * 53 + 1)),
         ("noncurrent_versions", json!(0)),
     ] {
         assert_eq!(counted[member], expected, "{member}");
@@ -191,4 +191,27 @@ async fn a_manifest_in_s3_is_inspected_there() {
     );
     let stream = inspect(&world, "-", &[]).await;
     stream.expect(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_counts_what_settings_read() {
+    let world = World::new();
+    let mib = 1 << 20;
+    // One copy, and one in parts: HEAD, tags, annotations, Create, 2 parts, Complete.
+    world.manifest(format!("source,small,{mib}\nsource,large,{}\n", 9 * mib));
+    let fields = ["--manifest-fields", "Bucket,Key,Size", "--dry-run"];
+    let parts = ["--multipart-threshold", "5MiB", "--part-size", "5MiB"];
+    for (settings, requests) in [
+        (&[][..], 1 + 7),
+        (&["--storage-class", "preserve"], 2 + 7),
+        (&["--tags", "none", "--annotations", "exclude"], 1 + 5),
+        (&["--verify", "head"], 2 + 8),
+        (&["--verify", "checksum"], 3 + 9),
+        // A HEAD and blocks of 4 MiB of each side.
+        (&["--verify", "full"], 1 + 4 + 7 + 8),
+    ] {
+        let run = world.copy(&[&fields[..], &parts, settings].concat()).await;
+        assert_eq!(run.expect(0).summary("requests"), requests, "{settings:?}");
+    }
+    assert!(world.sandbox.log().entries().is_empty());
 }

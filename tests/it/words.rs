@@ -909,8 +909,8 @@ async fn a_dry_run_asks_nobody() {
         "filtered": 1,
         "multipart_objects": 1,
         "parts": 16,
-        // Six copies; HEAD, tags, Create, 16 parts and Complete.
-        "requests": 6 + 20,
+        // Six copies; HEAD, tags, annotations, Create, 16 parts and Complete.
+        "requests": 6 + 21,
         "archived": 2,
         "delete_markers": 0,
         "latest_delete_markers": 0,
@@ -937,7 +937,7 @@ async fn a_dry_run_asks_nobody() {
     let objects: Vec<_> = objects.map(|class| class["objects"].clone()).collect();
     assert_eq!(objects, [0, 5, 0, 0, 0, 0, 0, 1, 0]);
     assert_eq!(counted, expected);
-    let expected = 24.0 * 0.005 / 1000.0 + 2.0 * 0.0004 / 1000.0;
+    let expected = 24.0 * 0.005 / 1000.0 + 3.0 * 0.0004 / 1000.0;
     assert!((cost.as_f64().unwrap() - expected).abs() < 1e-9, "{cost}");
     assert_eq!(run.stderr, "");
     let text = given.set("--output", "text").run().await;

@@ -10,8 +10,8 @@ use crate::cli::inspection::Inspection;
 use crate::cli::print_result;
 use crate::cli::read::manifest_path;
 use crate::job::blocking;
+use crate::job::copy::CopyOptions;
 use crate::job::manifest::{ManifestFile, ManifestOptions, Rename, inspect};
-use crate::job::plan::PlanOptions;
 
 /// Reads a manifest, whatever is wrong with its rows, and prints what was counted.
 pub(super) async fn run(args: InspectArgs) -> Result<u8, Failed> {
@@ -43,9 +43,9 @@ pub(super) async fn run(args: InspectArgs) -> Result<u8, Failed> {
 
 fn count(manifest: &ManifestFile, options: &ManifestOptions) -> Result<Inspection, Failed> {
     let mut counted = Inspection::new();
-    let (rename, plan) = (Rename::default(), PlanOptions::default());
+    let (rename, copy) = (Rename::default(), CopyOptions::default());
     let survey = inspect(manifest, options, &mut |met| match met {
-        Ok(row) => counted.see(row, &rename, &plan),
+        Ok(row) => counted.see(row, &rename, &copy),
         Err((file, row)) => counted.bad(file, row),
     })?;
     counted.close(&survey);

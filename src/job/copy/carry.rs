@@ -8,7 +8,6 @@
 use s3haul_s3::{ErrorKind, Head, Lane, OnDoubt, Operation, Tag, Tally};
 
 use super::headers::tagging_header;
-use super::settings::Annotations;
 use super::{Copier, Stop};
 use crate::job::outcome::{Ended, Failure, Success};
 use crate::job::plan::Task;
@@ -33,13 +32,12 @@ impl Copier {
         version_id: Option<&str>,
         tally: &mut Tally,
     ) -> Result<Carried, Stop> {
-        let tags = match self.headers.new_tags() {
-            Some(tags) => tags.to_vec(),
-            None => {
-                let tags = self.source_tags(task, version_id, tally).await?;
-                check_tags(source, &tags)?;
-                tags
-            }
+        let tags = if let Some(tags) = self.headers.new_tags() {
+            tags.to_vec()
+        } else {
+            let tags = self.source_tags(task, version_id, tally).await?;
+            check_tags(source, &tags)?;
+            tags
         };
         let (annotations, note) = self.source_annotations(task, version_id, tally).await?;
         Ok(Carried {
@@ -71,9 +69,7 @@ impl Copier {
         version_id: Option<&str>,
         tally: &mut Tally,
     ) -> Result<(Vec<String>, Option<String>), Stop> {
-        let settings = &self.options.object;
-        // Under SSE-C there are none.
-        if settings.annotations == Annotations::Exclude || settings.source_customer_key.is_some() {
+        if !self.options.object.lists_annotations() {
             return Ok((Vec::new(), None));
         }
         let mut names = Vec::new();

@@ -114,11 +114,14 @@ impl From<&Head> for Known {
             .is_some();
         let encryption = head.header("x-amz-server-side-encryption");
         let kind = head.header("x-amz-checksum-type");
+        // A HEAD of a part shows the part's checksum.
+        let of_part = head.parts_count().is_some() || head.header("content-range").is_some();
         Self {
             bytes: Some(head.object_bytes()),
             e_tag: Some(head.e_tag.clone()),
             opaque_e_tag: is_opaque(encryption, customer_key),
             checksum: shown_checksum(head)
+                .filter(|_| !of_part)
                 .map(|(algorithm, value)| checksum(algorithm, value, kind)),
         }
     }
@@ -262,6 +265,21 @@ mod tests {
         ] {
             assert_eq!(compare(&one, &other), expected, "{one:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn the_checksum_of_a_part_is_none_of_the_object() {
+        let checksum = ("x-amz-checksum-crc64nvme", "x");
+        let kind = ("x-amz-checksum-type", "FULL_OBJECT");
+        let part = [
+            checksum,
+            kind,
+            ("x-amz-mp-parts-count", "2"),
+            ("content-range", "bytes 0-4/9"),
+        ];
+        let known = head(5, "abc-2", &part);
+        assert_eq!((known.bytes, known.checksum), (Some(9), None));
+        assert!(head(9, "abc-2", &part[..2]).checksum.is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3haul_s3::quotas::MAX_TAGS_HEADER_BYTES;
-use s3haul_s3::{Head, HeaderPair, Tag};
+use s3haul_s3::{CustomerKey, Head, HeaderPair, Tag};
 use time::format_description::well_known::Rfc3339;
 
 use super::settings::{
@@ -97,7 +97,10 @@ impl JobHeaders {
             "x-amz-source-expected-bucket-owner",
             &options.source_account,
         );
-        let key_of_copy = keys.source.iter().flat_map(|key| key.copy_source_headers());
+        let key_of_copy = keys
+            .source
+            .iter()
+            .flat_map(CustomerKey::copy_source_headers);
         let metadata = settings.metadata.as_ref().map(new_metadata);
         let tags = settings.tags.as_ref().map(|tags| {
             let tag = |(key, value): &(String, String)| Tag {
@@ -111,10 +114,10 @@ impl JobHeaders {
             destination_key: keys
                 .destination
                 .iter()
-                .flat_map(|key| key.headers())
+                .flat_map(CustomerKey::headers)
                 .collect(),
             source: source.into_iter().chain(payer.clone()).collect(),
-            source_key: keys.source.iter().flat_map(|key| key.headers()).collect(),
+            source_key: keys.source.iter().flat_map(CustomerKey::headers).collect(),
             source_of_copy: source_of_copy
                 .into_iter()
                 .chain(payer)

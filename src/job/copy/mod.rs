@@ -33,10 +33,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::headers::JobHeaders;
-use self::settings::{Annotations, ObjectSettings, Verify};
+use self::settings::{Annotations, ObjectSettings, StorageClass, Verify};
 use self::uploads::Uploads;
+use super::manifest::Facts;
 use super::outcome::{Ended, Failure};
-use super::plan::{PlanOptions, Task};
+use super::plan::{PartSize, PlanOptions, Task};
 use super::report::Event;
 
 /// What happens to an object that the destination has already.
@@ -104,6 +105,32 @@ impl Default for CopyOptions {
             plan: PlanOptions::default(),
             row_timeout_ms: 24 * 60 * 60 * 1000,
         }
+    }
+}
+
+impl CopyOptions {
+    /// Whether something must be known of a source before CopyObject that the manifest does not list.
+    pub fn needs_head(&self, listed: &Facts) -> bool {
+        let class = self.object.storage_class == StorageClass::Preserve;
+        class && listed.storage_class.is_none()
+            || self.plan.part_size == PartSize::MatchSource && listed.e_tag.is_none()
+    }
+
+    /// Requests that read for a row, beside those that copy: the most, where an answer decides.
+    pub fn reads(&self, listed: &Facts, in_parts: bool) -> u64 {
+        let before = if in_parts {
+            let tags = self.object.tags.is_none();
+            1 + u64::from(tags) + u64::from(self.object.lists_annotations())
+        } else {
+            u64::from(self.needs_head(listed))
+        };
+        let behind = match self.verify {
+            Verify::Response => 0,
+            Verify::Head => 1,
+            Verify::Checksum => 2,
+            Verify::Full => 2 + 2 * listed.size.unwrap_or_default().div_ceil(read::BLOCK_BYTES),
+        };
+        before + behind
     }
 }
 
@@ -398,7 +425,8 @@ fn left_out(settings: &ObjectSettings) -> impl Iterator<Item = String> {
         ),
     ]
     .into_iter()
-    .filter_map(|(left_out, note)| left_out.then(|| note.to_owned()))
+    .filter(|(left_out, _)| *left_out)
+    .map(|(_, note)| note.to_owned())
 }
 
 /// Counts a large object while it lives.

@@ -139,13 +139,12 @@ impl Copier {
         if origin.head.is_none() && task.row.facts.size == Some(there.bytes) {
             return Ok(Verdict::Proved(Evidence::Head));
         }
-        let source = match origin.head {
-            Some(head) => head.clone(),
-            None => {
-                let version_id = success.source_version_id.as_deref();
-                self.head_source_version(task, version_id, lane, None, tally)
-                    .await?
-            }
+        let source = if let Some(head) = origin.head {
+            head.clone()
+        } else {
+            let version_id = success.source_version_id.as_deref();
+            self.head_source_version(task, version_id, lane, None, tally)
+                .await?
         };
         Ok(verdict(
             &Seen::from(&source),

@@ -11,7 +11,7 @@ use crate::job::plan::Task;
 
 const MIB: u64 = 1 << 20;
 /// What one request reads.
-const BLOCK_BYTES: u64 = 4 * MIB;
+pub const BLOCK_BYTES: u64 = 4 * MIB;
 /// Blocks of an object that are read at a time.
 const BLOCKS: usize = 4;
 /// Mebibytes that may be in memory, of all objects.

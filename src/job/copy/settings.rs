@@ -57,6 +57,11 @@ impl ObjectSettings {
     pub fn has_date_condition(&self) -> bool {
         self.if_modified_since.is_some() || self.if_unmodified_since.is_some()
     }
+
+    /// Whether a copy in parts asks for the source's annotations. Under SSE-C there are none.
+    pub fn lists_annotations(&self) -> bool {
+        self.annotations == Annotations::Copy && self.source_customer_key.is_none()
+    }
 }
 
 /// A grant of an ACL.

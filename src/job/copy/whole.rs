@@ -34,7 +34,7 @@ impl Copier {
         }
         let looked;
         let source = match source {
-            None if self.needs_head(task) => {
+            None if self.options.needs_head(&task.row.facts) => {
                 // The first part tells the layout, and all else that a HEAD tells.
                 let part = (self.options.plan.part_size == PartSize::MatchSource).then_some(1);
                 looked = self.head_source(task, lane, part, tally).await?;
@@ -156,15 +156,6 @@ impl Copier {
             opaque_e_tag: known.opaque_e_tag || customer_key,
             ..known
         }
-    }
-
-    /// Whether something must be known of the source before it is copied that the manifest does not
-    /// list.
-    fn needs_head(&self, task: &Task) -> bool {
-        let (facts, plan) = (&task.row.facts, &self.options.plan);
-        let class = self.options.object.storage_class == StorageClass::Preserve;
-        class && facts.storage_class.is_none()
-            || plan.part_size == PartSize::MatchSource && facts.e_tag.is_none()
     }
 
     /// The source's storage class, where the job keeps it: as the manifest lists it, else as a HEAD
