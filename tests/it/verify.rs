@@ -842,6 +842,7 @@ async fn the_same_command_line_again_and_another() {
     for (other, named) in [
         (given().set("--verify", "full"), "--verify"),
         (given().set("--compare", "tags"), "--compare"),
+        (given().variable("S3HAUL_COMPARE", "metadata"), "--compare"),
         (given().set("--compare", "acl"), "--compare, --acl"),
         (given().set("--to", "s3://destination/p/"), "--to"),
         (world.given().set("--job-id", VERIFYING), "the commands"),
@@ -982,6 +983,11 @@ async fn a_report_of_s3_batch_operations_is_a_manifest() {
     assert_eq!(run.expect(1).summary("errors"), json!({"Missing": 2}));
     let found = world.verified();
     assert_eq!(found.keys().collect::<Vec<_>>(), ["%C3%BC", "a%2Bb"]);
+    let dry = Run::of(on(world.given().flag("--dry-run"))).await;
+    assert_eq!(dry.expect(0).summary("rows"), 1);
+    let mut inspect = world.command(&["manifest", "inspect", path, "--output", "json"]);
+    inspect.arg("--no-role");
+    assert_eq!(Run::of(inspect).await.expect(0).summary("rows"), 1);
     // It is what it was, or it is not taken.
     let refused = |given: Given<'_>, words: &'static str| {
         let command = on(given.set("--job-id", "refused"));
@@ -1011,6 +1017,17 @@ async fn a_report_of_s3_batch_operations_is_a_manifest() {
     // A job that goes on finds it out too.
     let resumed = Run::of(on(world.verifying())).await;
     assert_eq!(resumed.code(), 1, "{resumed:?}");
+    // A row of other columns is shown by its file, and none is left out.
+    let bad = format!("{}{SOURCE},k,,succeeded,200\n", of("succeeded"));
+    std::fs::write(folder.join("results/aa.csv"), &bad).unwrap();
+    let mut file = files[0].clone();
+    file["MD5Checksum"] = json!(md5(&bad));
+    write(json!([file]));
+    refused(
+        world.verifying(),
+        "results/aa.csv has 1 bad row   line 3 (byte ",
+    )
+    .await;
     write(json!([files[1]]));
     refused(world.verifying(), "lists no rows that succeeded").await;
     write(json!([files[0]]));
