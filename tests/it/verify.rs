@@ -407,7 +407,7 @@ async fn each_strength_compares_what_it_can() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_manifest_lists_takes_one_request_a_row() {
     let world = World::new();
-    let keys = ["a", "b", "c", "changed", "stale"];
+    let keys = ["a", "b", "c", "changed", "stale", "rewritten"];
     for key in keys {
         world.put(key, &format!("content of {key}"));
         world.put_copy(
@@ -421,6 +421,8 @@ async fn what_the_manifest_lists_takes_one_request_a_row() {
     world.put("changed", "CONTENT OF changed");
     world.put("stale", "CONTENT OF stale");
     world.put_copy("stale", "something else", ObjectProperties::default());
+    world.put("rewritten", "both anew");
+    world.put_copy("rewritten", "both anew", ObjectProperties::default());
     world.sandbox.log().clear();
     let run = world
         .verifying()
@@ -428,14 +430,17 @@ async fn what_the_manifest_lists_takes_one_request_a_row() {
         .run()
         .await;
     run.expect(1);
-    assert_eq!(run.summary("evidence"), json!({"e_tag": 4}));
-    assert_eq!(run.summary("requests"), 6);
+    let evidence = json!({"e_tag": 4, "checksum": 1});
+    assert_eq!(run.summary("evidence"), evidence);
+    assert_eq!(run.summary("requests"), 8);
     world.assert_only_read();
     for key in keys {
         let heads = sent(&world, Operation::HeadObject, key);
-        assert_eq!(heads.len(), 1 + usize::from(key == "stale"), "{key}");
+        let asked = ["stale", "rewritten"].contains(&key);
+        assert_eq!(heads.len(), 1 + usize::from(asked), "{key}");
     }
     let rows = world.verified();
+    assert_eq!(message(&rows["rewritten"], "source_changed"), true);
     assert_eq!(rows["stale"].error_code, "Different");
     assert!(says(
         &rows["stale"],
@@ -1122,6 +1127,33 @@ async fn what_is_no_content_of_a_report_is_not_looked_for() {
         assert_eq!(run.expect(0).summary("succeeded"), 1, "{job}");
         assert_eq!(run.summary("skipped"), 1, "{job}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_it_is_read_is_not_called_different() {
+    let world = World::new();
+    world.put("k", "content");
+    world.put_copy("k", "content", ObjectProperties::default());
+    world.manifest_of(["k"]);
+    let changed = FaultKind::Error {
+        status: 412,
+        code: "PreconditionFailed".into(),
+        message: String::new(),
+        retry_after: None,
+    };
+    world
+        .sandbox
+        .faults()
+        .add(Fault::on(Operation::GetObject, changed));
+    let run = world.verifying().set("--verify", "full").run().await;
+    assert_eq!(run.expect(1).summary("errors"), json!({"NotComparable": 1}));
+    assert!(says(
+        &world.verified()["k"],
+        "written again while it was read"
+    ));
+    world.sandbox.faults().clear();
+    let resumed = resume(&world).await;
+    assert_eq!(resumed.expect(0).summary("evidence"), json!({"full": 1}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
