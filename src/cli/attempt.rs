@@ -1,4 +1,4 @@
-//! From a job as given to its summary: what `copy`, `resume` and `demo` have in common.
+//! From a job as given to its summary: what `copy`, `verify` and `resume` have in common.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use super::{Output, previous, print_result};
 use crate::job::access::{Access, AccessOptions, Connection};
 use crate::job::copy::SourceChanged;
 use crate::job::copy::settings::CustomerKeys;
+use crate::job::copy::verify::acl::CannedAcl;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::sort::{self, Order};
 use crate::job::manifest::{
@@ -30,14 +31,14 @@ use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
 use crate::job::summary::Summary;
 use crate::job::{
-    self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, retry_options,
-    sort_rows, versioned,
+    self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, owner,
+    retry_options, sort_rows, versioned,
 };
 
 /// Where a manifest from stdin is kept in the job's folder.
 pub(super) const SPOOL: &str = "work/manifest.csv";
 
-/// A job that `copy` is given.
+/// A job that `copy` or `verify` is given.
 #[derive(Debug)]
 pub(super) struct NewJob {
     pub(super) job_id: String,
@@ -81,7 +82,7 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 }
 
 /// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
-pub(super) async fn copy(new: NewJob) -> Result<u8, Failed> {
+pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     let name = folder_name(&new.job_id);
     previous::refuse_own(&new.job, &new.report.join(&name))?;
     if new.report.join(&name).exists() {
@@ -343,7 +344,12 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
             "a CSV manifest lists no delete markers: keys that were deleted reappear at the destination"
         );
     }
-    if survey.version_ids && job.read.versions != Some(Versions::All) {
+    if survey.version_ids && job.verify.is_some() {
+        tracing::warn!(
+            "the manifest lists versions: each is compared with the current object of its key at the \
+             destination"
+        );
+    } else if survey.version_ids && job.read.versions != Some(Versions::All) {
         tracing::warn!(
             "the manifest lists versions: rows run in no order, so that of several versions of a \
              key any may end up as the current one"
@@ -417,7 +423,13 @@ pub(super) async fn establish(
     };
     over_https(&job.copy.object, &job.access, connection.s3_endpoint_url())?;
     let access = connection.job(&survey.bucket, &job.destination_bucket);
-    Ok(access.await?)
+    let mut access = access.await?;
+    let acl = job.verify.as_ref().and_then(|verify| verify.acl);
+    if acl.is_some_and(CannedAcl::needs_bucket_owner) {
+        let (bucket, retry) = (&job.destination_bucket, retry_options(&job.speed));
+        access.bucket_owner = Some(owner::of_bucket(&access, bucket, retry).await?);
+    }
+    Ok(access)
 }
 
 /// The MFA code that a role needs: as given, else asked for.
@@ -540,12 +552,11 @@ pub(super) fn abandoned(report: &Path) -> Failed {
 
 pub(super) fn summary(file: &JobFile, checkpoint: &Checkpoint, report: &Path) -> Summary {
     let report = report.display().to_string();
-    Summary::new(
-        &file.job_id,
-        checkpoint,
-        report,
-        file.job.run.failed_rows_exit,
-    )
+    let exit = file.job.run.failed_rows_exit;
+    Summary {
+        verified: file.job.verify.is_some(),
+        ..Summary::new(&file.job_id, checkpoint, report, exit)
+    }
 }
 
 /// A job whose report exists.
@@ -690,10 +701,15 @@ async fn run(
         print_cause(cause, &path.display().to_string());
     } else if summary.failed > 0 {
         let report = path.display();
-        let _ = writeln!(
-            std::io::stderr(),
-            "hint: try the failed rows again with: s3haul resume {report}"
-        );
+        let hint = if file_again.job.verify.is_some() {
+            format!(
+                "copy the failed rows with: s3haul copy --manifest {report}/manifest.json, then verify them \
+                 again with: s3haul resume {report}"
+            )
+        } else {
+            format!("try the failed rows again with: s3haul resume {report}")
+        };
+        let _ = writeln!(std::io::stderr(), "hint: {hint}");
     }
     debug_assert!(cause != Some(Cause::Signal) || summary.exit_code == Exit::Stopped as u8);
     Ok(summary.exit_code)

@@ -9,7 +9,8 @@ use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
 use super::exit::Failed;
 use super::flags::{
-    AgainArgs, KMS_REQUESTS_PER_SECOND, REQUESTS_PER_SECOND, RunArgs, SpeedArgs, absolute,
+    AgainArgs, KMS_REQUESTS_PER_SECOND, REQUESTS_PER_SECOND, ReportArgs, RunArgs, SpeedArgs,
+    WorkArgs, absolute,
 };
 use super::read::{ReadArgs, VersionsFlag, manifest_path};
 use super::settings::{self, SettingsArgs};
@@ -18,9 +19,8 @@ use crate::job::copy::settings::{CustomerKeys, ObjectSettings, Verify};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
 use crate::job::manifest::{ManifestOptions, Rename};
 use crate::job::plan::{DeleteMarkers, PartSize, PlanOptions};
-use crate::job::report::ReportScope;
 use crate::job::report::previous::{Matching, PreviousOptions};
-use crate::job::spec::{JobSpec, RunOptions};
+use crate::job::spec::JobSpec;
 
 /// The flags of `copy`.
 #[derive(Debug, Args)]
@@ -41,6 +41,8 @@ pub(super) struct CopyArgs {
     speed: SpeedArgs,
     #[command(flatten)]
     evidence: EvidenceArgs,
+    #[command(flatten)]
+    work: WorkArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -122,23 +124,8 @@ struct EvidenceArgs {
     /// How much a copy is looked at behind S3's answer
     #[arg(long, env = "S3HAUL_VERIFY", value_enum, default_value_t = VerifyFlag::Response)]
     verify: VerifyFlag,
-    /// The folder of reports
-    #[arg(
-        long,
-        env = "S3HAUL_REPORT",
-        value_name = "DIR",
-        default_value = "./s3haul-report"
-    )]
-    report: PathBuf,
-    /// The job's ID: 1 to 40 of A-Z a-z 0-9 . _ - [default: of AWS Batch or Slurm, else new]
-    #[arg(long, env = "S3HAUL_JOB_ID", value_name = "ID", value_parser = values::job_id)]
-    job_id: Option<String>,
-    /// Which rows the report lists
-    #[arg(long, env = "S3HAUL_REPORT_SCOPE", value_enum, default_value_t = ScopeFlag::All)]
-    report_scope: ScopeFlag,
-    /// Failed rows, in percent, over which the job stops, from the 1,000th row that it runs
-    #[arg(long, env = "S3HAUL_FAILURE_THRESHOLD", value_name = "PERCENT|none", value_parser = threshold, default_value = "50")]
-    failure_threshold: Threshold,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Skip rows that succeeded in an earlier job: its folder, or a downloaded report of S3 Batch
     /// Operations
     #[arg(long, env = "S3HAUL_PREVIOUS_REPORT", value_name = "REPORT")]
@@ -169,14 +156,6 @@ enum VerifyFlag {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ScopeFlag {
-    /// Every row.
-    All,
-    /// Failed rows; the others are counted.
-    Failed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MatchFlag {
     /// The same version ID, or ETag and date, as that report recorded.
     Source,
@@ -184,30 +163,20 @@ enum MatchFlag {
     Key,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Threshold(Option<u8>);
-
-fn threshold(text: &str) -> Result<Threshold, String> {
-    values::percentage(text).map(Threshold)
-}
-
 /// Runs `s3haul copy`.
 pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     args.run.words.start_log();
-    let job_id = match &args.evidence.job_id {
-        Some(id) => id.clone(),
-        None => attempt::job_id_of_environment()?.unwrap_or_else(attempt::new_job_id),
-    };
+    let job_id = args.evidence.report.job_id()?;
     let dry_run = args.evidence.dry_run;
     let show = args.run.progress;
     let output = args.run.words.output;
-    let report = args.evidence.report.clone();
+    let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
     let (job, keys) = spec(args, &job_id)?;
     if dry_run {
         return super::dry_run::run(job, mfa_code.as_deref(), output).await;
     }
-    Box::pin(attempt::copy(NewJob {
+    Box::pin(attempt::start(NewJob {
         job_id,
         report,
         job,
@@ -235,22 +204,9 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
         SourceChangedFlag::Copy => SourceChanged::Copy,
         SourceChangedFlag::Fail => SourceChanged::Fail,
     };
-    if args.evidence.report.to_string_lossy().starts_with("s3://") {
-        return Err(Failed::usage(
-            "--report takes a local folder; reports in S3 are not supported",
-        ));
-    }
-    let mut run = RunOptions {
-        report_scope: match args.evidence.report_scope {
-            ScopeFlag::All => ReportScope::All,
-            ScopeFlag::Failed => ReportScope::Failed,
-        },
-        failure_threshold: args.evidence.failure_threshold.0,
-        failed_rows_exit: 1,
-        drain_timeout_ms: 20_000,
-        work_dir: None,
-    };
-    args.run.apply(&mut run)?;
+    let mut run = args.evidence.report.options()?;
+    args.run.apply(&mut run);
+    args.work.apply(&mut run)?;
     contradictions(&args)?;
     let previous = previous(&args.evidence)?;
     let requester_pays = args.access.requester_pays;
@@ -298,6 +254,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
         speed,
         run,
         previous,
+        verify: None,
     };
     Ok((job, wanted.keys))
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::Output;
 use super::exit::Failed;
 use super::log::{self, LogFormat, LogLevel};
 use super::progress::ProgressMode;
-use super::values;
+use super::{Output, attempt, values};
+use crate::job::report::ReportScope;
 use crate::job::spec::{JobSpec, RunOptions, SpeedOptions};
 
 /// Requests a second that leave room for a bucket's other users: S3 promises 3,500 writes a second
@@ -90,9 +90,6 @@ pub(super) struct RunArgs {
     /// Exit code of a job that ran to its end with failed rows [default: 1]
     #[arg(long, env = "S3HAUL_FAILED_ROWS_EXIT", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     failed_rows_exit: Option<u8>,
-    /// Where --versions all and --previous-report sort on disk [default: the job's own folder]
-    #[arg(long, env = "S3HAUL_WORK_DIR", value_name = "DIR")]
-    work_dir: Option<PathBuf>,
     /// How progress is shown on stderr
     #[arg(long, env = "S3HAUL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto)]
     pub(super) progress: ProgressMode,
@@ -102,13 +99,28 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     /// Changes what was given.
-    pub(super) fn apply(&self, run: &mut RunOptions) -> Result<(), Failed> {
+    pub(super) fn apply(&self, run: &mut RunOptions) {
         if let Some(timeout) = self.drain_timeout {
             run.drain_timeout_ms = values::milliseconds(timeout);
         }
         if let Some(code) = self.failed_rows_exit {
             run.failed_rows_exit = code;
         }
+    }
+}
+
+/// Where a job has room. It can be given again to a resume.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Running")]
+pub(super) struct WorkArgs {
+    /// Where --versions all and --previous-report sort on disk [default: the job's own folder]
+    #[arg(long, env = "S3HAUL_WORK_DIR", value_name = "DIR")]
+    work_dir: Option<PathBuf>,
+}
+
+impl WorkArgs {
+    /// Changes what was given.
+    pub(super) fn apply(&self, run: &mut RunOptions) -> Result<(), Failed> {
         if let Some(folder) = &self.work_dir {
             // Absolute, so that a resume finds it from anywhere.
             let found = std::fs::canonicalize(folder).map_err(|error| {
@@ -118,6 +130,73 @@ impl RunArgs {
             run.work_dir = Some(found?);
         }
         Ok(())
+    }
+}
+
+/// The report of a job.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Evidence")]
+pub(super) struct ReportArgs {
+    /// The folder of reports
+    #[arg(
+        long,
+        env = "S3HAUL_REPORT",
+        value_name = "DIR",
+        default_value = "./s3haul-report"
+    )]
+    pub(super) report: PathBuf,
+    /// The job's ID: 1 to 40 of A-Z a-z 0-9 . _ - [default: of AWS Batch or Slurm, else new]
+    #[arg(long, env = "S3HAUL_JOB_ID", value_name = "ID", value_parser = values::job_id)]
+    job_id: Option<String>,
+    /// Which rows the report lists
+    #[arg(long, env = "S3HAUL_REPORT_SCOPE", value_enum, default_value_t = ScopeFlag::All)]
+    report_scope: ScopeFlag,
+    /// Failed rows, in percent, over which the job stops, from the 1,000th row that it runs
+    #[arg(long, env = "S3HAUL_FAILURE_THRESHOLD", value_name = "PERCENT|none", value_parser = threshold, default_value = "50")]
+    failure_threshold: Threshold,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScopeFlag {
+    /// Every row.
+    All,
+    /// Failed rows; the others are counted.
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Threshold(Option<u8>);
+
+fn threshold(text: &str) -> Result<Threshold, String> {
+    values::percentage(text).map(Threshold)
+}
+
+impl ReportArgs {
+    /// The job's ID: the one given, the environment's, or a new one.
+    pub(super) fn job_id(&self) -> Result<String, Failed> {
+        match &self.job_id {
+            Some(id) => Ok(id.clone()),
+            None => Ok(attempt::job_id_of_environment()?.unwrap_or_else(attempt::new_job_id)),
+        }
+    }
+
+    /// How a job runs that is told nothing else.
+    pub(super) fn options(&self) -> Result<RunOptions, Failed> {
+        if self.report.to_string_lossy().starts_with("s3://") {
+            return Err(Failed::usage(
+                "--report takes a local folder; reports in S3 are not supported",
+            ));
+        }
+        Ok(RunOptions {
+            report_scope: match self.report_scope {
+                ScopeFlag::All => ReportScope::All,
+                ScopeFlag::Failed => ReportScope::Failed,
+            },
+            failure_threshold: self.failure_threshold.0,
+            failed_rows_exit: 1,
+            drain_timeout_ms: 20_000,
+            work_dir: None,
+        })
     }
 }
 

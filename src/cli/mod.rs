@@ -19,6 +19,7 @@ mod report;
 mod resume;
 mod settings;
 mod values;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -51,6 +52,8 @@ enum Command {
     Copy(Box<copy::CopyArgs>),
     /// Finish a job from its report: rows not reached are copied, failed rows are tried again
     Resume(Box<resume::ResumeArgs>),
+    /// Compare what a manifest or a report lists with what stands at the destination; write a report
+    Verify(Box<verify::VerifyArgs>),
     /// Abort the multipart uploads that an interrupted job keeps, and mark the job abandoned
     Abandon(abandon::AbandonArgs),
     /// Make manifests, and see what is in them
@@ -89,6 +92,7 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
     let ended = match cli.command {
         Command::Copy(args) => Box::pin(copy::run(*args)).await,
         Command::Resume(args) => Box::pin(resume::run(*args)).await,
+        Command::Verify(args) => Box::pin(verify::run(*args)).await,
         Command::Abandon(args) => abandon::run(args).await,
         Command::Manifest(command) => Box::pin(manifest::run(command)).await,
         Command::Report(command) => report::run(command),

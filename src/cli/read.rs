@@ -25,7 +25,7 @@ pub(super) struct ReadArgs {
     #[arg(long, env = "S3HAUL_MANIFEST_FORMAT", value_enum, default_value_t = FormatFlag::Auto)]
     manifest_format: FormatFlag,
     /// Columns, e.g. Bucket,Key,VersionId,Size,LastModifiedDate,ETag,StorageClass,IsLatest,Ignore [default: by
-    /// their number, two or three]
+    /// their number, two or three; those of a report's results file]
     #[arg(long, env = "S3HAUL_MANIFEST_FIELDS", value_name = "FIELD,…", value_parser = fields)]
     manifest_fields: Option<Fields>,
     /// How keys are spelt
@@ -64,7 +64,7 @@ fn fields(text: &str) -> Result<Fields, String> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FormatFlag {
-    /// An inventory if it is JSON, else CSV.
+    /// An inventory or a report if it is JSON, else CSV.
     Auto,
     /// Rows of bucket, key, version.
     Csv,

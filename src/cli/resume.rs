@@ -1,4 +1,4 @@
-//! `s3haul resume`: finish a job from its report.
+//! `s3haul resume`: finish a job from its report, one that copies or one that verifies.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::attempt::{self, OldJob};
 use super::exit::Failed;
-use super::flags::{AgainArgs, RunArgs, SpeedArgs};
+use super::flags::{AgainArgs, RunArgs, SpeedArgs, WorkArgs};
 use super::print_result;
 use super::settings::customer_keys;
 use crate::job::Passes;
@@ -30,6 +30,8 @@ pub(super) struct ResumeArgs {
     #[command(flatten)]
     speed: SpeedArgs,
     #[command(flatten)]
+    work: WorkArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -40,7 +42,8 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
     let mut file: JobFile = read_job(&report)?;
     args.again.apply(&mut file.job);
     args.speed.apply(&mut file.job.speed);
-    args.run.apply(&mut file.job.run)?;
+    args.run.apply(&mut file.job.run);
+    args.work.apply(&mut file.job.run)?;
     if let Some(manifest) = args.manifest {
         file.job.manifest = manifest;
     }

@@ -17,8 +17,7 @@ use crate::job::copy::settings::{
 };
 
 pub(super) use self::contradictions::check;
-use self::key_file::read_key;
-pub(super) use self::key_file::{customer_keys, over_https};
+pub(super) use self::key_file::{customer_keys, over_https, read_key};
 use self::values::Acl;
 
 /// The flags under Object settings.

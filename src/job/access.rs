@@ -134,6 +134,14 @@ pub enum AccessError {
         /// Why.
         source: Box<S3Error>,
     },
+    /// It cannot be asked who owns the destination.
+    #[error("cannot ask who owns the destination bucket {bucket}, which --compare acl goes by")]
+    BucketOwnerUnknown {
+        /// The destination bucket.
+        bucket: String,
+        /// Why; without an answer that names nobody.
+        source: Option<Box<S3Error>>,
+    },
     /// A bucket cannot be asked for.
     #[error("cannot reach the {side} bucket {bucket}")]
     Unreachable {
@@ -180,6 +188,11 @@ impl AccessError {
                  --delete-markers replay deletes are sent, which in a bucket without versions delete"
                     .to_owned(),
             ),
+            Self::BucketOwnerUnknown { .. } => Some(
+                "who verifies (the role, if there is one) needs s3:GetBucketAcl there; --compare without \
+                 acl does without"
+                    .to_owned(),
+            ),
             Self::Unreachable { source, .. } if source.class() == Class::Throttled => {
                 Some("S3 throttles these requests: begin again later".to_owned())
             }
@@ -218,6 +231,8 @@ pub struct Access {
     pub now: OffsetDateTime,
     /// ARN of the identity that copies, its session included; unknown where STS would not say.
     pub arn: Option<String>,
+    /// Canonical user ID of the destination bucket's owner, where a job compares ACLs with it.
+    pub bucket_owner: Option<String>,
 }
 
 /// Who works, established: credentials over one pool of connections. Clones share both.
@@ -375,6 +390,7 @@ impl Connection {
             destination_account,
             now: date.unwrap_or_else(own_time),
             arn,
+            bucket_owner: None,
             credentials: self.credentials.clone(),
         })
     }

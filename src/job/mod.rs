@@ -12,6 +12,7 @@ mod disk_sort;
 mod hint;
 pub mod manifest;
 pub mod outcome;
+pub mod owner;
 pub mod plan;
 pub mod report;
 pub mod spec;
@@ -38,6 +39,7 @@ use self::copy::headers::JobHeaders;
 use self::copy::read::READING_MIB;
 use self::copy::settings::CustomerKeys;
 use self::copy::uploads::Uploads;
+use self::copy::verify::VerifyOptions;
 use self::copy::{Copier, Turn};
 use self::manifest::sort::{self, Order, SortError, SortedFile};
 use self::manifest::{ManifestError, ManifestFile, Position, Row, Source};
@@ -313,6 +315,7 @@ impl Shared {
             large_versions: Semaphore::new(LARGE_WORKERS),
             uploads: Uploads::new(&at.uploads),
             lost: Arc::clone(&watch.lost),
+            bucket_owner: self.access.bucket_owner.clone(),
         }
     }
 
@@ -489,6 +492,7 @@ async fn run_pass(
             bucket: shared.file.survey.bucket.clone(),
             tasks: to_small.clone(),
             large: Some(large.clone()),
+            verify: shared.file.job.verify.clone(),
             signals: signals.clone(),
         };
         stages.spawn(worker.run());
@@ -499,6 +503,7 @@ async fn run_pass(
             bucket: shared.file.survey.bucket.clone(),
             tasks: to_large.clone(),
             large: None,
+            verify: shared.file.job.verify.clone(),
             signals: signals.clone(),
         };
         stages.spawn(worker.run());
@@ -720,13 +725,15 @@ impl Planner {
     }
 }
 
-/// A stage that copies the objects of one lane, one at a time.
+/// A stage that copies or verifies the objects of one lane, one at a time.
 struct Worker {
     copier: Arc<Copier>,
     bucket: String,
     tasks: Receiver<Work>,
     /// Where rows go that prove large; none in their own lane.
     large: Option<Sender<Work>>,
+    /// Rows are compared so, and nothing is copied.
+    verify: Option<VerifyOptions>,
     signals: StopSignals,
 }
 
@@ -754,9 +761,12 @@ impl Worker {
             let started = Instant::now();
             let mut tally = task.tally;
             // Boxed: there are twice as many workers as requests in flight, and most wait.
-            let turn = match &self.large {
-                Some(_) => Box::pin(self.copier.copy_small(&task, &mut tally)).await,
-                None => Box::pin(self.copier.copy_large(&task, &mut tally)).await,
+            let turn = match (&self.verify, &self.large) {
+                (Some(options), _) => {
+                    Box::pin(self.copier.verify(&task, options, &mut tally)).await
+                }
+                (None, Some(_)) => Box::pin(self.copier.copy_small(&task, &mut tally)).await,
+                (None, None) => Box::pin(self.copier.copy_large(&task, &mut tally)).await,
             };
             let gone = match (turn, &self.large) {
                 (Turn::Ended(ended), _) => {

@@ -28,7 +28,7 @@ pub enum Ended {
     },
 }
 
-/// By which requests an object was copied.
+/// By which requests an object was copied, or that it was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
@@ -38,6 +38,8 @@ pub enum By {
     Multipart,
     /// DeleteObject without a version: a delete marker in the place of the source's.
     Marker,
+    /// None: it stood there, and was compared.
+    Verify,
 }
 
 /// What proved a success.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::access::AccessOptions;
 use super::copy::CopyOptions;
 use super::copy::settings::{Archived, CustomerKeyFile, Encryption, ObjectSettings, Permission};
+use super::copy::verify::VerifyOptions;
 use super::manifest::sort::SortedFile;
 use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::ReportScope;
@@ -63,6 +64,9 @@ pub struct JobSpec {
     /// The report whose rows are not copied again.
     #[serde(default)]
     pub previous: Option<PreviousOptions>,
+    /// Nothing is copied: what stands at the destination is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyOptions>,
 }
 
 /// `job.json`.
@@ -128,6 +132,11 @@ impl JobSpec {
         let role = |o: &AccessOptions| o.role.as_ref().map(|role| role.role_arn.clone());
         let report = |o: &Self| o.previous.as_ref().map(|previous| previous.report.clone());
         let matching = |o: &Self| o.previous.as_ref().map(|previous| previous.matching);
+        let compared = |o: &Self| o.verify.as_ref().map(VerifyOptions::compared);
+        let acl = |o: &Self| (o.copy.acl.clone(), o.verify.as_ref().and_then(|v| v.acl));
+        if self.verify.is_some() != other.verify.is_some() {
+            return vec!["the commands"];
+        }
         [
             ("--manifest", self.manifest != other.manifest),
             ("--manifest-fields", self.read.fields != other.read.fields),
@@ -160,7 +169,7 @@ impl JobSpec {
             ),
             ("--endpoint-url", a.endpoint_url != b.endpoint_url),
             ("--requester-pays", c.requester_pays != d.requester_pays),
-            ("--acl", c.acl != d.acl),
+            ("--acl", acl(self) != acl(other)),
             (
                 "--multipart-threshold",
                 c.plan.multipart_threshold != d.plan.multipart_threshold,
@@ -177,6 +186,7 @@ impl JobSpec {
             ("--previous-report", report(self) != report(other)),
             ("--previous-report-match", matching(self) != matching(other)),
             ("--verify", c.verify != d.verify),
+            ("--compare", compared(self) != compared(other)),
         ]
         .into_iter()
         .chain(acl_and_metadata(&c.object, &d.object))

@@ -26,7 +26,7 @@ pub struct Summary {
     pub filtered: u64,
     /// Succeeded rows a write of which was once in doubt.
     pub in_doubt: u64,
-    /// Bytes copied, of rows whose size was known.
+    /// Bytes copied or verified, of rows whose size was known.
     pub bytes: u64,
     /// Requests sent for rows.
     pub requests: u64,
@@ -44,6 +44,9 @@ pub struct Summary {
     pub report: String,
     /// What the program exits with.
     pub exit_code: u8,
+    /// Nothing was copied: what was there was compared.
+    #[serde(skip)]
+    pub verified: bool,
 }
 
 impl Summary {
@@ -83,6 +86,7 @@ impl Summary {
             uploads: at.uploads.len() as u64,
             report,
             exit_code,
+            verified: false,
         }
     }
 }
@@ -121,8 +125,9 @@ impl fmt::Display for Summary {
         writeln!(f)?;
         writeln!(
             f,
-            "  {} copied, {} requests, {} throttled",
+            "  {} {}, {} requests, {} throttled",
             Size(self.bytes),
+            if self.verified { "verified" } else { "copied" },
             self.requests,
             self.throttled
         )?;

@@ -1,4 +1,4 @@
-//! The flags of `copy` one by one, so that a test can change, drop or add any of them.
+//! The flags of `copy` or `verify` one by one, so that a test can change, drop or add any of them.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -18,10 +18,14 @@ pub(crate) const WRITES: [Operation; 4] = [
     Operation::PutObject,
 ];
 
-/// A command line of `copy`, about to run.
+/// The ID of the jobs of [`World::verifying`].
+pub(crate) const VERIFYING: &str = "verifying";
+
+/// A command line of `copy` or `verify`, about to run.
 #[derive(Clone)]
 pub(crate) struct Given<'w> {
     world: &'w World,
+    command: &'static str,
     flags: BTreeMap<String, Option<String>>,
     repeated: Vec<(String, String)>,
     variables: BTreeMap<String, Option<String>>,
@@ -35,6 +39,7 @@ impl World {
         let role = format!("arn:aws:iam::{DESTINATION_ACCOUNT}:role/{COPY_ROLE}");
         let given = Given {
             world: self,
+            command: "copy",
             flags: BTreeMap::new(),
             repeated: Vec::new(),
             variables: BTreeMap::new(),
@@ -49,6 +54,15 @@ impl World {
             .set("--job-id", JOB)
             .set("--output", "json")
             .set("--report", path("report"))
+    }
+
+    /// The same of `verify`, as a job of another ID.
+    pub(crate) fn verifying(&self) -> Given<'_> {
+        let given = self.given().set("--job-id", VERIFYING);
+        Given {
+            command: "verify",
+            ..given
+        }
     }
 
     /// How many requests the server has seen that write an object.
@@ -104,7 +118,7 @@ impl Given<'_> {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = self.world.command(&["copy"]);
+        let mut command = self.world.command(&[self.command]);
         for (flag, value) in &self.flags {
             command.arg(flag).args(value);
         }

@@ -38,5 +38,6 @@ mod settle;
 mod structure;
 mod support;
 mod throttle;
+mod verify;
 mod versions;
 mod words;

@@ -160,8 +160,9 @@ fn flags_in(text: &str) -> BTreeSet<String> {
     flags
 }
 
-const COMMANDS: [&[&str]; 6] = [
+const COMMANDS: [&[&str]; 7] = [
     &["copy"],
+    &["verify"],
     &["resume"],
     &["abandon"],
     &["manifest", "create"],

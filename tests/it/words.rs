@@ -56,6 +56,7 @@ async fn help() {
     let world = World::new();
     assert_said("help", &run(&world, &["--help"]).await);
     assert_said("help_copy", &run(&world, &["help", "copy"]).await);
+    assert_said("help_verify", &run(&world, &["help", "verify"]).await);
     assert_said("help_resume", &run(&world, &["help", "resume"]).await);
     let create = ["help", "manifest", "create"];
     assert_said("help_manifest_create", &run(&world, &create).await);
@@ -280,6 +281,7 @@ async fn every_flag_has_a_variable() {
     let world = World::new();
     for command in [
         &["copy"][..],
+        &["verify"],
         &["resume"],
         &["abandon"],
         &["manifest", "create"],

@@ -15,7 +15,7 @@ use crate::job::copy::settings::{CustomerKeyFile, CustomerKeys, ObjectSettings};
 const READ_BYTES: u64 = 256;
 
 /// A key, and what a job file says of it.
-pub(super) fn read_key(
+pub(in crate::cli) fn read_key(
     flag: &'static str,
     path: &Path,
 ) -> Result<(CustomerKeyFile, CustomerKey), Failed> {

@@ -232,15 +232,7 @@ impl JobHeaders {
 
     /// Whether a destination object has the metadata that this job gives a copy of `source`.
     pub fn same_metadata(&self, source: &Head, destination: &Head) -> bool {
-        let sorted = |mut headers: Vec<HeaderPair>| {
-            // S3 gives it to objects that were sent without.
-            if !headers.iter().any(|(name, _)| name == "content-type") {
-                headers.push(pair("content-type", "binary/octet-stream"));
-            }
-            headers.sort();
-            headers
-        };
-        sorted(self.metadata_of(source)) == sorted(carried(destination))
+        with_default_type(self.metadata_of(source)) == with_default_type(carried(destination))
     }
 
     fn metadata_of(&self, source: &Head) -> Vec<HeaderPair> {
@@ -417,6 +409,27 @@ fn carried(head: &Head) -> Vec<HeaderPair> {
     let carried = |name: &str| SYSTEM_METADATA.contains(&name) || name.starts_with(USER_METADATA);
     let headers = head.headers.iter();
     headers.filter(|(name, _)| carried(name)).cloned().collect()
+}
+
+/// The name of the first metadata that two objects do not have alike.
+pub fn differing_metadata(source: &Head, destination: &Head) -> Option<String> {
+    let sorted = |head| with_default_type(carried(head));
+    let (source, destination) = (sorted(source), sorted(destination));
+    let lacking = |pairs: &[HeaderPair], other: &[HeaderPair]| {
+        let pair = pairs.iter().find(|pair| !other.contains(pair));
+        pair.map(|(name, _)| name.to_string())
+    };
+    let one = lacking(&source, &destination);
+    one.into_iter().chain(lacking(&destination, &source)).min()
+}
+
+/// Sorted, and with the type that S3 gives to objects that were sent without one.
+fn with_default_type(mut headers: Vec<HeaderPair>) -> Vec<HeaderPair> {
+    if !headers.iter().any(|(name, _)| name == "content-type") {
+        headers.push(pair("content-type", "binary/octet-stream"));
+    }
+    headers.sort();
+    headers
 }
 
 /// Over the full object where S3 can; <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>

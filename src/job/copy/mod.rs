@@ -13,6 +13,7 @@ pub mod read;
 pub mod settings;
 mod settle;
 pub mod uploads;
+pub mod verify;
 pub mod versions;
 mod whole;
 
@@ -187,6 +188,8 @@ pub struct Copier {
     pub uploads: Uploads,
     /// Why there are no credentials any more, once that is so.
     pub lost: Arc<OnceLock<String>>,
+    /// Canonical user ID of the destination bucket's owner, where rows are compared with it.
+    pub bucket_owner: Option<String>,
 }
 
 /// A row's end in the middle of a function: `?` hands it up.

@@ -1,5 +1,6 @@
 //! Rows of CSV: a manifest, or the failed rows of an earlier pass.
 
+mod report;
 mod survey;
 
 use std::collections::VecDeque;
@@ -9,12 +10,13 @@ use std::path::{Path, PathBuf};
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
 
+pub(super) use self::report::survey as survey_report;
 pub(super) use self::survey::survey;
 use super::file::Content;
 use super::key::{self, KeyEncoding, Shown};
 use super::{
     BadRow, CsvForm, Facts, Field, ManifestError, ManifestFile, ManifestOptions, NO_DATE, Parsed,
-    Place, Position, Row, Survey, Versions, io_error,
+    Place, Position, ReportForm, Row, Survey, Versions, io_error,
 };
 use crate::job::report::row::{COLUMNS, ReportRow};
 
@@ -30,7 +32,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The rows of a pass, in order.
 #[derive(Debug)]
 pub struct Rows {
-    /// Files that are not begun; of a manifest its name alone.
+    /// Files that are not begun; of a manifest its name alone, of a report their names in it.
     files: VecDeque<PathBuf>,
     open: Option<(PathBuf, Reader<Input>)>,
     /// Number of `open`, and the byte at which it was begun to be read.
@@ -46,6 +48,8 @@ pub struct Rows {
 enum Parse {
     /// The manifest's rows, and what was known of it when the job began.
     Manifest(Box<RowParser>, Box<(ManifestFile, Survey)>),
+    /// The rows of a report, and what was known of it when the job began.
+    Report(Box<RowParser>, Box<(ManifestFile, Survey, ReportForm)>),
     FailedRows,
 }
 
@@ -73,6 +77,26 @@ impl Rows {
         )
     }
 
+    /// The selected rows of a surveyed report, from `start`.
+    pub fn of_report(
+        file: ManifestFile,
+        survey: &Survey,
+        form: &ReportForm,
+        options: &ManifestOptions,
+        start: Position,
+    ) -> Self {
+        let files = form.files.iter().map(|listed| listed.name.as_str().into());
+        let parser = RowParser::new(report::FIELDS.to_vec(), KeyEncoding::Url, options);
+        let parser = RowParser {
+            bucket: Some(survey.bucket.clone()),
+            versions: Some(survey.version_ids),
+            ..parser
+        };
+        let surveyed = Box::new((file, survey.clone(), form.clone()));
+        let parse = Parse::Report(Box::new(parser), surveyed);
+        Self::new(files.collect(), start, parse)
+    }
+
     /// The failed rows of an earlier pass, from `start`.
     pub fn failed(files: Vec<PathBuf>, start: Position) -> Self {
         Self::new(files.into(), start, Parse::FailedRows)
@@ -98,6 +122,7 @@ impl Rows {
     pub fn check_unchanged(&self) -> Result<(), ManifestError> {
         match &self.parse {
             Parse::Manifest(_, surveyed) => surveyed.0.check_unchanged(&surveyed.1),
+            Parse::Report(_, surveyed) => surveyed.0.check_unchanged(&surveyed.1),
             Parse::FailedRows => Ok(()),
         }
     }
@@ -132,6 +157,12 @@ impl Rows {
             };
             let parsed = match &mut self.parse {
                 Parse::Manifest(parser, _) => parser.parse(&self.record),
+                Parse::Report(parser, _) => parser.parse(&self.record).map(|parsed| {
+                    parsed.map(|parsed| Parsed {
+                        facts: report::facts(&self.record),
+                        ..parsed
+                    })
+                }),
                 Parse::FailedRows => parse_failed_row(&self.record),
             };
             let parsed = match parsed {
@@ -156,14 +187,16 @@ impl Rows {
                 let pinned = surveyed.0.look_again(&surveyed.1)?;
                 pinned.content(byte).map_err(io_error(&path))
             }
-            Parse::FailedRows => Content::unwatched(&path, byte).map_err(io_error(&path)),
+            Parse::Report(..) | Parse::FailedRows => {
+                Content::unwatched(&path, byte).map_err(io_error(&path))
+            }
         };
         let row = bad_row(content, start, at, problem)?;
         Ok(bad_rows(&path, row))
     }
 
     fn open_next(&mut self) -> Result<bool, ManifestError> {
-        let Some(path) = self.files.pop_front() else {
+        let Some(mut path) = self.files.pop_front() else {
             return Ok(false);
         };
         let start = self.next.byte;
@@ -171,6 +204,15 @@ impl Rows {
             Parse::Manifest(_, surveyed) => {
                 let pinned = surveyed.0.look_again(&surveyed.1)?;
                 pinned.content(start)
+            }
+            Parse::Report(_, surveyed) => {
+                let (file, _, form) = &**surveyed;
+                let Some(listed) = form.files.get(self.next.file as usize) else {
+                    return Ok(false);
+                };
+                let (found, content) = report::open(&file.name(), listed, start)?;
+                path = found;
+                Ok(content)
             }
             Parse::FailedRows => Content::unwatched(&path, start),
         };

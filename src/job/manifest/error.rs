@@ -8,6 +8,7 @@ use s3haul_s3::{Class, S3Error};
 use super::Field;
 use super::key::EncodingDoubt;
 use crate::job::access::AccessError;
+use crate::job::report::read::ReadError;
 
 /// A row that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +117,17 @@ pub enum ManifestError {
         /// What is wrong with it.
         what: String,
     },
+    /// A completion report that cannot be a manifest.
+    #[error("the report {} {what}", path.display())]
+    Report {
+        /// Its `manifest.json`.
+        path: PathBuf,
+        /// Why not.
+        what: String,
+    },
+    /// What a report's `manifest.json` says cannot be used.
+    #[error(transparent)]
+    Results(#[from] ReadError),
     /// A data file of an inventory cannot be read.
     #[error("cannot read the inventory's data file {}", path.display())]
     DataFile {

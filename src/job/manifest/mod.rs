@@ -30,6 +30,8 @@ pub use self::file::ManifestFile;
 use self::key::KeyEncoding;
 use self::watched::Stamp;
 use super::report::previous::Matching;
+use super::report::read::{ResultsFile, results_files};
+use super::report::row::TaskStatus;
 use super::report::time_text;
 
 /// Where a row begins: a file of the source, by number, and a byte in it.
@@ -169,7 +171,7 @@ const NO_DATE: &str = "it has no LastModifiedDate, which --versions all sorts by
 /// The rows of a pass, in order.
 #[derive(Debug)]
 pub enum Source {
-    /// Of a CSV manifest, or failed rows of an earlier pass.
+    /// Of a CSV manifest or a report, or failed rows of an earlier pass.
     Csv(Box<csv::Rows>),
     /// Of an inventory.
     Inventory(Box<inventory::Rows>),
@@ -188,6 +190,9 @@ impl Source {
             Form::Csv(form) => {
                 Self::Csv(Box::new(csv::Rows::of(file, survey, form, options, start)))
             }
+            Form::Report(form) => Self::Csv(Box::new(csv::Rows::of_report(
+                file, survey, form, options, start,
+            ))),
             Form::Inventory(form) => Self::Inventory(Box::new(inventory::Rows::new(
                 file, survey, form, options, start,
             ))),
@@ -274,6 +279,12 @@ fn look(
         ManifestFormat::Inventory => inventory::survey(file.clone(), &pinned, options, met),
         // A stream has no data files beside it.
         ManifestFormat::Auto if json && !options.keep_bad_rows => {
+            let path = file.name();
+            let json = pinned.read().map_err(io_error(&path))?;
+            let take = |status: &str| options.report_rows.takes(status);
+            if let Some(files) = results_files(&json, &path, take)? {
+                return csv::survey_report(file, &pinned, files, options, met);
+            }
             inventory::survey(file.clone(), &pinned, options, met)
         }
         ManifestFormat::Auto | ManifestFormat::Csv => {
@@ -437,13 +448,30 @@ fn date(text: &str) -> Result<OffsetDateTime, String> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ManifestFormat {
-    /// An inventory if it is JSON, else CSV.
+    /// An inventory or a completion report if it is JSON, else CSV.
     #[default]
     Auto,
     /// Rows of bucket, key, version.
     Csv,
     /// The `manifest.json` of an S3 Inventory.
     Inventory,
+}
+
+/// Which rows are taken of a completion report that is a job's manifest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportRows {
+    /// Those that failed: they are to be copied.
+    #[default]
+    Failed,
+    /// Those that succeeded or were skipped: they are to be verified.
+    Done,
+}
+
+impl ReportRows {
+    fn takes(self, status: &str) -> bool {
+        (status == TaskStatus::Failed.as_str()) == (self == Self::Failed)
+    }
 }
 
 /// Which rows of a manifest that lists versions are selected.
@@ -479,6 +507,9 @@ pub struct ManifestOptions {
     /// A bad row ends as a failed row of its own instead of stopping the job: the manifest came
     /// from a stream that cannot be mended and read again.
     pub keep_bad_rows: bool,
+    /// Which rows are taken where it is a completion report.
+    #[serde(default)]
+    pub report_rows: ReportRows,
     /// Bytes that the destination's prefix adds to a key, and the prefix that is removed first.
     pub rename: Rename,
 }
@@ -567,6 +598,15 @@ pub enum Form {
     Csv(CsvForm),
     /// An S3 Inventory.
     Inventory(InventoryForm),
+    /// A completion report.
+    Report(ReportForm),
+}
+
+/// The form of a completion report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportForm {
+    /// The files of the rows that are taken.
+    pub files: Vec<ResultsFile>,
 }
 
 /// The form of a CSV manifest.
@@ -605,6 +645,7 @@ impl Survey {
         match &self.form {
             Form::Csv(form) => form.fields.contains(&Field::ETag),
             Form::Inventory(form) => form.e_tags,
+            Form::Report(_) => false,
         }
     }
 
@@ -613,6 +654,7 @@ impl Survey {
         match &self.form {
             Form::Csv(form) => form.fields.contains(&Field::LastModifiedDate),
             Form::Inventory(form) => form.dates,
+            Form::Report(_) => false,
         }
     }
 
@@ -620,7 +662,7 @@ impl Survey {
     pub fn csv(&self) -> Option<&CsvForm> {
         match &self.form {
             Form::Csv(form) => Some(form),
-            Form::Inventory(_) => None,
+            Form::Inventory(_) | Form::Report(_) => None,
         }
     }
 }

@@ -11,8 +11,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::ReportScope;
 use super::passes::{CHECKPOINT, Checkpoint, JOB, MANIFEST, hex};
@@ -156,10 +156,12 @@ struct GivenRun {
 }
 
 /// A file of rows, by its name in the report's folder.
-#[derive(Debug)]
-struct ResultsFile {
-    name: String,
-    md5: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultsFile {
+    /// The folder and the name.
+    pub name: String,
+    /// MD5, hex.
+    pub md5: String,
 }
 
 /// A completion report that was written before.
@@ -188,7 +190,10 @@ impl CompletionReport {
         let manifest: Option<ReportManifest> = json(&path)?;
         let ended = manifest.is_some();
         let files = match manifest {
-            Some(manifest) => listed(manifest, &path)?,
+            Some(manifest) => {
+                let failed = TaskStatus::Failed.as_str();
+                listed(manifest, &path, |status| status != failed)?
+            }
             None => sealed(&folder)?,
         };
         Ok(Self {
@@ -294,9 +299,29 @@ fn find(given: &Path, own: &Path) -> Result<PathBuf, ReadError> {
     }
 }
 
-/// The files that `manifest.json` lists. Their keys are of the bucket that the report was written to,
+/// The files of a `manifest.json` whose rows have a status that is taken; `None` where it is of something
+/// else.
+///
+/// # Errors
+/// It is a report's of another format, or lists a file that has no place beside it.
+pub fn results_files(
+    json: &[u8],
+    path: &Path,
+    take: impl Fn(&str) -> bool,
+) -> Result<Option<Vec<ResultsFile>>, ReadError> {
+    match serde_json::from_slice(json) {
+        Ok(manifest) => listed(manifest, path, take).map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The files that `manifest.json` lists and `take` takes by their status. Their keys are of the bucket that the report was written to,
 /// of which any part may have been downloaded: `results/` lies beside it.
-fn listed(manifest: ReportManifest, path: &Path) -> Result<Vec<ResultsFile>, ReadError> {
+fn listed(
+    manifest: ReportManifest,
+    path: &Path,
+    take: impl Fn(&str) -> bool,
+) -> Result<Vec<ResultsFile>, ReadError> {
     let ReportManifest { format, results } = manifest;
     if format != FORMAT {
         let path = path.to_owned();
@@ -304,7 +329,7 @@ fn listed(manifest: ReportManifest, path: &Path) -> Result<Vec<ResultsFile>, Rea
     }
     let mut files = Vec::new();
     for file in results {
-        if file.task_execution_status == TaskStatus::Failed.as_str() {
+        if !take(&file.task_execution_status) {
             continue;
         }
         let Some(name) = name_in_report(&file.key) else {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use csv::{ByteRecord, Reader};
 
-use super::{BYTE_ORDER_MARK, Input, RowParser, bad_row, bad_rows, csv_reader, past_mark};
+use super::{BYTE_ORDER_MARK, Input, RowParser, bad_row, bad_rows, csv_reader, past_mark, report};
 use crate::job::manifest::file::{Content, Pinned};
 use crate::job::manifest::key::{EncodingDoubt, EncodingProbe, KeyEncoding, Shown};
 use crate::job::manifest::{
@@ -222,6 +222,10 @@ impl<'a, 'm> Surveyor<'a, 'm> {
     fn row(&mut self, record: &ByteRecord) -> Result<(), ManifestError> {
         if self.parser.is_none() {
             self.parser = Some(self.first_row(record)?);
+            if self.options.fields.is_none() && report::is_row(record) {
+                // A report encodes its keys, whatever the first ones look like.
+                self.probe = None;
+            }
         }
         let Some(parser) = &mut self.parser else {
             return Ok(());
@@ -279,6 +283,7 @@ impl<'a, 'm> Surveyor<'a, 'm> {
             (Some(fields), _) => fields.clone(),
             (None, 2) => vec![Field::Bucket, Field::Key],
             (None, 3) => vec![Field::Bucket, Field::Key, Field::VersionId],
+            (None, _) if report::is_row(record) => report::FIELDS.to_vec(),
             (None, columns) => {
                 return Err(ManifestError::Columns {
                     path: path(),

@@ -1,0 +1,195 @@
+//! A completion report as a manifest: the rows of its results files, by its `manifest.json`.
+
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use csv::ByteRecord;
+
+use super::{Content, RowParser, bad_row, csv_reader};
+use crate::job::manifest::file::{Pinned, same_md5};
+use crate::job::manifest::key::KeyEncoding;
+use crate::job::manifest::{
+    BadRow, Facts, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions, Met,
+    Place, ReportForm, ReportRows, Survey, Versions, io_error, parse_time,
+};
+use crate::job::report::read::ResultsFile;
+use crate::job::report::row::{COLUMNS, TaskStatus};
+
+/// What a manifest takes of a report's columns.
+pub(super) const FIELDS: [Field; COLUMNS] = [
+    Field::Bucket,
+    Field::Key,
+    Field::VersionId,
+    Field::Ignore,
+    Field::Ignore,
+    Field::Ignore,
+    Field::Ignore,
+];
+
+/// Whether a line is of a report: it has as many columns, and the fourth says how a row ended.
+pub(super) fn is_row(record: &ByteRecord) -> bool {
+    let status = record
+        .get(3)
+        .and_then(|word| std::str::from_utf8(word).ok());
+    record.len() == COLUMNS && status.and_then(TaskStatus::parse).is_some()
+}
+
+/// Opens a results file, which must be the one that the report lists.
+pub(super) fn open(
+    manifest: &Path,
+    listed: &ResultsFile,
+    byte: u64,
+) -> Result<(PathBuf, Content), ManifestError> {
+    let path = manifest.with_file_name(&listed.name);
+    let pinned = ManifestFile::Disk(path.clone()).look()?;
+    same_md5(pinned.e_tag(), &listed.md5).map_err(io_error(&path))?;
+    let content = pinned.content(byte).map_err(io_error(&path))?;
+    Ok((path, content))
+}
+
+/// Reads all `files` of a report that a job takes rows from: finds every bad row and counts the rows.
+///
+/// # Errors
+/// A file is not what the report lists, there are bad rows, or there is no row.
+pub(crate) fn survey(
+    file: &ManifestFile,
+    pinned: &Pinned,
+    files: Vec<ResultsFile>,
+    options: &ManifestOptions,
+    mut met: Option<&mut Met<'_>>,
+) -> Result<Survey, ManifestError> {
+    let manifest = file.name();
+    check(&manifest, file, options)?;
+    let mut parser = RowParser::new(FIELDS.to_vec(), KeyEncoding::Url, options);
+    let (mut rows, mut filtered, mut bad_rows) = (0, 0, 0);
+    // Of the first file that has some; the others are counted.
+    let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
+    for results in &files {
+        let (path, content) = open(&manifest, results, 0)?;
+        let mut reader = csv_reader(Cursor::new(Vec::new()).chain(content));
+        let mut record = ByteRecord::new();
+        while reader
+            .read_byte_record(&mut record)
+            .map_err(|source| ManifestError::Csv {
+                path: path.clone(),
+                source,
+            })?
+        {
+            let problem = match parser.parse(&record) {
+                Ok(None) => {
+                    filtered += 1;
+                    continue;
+                }
+                Ok(Some(parsed)) => {
+                    rows += 1;
+                    if let Some(met) = &mut met {
+                        met(Ok(parsed.into_row(0, Place::default())));
+                    }
+                    continue;
+                }
+                Err(problem) => problem,
+            };
+            bad_rows += 1;
+            let (first, listed) = listed.get_or_insert_with(|| (path.clone(), Vec::new()));
+            if *first == path && listed.len() < LISTED_BAD_ROWS {
+                let content = |byte| Content::unwatched(&path, byte).map_err(io_error(&path));
+                listed.push(bad_row(content, 0, record.position(), problem)?);
+            }
+        }
+    }
+    match (listed, &mut met) {
+        (Some((path, rows)), Some(met)) => {
+            for row in rows {
+                met(Err((&path, row)));
+            }
+        }
+        (Some((path, rows)), None) => {
+            let total = bad_rows;
+            return Err(ManifestError::BadRows { path, total, rows });
+        }
+        (None, None) if rows == 0 && filtered > 0 => {
+            let path = manifest;
+            return Err(ManifestError::Empty { path, filtered });
+        }
+        (None, None) if rows == 0 => return Err(bad(&manifest, options.report_rows.absent())),
+        (None, _) => {}
+    }
+    Ok(Survey {
+        rows,
+        filtered,
+        bad_rows,
+        bucket: parser.bucket.unwrap_or_default(),
+        version_ids: parser.versions.unwrap_or(false),
+        delete_markers: 0,
+        latest_delete_markers: 0,
+        sorted_bytes: 0,
+        form: Form::Report(ReportForm { files }),
+        e_tag: pinned.e_tag().to_owned(),
+        file_bytes: pinned.bytes(),
+        stamp: pinned.stamp(),
+    })
+}
+
+/// What a report as a manifest does not take.
+fn check(path: &Path, file: &ManifestFile, options: &ManifestOptions) -> Result<(), ManifestError> {
+    if matches!(file, ManifestFile::Object { .. }) {
+        let what = "lies in S3: download its folder, and give the manifest.json there";
+        return Err(bad(path, what));
+    }
+    if options.fields.is_some() || options.key_encoding.is_some() {
+        let what = "has columns and keys as every report has them: leave out --manifest-fields and \
+                    --key-encoding";
+        return Err(bad(path, what));
+    }
+    let path = path.to_owned();
+    match options.versions {
+        Some(Versions::Latest) => return Err(ManifestError::NoLatest { path }),
+        Some(Versions::All) => {
+            let lacks = Field::LastModifiedDate;
+            return Err(ManifestError::NoOrder { path, lacks });
+        }
+        Some(Versions::Listed) | None => {}
+    }
+    match options.filters.lacking(&FIELDS) {
+        Some((flag, field)) => Err(ManifestError::Lacking { path, flag, field }),
+        None => Ok(()),
+    }
+}
+
+fn bad(path: &Path, what: &str) -> ManifestError {
+    ManifestError::Report {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    }
+}
+
+impl ReportRows {
+    /// What a report says of rows that it does not have.
+    fn absent(self) -> &'static str {
+        match self {
+            Self::Failed => "lists no failed rows: there is nothing left to copy of it",
+            Self::Done => {
+                "lists no rows that succeeded or were skipped (with --report-scope failed they are \
+                 counted only)"
+            }
+        }
+    }
+}
+
+/// What a row's message says of the source as it was copied. Where that was a delete marker there is
+/// nothing to compare.
+pub(super) fn facts(record: &ByteRecord) -> Facts {
+    let message = record.get(COLUMNS - 1).unwrap_or_default();
+    let message: serde_json::Value = serde_json::from_slice(message).unwrap_or_default();
+    let text = |member: &str| message.get(member)?.as_str().map(str::to_owned);
+    let skipped_marker = record.get(5) == Some(b"DeleteMarker");
+    Facts {
+        size: message
+            .get("source_size")
+            .and_then(serde_json::Value::as_u64),
+        last_modified: text("source_last_modified").and_then(|at| parse_time(&at)),
+        e_tag: text("source_e_tag"),
+        delete_marker: skipped_marker || text("by").as_deref() == Some("marker"),
+        ..Facts::default()
+    }
+}
