@@ -69,7 +69,8 @@ def overwrite_never_if_listed(world, check):
     world.destination_s3.put_object(Bucket=world.destination, Key="there", Body=OLD)
     e_tags["changed"] = "0" * 32
     world.let_role_read()
-    copy = world.copy("both", list(e_tags.items()), "--overwrite", "never", "--source-changed", "fail", fields="Bucket,Key,ETag")
+    copy = world.copy("both", list(e_tags.items()), "--overwrite", "never", "--source-changed", "fail",
+                      fields="Bucket,Key,ETag")
     run = copy.run()
     report = copy.rows_by_key()
     for key, ended in (("new", ("succeeded", "")), ("there", ("skipped", "DestinationExists")),

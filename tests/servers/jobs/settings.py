@@ -192,5 +192,6 @@ def redirect_and_grants(world, check):
             expect(head(world, "asked", key).get("WebsiteRedirectLocation"), "/there?a=b")
         with check(f"{key}: has those grants and no others"):
             answer = world.destination_s3.get_object_acl(Bucket=world.destination, Key=f"asked/{key}")
-            grants = {(grant["Permission"], grant["Grantee"].get("ID") or grant["Grantee"]["URI"]) for grant in answer["Grants"]}
+            grants = {(grant["Permission"], grant["Grantee"].get("ID") or grant["Grantee"]["URI"])
+                      for grant in answer["Grants"]}
             expect(grants, {("FULL_CONTROL", "owner"), ("READ", "reader"), ("READ_ACP", signed_in)})
