@@ -37,6 +37,9 @@ def multipart(world, check):
     if world.server.name != "moto":
         with check("tags are carried"):
             same_tags(world, big)
+    with check("no annotations are known here, and the row says so"):
+        for key in (big, exact):
+            assert any("annotations" in note for note in report[key].message.get("notes", [])), report[key].message
     with check("no multipart upload is left"):
         world.no_uploads()
 
@@ -109,12 +112,18 @@ def multipart_layout(world, check):
         parts.append({"PartNumber": number, "ETag": part["ETag"]})
     s3.complete_multipart_upload(Bucket=bucket, Key="uploaded", UploadId=upload, MultipartUpload={"Parts": parts})
     world.content["uploaded"] = body
-    e_tag = s3.head_object(Bucket=bucket, Key="uploaded")["ETag"].strip('"')
+    # Over the threshold, and in one part.
+    world.put("whole", noise(6 * 2**20))
+    e_tags = {key: s3.head_object(Bucket=bucket, Key=key)["ETag"].strip('"') for key in world.content}
     who = world.let_copy_in_parts()
-    copy = world.copy("layout", [("uploaded", len(body), e_tag)], "--part-size", "match-source",
+    rows = [(key, len(world.content[key]), e_tag) for key, e_tag in e_tags.items()]
+    copy = world.copy("layout", rows, "--multipart-threshold", "5MiB", "--part-size", "match-source",
                       fields="Bucket,Key,Size,ETag", **who)
     run = copy.run()
     with check("the ETag comes out equal"):
         expect(run.code, 0, run.stderr)
         world.is_copied("uploaded")
-        expect(world.head("uploaded")["ETag"].strip('"'), e_tag)
+        expect(world.head("uploaded")["ETag"].strip('"'), e_tags["uploaded"])
+    with check("what was uploaded whole has its ETag too"):
+        world.is_copied("whole")
+        expect(world.head("whole")["ETag"].strip('"'), e_tags["whole"])
