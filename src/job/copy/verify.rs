@@ -72,7 +72,7 @@ impl Copier {
             (None, Evidence::ETag)
         } else {
             let source = self
-                .head_source(task, Lane::Small, None, tally)
+                .head_source(task, Lane::Small, tally)
                 .await
                 .map_err(|error| refused(&error, Side::Source))?;
             let seen = self.same_content(task, &source, &there, tally).await?;
