@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use s3haul::job::manifest::key::encode;
 use s3haul::job::report::row::{ReportRow, TaskStatus};
@@ -281,7 +282,11 @@ impl Run {
 
     /// Waits for a program that was started; at most two minutes.
     pub(crate) async fn end_of(child: Child) -> Self {
-        let limit = std::time::Duration::from_mins(2);
+        Self::end_within(child, Duration::from_mins(2)).await
+    }
+
+    /// Waits for a program that was started, and has much to do.
+    pub(crate) async fn end_within(child: Child, limit: Duration) -> Self {
         let output = tokio::time::timeout(limit, child.wait_with_output())
             .await
             .expect("the program hangs")
