@@ -226,6 +226,24 @@ async fn customer_keys_are_there_for_a_resume() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_looked_for_with_customer_keys() {
+    for (of_source, of_copy) in SIDES {
+        let world = world(of_source);
+        for operation in [Operation::CopyObject, Operation::CompleteMultipartUpload] {
+            let lost = Fault::on(operation, FaultKind::AnswerLost).when(When::First(1));
+            world.sandbox.faults().add(lost);
+        }
+        let mut flags = vec!["--overwrite", "never"];
+        flags.extend(key_flags(of_source, of_copy));
+        copy(&world, &["k"], &flags).await.expect(0);
+        for row in world.rows() {
+            assert_succeeded(&row, "found");
+        }
+        assert_all_copied(&world, &keys(&["k"]));
+    }
+}
+
 /// Neither key is in the report's folder or in what the runs said.
 fn assert_no_key(world: &World, runs: &[&Run]) {
     let report = content_of(&world.path("report"));

@@ -329,20 +329,20 @@ async fn next_second() {
 
 /// Copies one object while something happens before the copy is looked at.
 async fn copy_meanwhile(path: &str, verify: &str, meanwhile: Meanwhile) -> (World, Run) {
-    copy_meanwhile_of(world(), path, verify, meanwhile).await
+    copy_meanwhile_of(world(), path, &["--verify", verify], meanwhile).await
 }
 
 async fn copy_meanwhile_of(
     world: World,
     path: &str,
-    verify: &str,
+    flags: &[&str],
     meanwhile: Meanwhile,
 ) -> (World, Run) {
+    let (verify, mut flags) = (flags[1], flags.to_vec());
     let (properties, store) = (ObjectProperties::default(), world.store());
     store
         .put_object(SOURCE, path, content(path, false), &properties)
         .unwrap();
-    let mut flags = vec!["--verify", verify];
     if verify == "head" {
         // Without a size the source is looked at too.
         world.manifest_of([path]);
@@ -353,7 +353,11 @@ async fn copy_meanwhile_of(
     let (operation, nth) = match (verify, path) {
         ("checksum", _) => (Operation::GetObjectAttributes, 1),
         (_, "small") => (Operation::HeadObject, 1),
-        _ => (Operation::HeadObject, 2),
+        // Before a copy in parts the source is looked at, and what must not be overwritten too.
+        _ => (
+            Operation::HeadObject,
+            2 + u64::from(flags.contains(&"never")),
+        ),
     };
     // The look is sent again until it has happened.
     let held = Fault::on(operation, FaultKind::internal_error());
@@ -422,6 +426,66 @@ async fn a_copy_that_is_not_the_source_fails_its_row_and_a_resume_copies_it_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_copy_that_must_not_be_overwritten_is_left_alone() {
+    let looks = PATHS.map(|path| async move {
+        let flags = ["--verify", "full", "--overwrite", "never"];
+        let differs = Meanwhile::Differs;
+        let (world, run) = copy_meanwhile_of(world(), path, &flags, differs).await;
+        run.expect(1);
+        let words = ["with --overwrite never remove it first"];
+        assert_failed(&world.row(), "VerificationFailed", &words);
+        world.resume(&[]).await.expect(1);
+        assert_failed(&world.row(), "DestinationConflict", &[]);
+        // What the hint says.
+        world.store().delete_object(DESTINATION, path).unwrap();
+        world.resume(&[]).await.expect(0);
+        assert_succeeded(&world.row(), "full");
+        world.assert_copied(path);
+    });
+    futures::future::join_all(looks).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_was_refused_is_made_up_for() {
+    for overwrite in ["always", "never"] {
+        let world = world();
+        put_source(&world, &SOURCES[3]);
+        let all = keys(&["without"]);
+        listed(&world, &all);
+        let refused = FaultKind::Error {
+            status: 403,
+            code: "AccessDenied".to_owned(),
+            message: String::new(),
+            retry_after: None,
+        };
+        let refused = Fault::on(Operation::GetObjectAttributes, refused);
+        let refused = world.sandbox.faults().add(refused);
+        let flags = ["--verify", "checksum", "--overwrite", overwrite];
+        world.copy(&[&LISTED[..], &flags].concat()).await.expect(1);
+        for row in world.rows() {
+            assert_failed(&row, "AccessDenied", &["was copied"]);
+        }
+        refused.remove();
+        world.resume(&[]).await.expect(0);
+        assert_all_copied(&world, &all);
+        let rows = world.rows_by_key();
+        for path in PATHS {
+            let row = &rows[&key(path, "without")];
+            // What must not be overwritten is found, and looked at.
+            let found = (overwrite == "never").then_some(true);
+            assert_eq!(message(row, "in_doubt"), json!(found), "{row:?}");
+            let evidence = match (path, overwrite) {
+                ("small", _) => "e_tag",
+                (_, "never") => "found",
+                _ => "response",
+            };
+            assert_succeeded(row, evidence);
+            assert_eq!(notes(row, "not verified"), path == "large", "{row:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_do_meanwhile_is_told_from_a_bad_copy() {
     use Meanwhile::{CopyRemoved, CopyReplaced, SourceRemoved, SourceWritten};
     let cases = LOOKS.into_iter().flat_map(|look| {
@@ -475,7 +539,8 @@ async fn a_look_is_at_the_version_that_was_copied() {
         };
         world.store().configure_bucket(SOURCE, settings).unwrap();
         let meanwhile = Meanwhile::SourceWritten;
-        let (world, run) = copy_meanwhile_of(world, path, verify, meanwhile).await;
+        let flags = ["--verify", verify];
+        let (world, run) = copy_meanwhile_of(world, path, &flags, meanwhile).await;
         run.expect(0);
         let row = world.row();
         // The null version is the one that is written over.
