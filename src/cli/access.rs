@@ -12,7 +12,7 @@ use crate::job::access::{AccessOptions, Owner, Role};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Access")]
 pub(super) struct AccessArgs {
-    /// The role that reads the source and writes the destination, in the destination's account
+    /// The role that reads the source, and reads or writes the destination, in the destination's account
     #[arg(long, env = "S3HAUL_ROLE_ARN", value_name = "ARN", value_parser = values::role_arn)]
     role_arn: Option<String>,
     /// The external ID that the role's trust policy asks for
@@ -42,7 +42,7 @@ pub(super) struct AccessArgs {
         requires = "role_arn"
     )]
     mfa_serial: Option<String>,
-    /// Copy as the base identity, without a role
+    /// Work as the base identity, without a role
     #[arg(long, env = "S3HAUL_NO_ROLE", value_parser = clap::builder::BoolishValueParser::new())]
     no_role: bool,
     /// Expected owner of the source bucket

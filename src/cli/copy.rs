@@ -213,7 +213,14 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
     let mut access = args.access.options(args.again.profile, job_id)?;
     access.manifest_profile = args.manifest.read.manifest_profile;
     let wanted = args.settings.settings()?;
-    settings::check(&wanted.object, &access, source_changed)?;
+    let verify = verify(args.evidence.verify);
+    settings::check(
+        &wanted.object,
+        &access,
+        source_changed,
+        verify,
+        read.versions,
+    )?;
     settings::over_https(&wanted.object, &access, None)?;
     let speed = args.speed.options(requests_per_second(&wanted.object));
     let copy = CopyOptions {
@@ -228,12 +235,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
         source_account: access.source_account.clone(),
         destination_account: None,
         object: wanted.object,
-        verify: match args.evidence.verify {
-            VerifyFlag::Response => Verify::Response,
-            VerifyFlag::Head => Verify::Head,
-            VerifyFlag::Checksum => Verify::Checksum,
-            VerifyFlag::Full => Verify::Full,
-        },
+        verify,
         plan: PlanOptions {
             multipart_threshold: args.parts.multipart_threshold,
             part_size: args.parts.part_size,
@@ -261,10 +263,19 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
 
 /// Each object under SSE-KMS takes requests to KMS, unless a bucket key saves them.
 fn requests_per_second(object: &ObjectSettings) -> u32 {
-    if object.encryption.is_kms() && object.bucket_key != Some(true) {
+    if object.encryption.is_kms() && !object.bucket_key {
         KMS_REQUESTS_PER_SECOND
     } else {
         REQUESTS_PER_SECOND
+    }
+}
+
+fn verify(flag: VerifyFlag) -> Verify {
+    match flag {
+        VerifyFlag::Response => Verify::Response,
+        VerifyFlag::Head => Verify::Head,
+        VerifyFlag::Checksum => Verify::Checksum,
+        VerifyFlag::Full => Verify::Full,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::job::copy::CopyOptions;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{BadRow, Rename, Row, Survey};
 use crate::job::outcome::Ended;
-use crate::job::plan::{PartPlan, Planned, plan};
+use crate::job::plan::{PartPlan, PartSize, Planned, plan};
 use crate::job::report::previous::COPIED_BEFORE;
 use crate::job::summary::Size;
 
@@ -134,7 +134,12 @@ impl Inspection {
             Planned::Marker(_) => self.deletes += 1,
             Planned::Large(task) => {
                 let bytes = task.row.facts.size.unwrap_or_default().max(1);
-                let parts = u64::from(PartPlan::new(bytes, options.plan.part_size, None).parts());
+                let planned = PartPlan::new(bytes, options.plan.part_size, None).parts();
+                // The listed ETag of an object that was uploaded in parts ends in their number.
+                let listed = task.row.facts.e_tag.as_deref();
+                let listed = listed.filter(|_| options.plan.part_size == PartSize::MatchSource);
+                let listed = listed.and_then(|e_tag| e_tag.rsplit_once('-')?.1.parse().ok());
+                let parts = u64::from(listed.unwrap_or(planned));
                 self.multipart_objects += 1;
                 self.parts += parts;
                 // HEAD, tags and annotations are read; Create, the parts and Complete are written.

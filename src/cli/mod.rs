@@ -50,7 +50,7 @@ Exit codes:
 enum Command {
     /// Copy what a manifest lists, and write a completion report
     Copy(Box<copy::CopyArgs>),
-    /// Finish a job from its report: rows not reached are copied, failed rows are tried again
+    /// Finish a job from its report: rows not reached are run, failed rows are tried again
     Resume(Box<resume::ResumeArgs>),
     /// Compare what a manifest or a report lists with what stands at the destination; write a report
     Verify(Box<verify::VerifyArgs>),

@@ -18,7 +18,7 @@ pub(super) struct ReadArgs {
     /// Refuse a manifest with another ETag (of a file: MD5)
     #[arg(long, env = "S3HAUL_MANIFEST_ETAG", value_name = "ETAG")]
     manifest_etag: Option<String>,
-    /// Profile that reads a manifest in S3 [default: who copies]
+    /// Profile that reads a manifest in S3 [default: whoever works on the buckets]
     #[arg(long, env = "S3HAUL_MANIFEST_PROFILE", value_name = "NAME")]
     pub(super) manifest_profile: Option<String>,
     /// The form of the manifest

@@ -272,7 +272,7 @@ impl SettingsArgs {
                 AnnotationsFlag::Exclude => Annotations::Exclude,
             },
             encryption: self.encryption(),
-            bucket_key: self.bucket_key.then_some(true),
+            bucket_key: self.bucket_key,
             source_customer_key: source_file,
             customer_key: file,
             checksum_type: self.checksum_type.map(|kind| match kind {

@@ -22,7 +22,12 @@ pub(super) fn hint(error: &S3Error) -> Option<String> {
         ("NotImplemented", "CopyObject") => {
             "a destination whose policy enforces conditional writes refuses every CopyObject, and S3 takes \
              --overwrite never there of copies in parts alone: lower --multipart-threshold for objects over \
-             5 MiB, or have the policy except this role"
+             5 MiB, or have the policy except this role; a store like S3 may not know a setting that was \
+             asked for"
+        }
+        ("RequestNotBuilt", _) => {
+            "a key of white space alone cannot be sent: give --to a prefix for it; of any other key please \
+             report it"
         }
         ("GlacierExpeditedRetrievalNotAvailable", _) => {
             "S3 has no room for expedited retrievals now: run resume later, or give --restore-tier \
@@ -36,9 +41,14 @@ pub(super) fn hint(error: &S3Error) -> Option<String> {
             "the object is archived: restore it first, then run resume; in a new job --archived restore \
              asks for it, and --archived skip leaves such objects out"
         }
-        ("NoSuchKey" | "NoSuchVersion" | "NotFound", _) => {
-            "the source has no such object any more: nothing was copied"
-        }
+        (
+            "NoSuchKey" | "NoSuchVersion" | "NotFound",
+            "CopyObject"
+            | "UploadPartCopy"
+            | "HeadObject"
+            | "GetObjectTagging"
+            | "ListObjectAnnotations",
+        ) => "the source has no such object any more: nothing was copied",
         ("RequestTimedOut", _) => {
             "give --attempt-timeout a longer time if S3 is slow for this object"
         }

@@ -162,9 +162,10 @@ impl Failure {
         self
     }
 
-    /// Whether S3 answered that the source is archived.
-    pub fn is_archived(&self) -> bool {
-        ["InvalidObjectState", "ObjectNotInActiveTierError"].contains(&self.code.as_str())
+    /// Whether a copy was refused because its source is archived.
+    pub fn is_archived_source(&self) -> bool {
+        let copies = matches!(self.operation, Some("CopyObject" | "UploadPartCopy"));
+        copies && ARCHIVED.contains(&self.code.as_str())
     }
 
     /// Says what the row's object is like now, before what S3's error gives to do.
@@ -183,6 +184,14 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// S3's codes of an object that must be restored before it is read.
+const ARCHIVED: [&str; 2] = ["InvalidObjectState", "ObjectNotInActiveTierError"];
+
+/// Whether S3 answered that the object of a request is archived.
+pub fn is_archived(error: &S3Error) -> bool {
+    ARCHIVED.contains(&error.report_code())
 }
 
 impl From<&S3Error> for Failure {

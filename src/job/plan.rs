@@ -323,6 +323,7 @@ mod tests {
             source_e_tag: "e".into(),
             source_version_id: None,
             checksum: None,
+            looks: None,
         };
         let planned = plan(copied(), Some(upload), &Rename::default(), &options);
         assert!(matches!(planned, Planned::Large(_)), "{planned:?}");

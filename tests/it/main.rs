@@ -22,6 +22,7 @@ mod inspect;
 mod inventory;
 mod keys;
 mod listing;
+mod made_up;
 mod network;
 mod objects;
 mod overwritten;

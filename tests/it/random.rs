@@ -450,6 +450,10 @@ async fn case(rng: &mut Rng) {
         let unreadable = source.missing_metadata > 0 && asked.metadata.is_none();
         if unreadable && !asked.allows_loss && row.status == TaskStatus::Failed {
             assert_eq!(row.error_code, "MetadataNotReadable", "{told}");
+            // CopyObject carries it.
+            let size = world.store().object(SOURCE, &key).unwrap().size();
+            let by_layout = asked.flags.iter().any(|flag| flag == "match-source");
+            assert!(size > 17 << 20 || by_layout, "{told}");
             assert!(world.store().object(DESTINATION, &key).is_none(), "{told}");
             continue;
         }

@@ -397,3 +397,29 @@ async fn metadata_that_cannot_be_read_fails_the_row() {
     assert_eq!(rows["large-k"].error_code, "MetadataNotReadable");
     assert!(sent(&world, Operation::CreateMultipartUpload, "large-k").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lock_is_asked_for_that_no_flag_names() {
+    let world = World::new();
+    put_both(&world, "k", &everything());
+    copy_both(&world, &["k"], &[]).await;
+    let makes = [Operation::CopyObject, Operation::CreateMultipartUpload];
+    let entries = world.sandbox.log().entries();
+    let made: Vec<_> = entries
+        .iter()
+        .filter(|entry| makes.contains(&entry.operation))
+        .collect();
+    assert_eq!(made.len(), 2);
+    for entry in made {
+        for name in [
+            "mode",
+            "retain-until-date",
+            "legal-hold",
+            "event-hold",
+            "event-hold-duration-days",
+        ] {
+            let header = format!("x-amz-object-lock-{name}");
+            assert_eq!(entry.header(&header), None, "{entry:?}");
+        }
+    }
+}

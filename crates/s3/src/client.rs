@@ -83,6 +83,7 @@ pub struct ClientOptions {
 pub struct S3Client {
     pub(crate) sdk: aws_sdk_s3::Client,
     region: String,
+    elsewhere: bool,
 }
 
 impl S3Client {
@@ -112,7 +113,13 @@ impl S3Client {
         Self {
             sdk: aws_sdk_s3::Client::from_conf(config.build()),
             region: options.region.clone(),
+            elsewhere: options.endpoint_url.is_some(),
         }
+    }
+
+    /// Whether it asks an endpoint that was named, which may be a store like S3.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// The region that it signs for.

@@ -369,7 +369,14 @@ fn untrusted(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
-            return Some(why.to_string());
+            let why = why.to_string();
+            // The usual form of one that somebody made for a store at home.
+            let of_ca = why.contains("CaUsedAsEndEntity");
+            return Some(if of_ca {
+                "it is that of a CA: the server needs one of its own, made with CA:FALSE".to_owned()
+            } else {
+                why
+            });
         }
         // What is inside of an error of the system's is no source of it.
         let of_system = error.downcast_ref::<std::io::Error>();

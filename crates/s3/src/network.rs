@@ -10,6 +10,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::client::validate_endpoint_url;
+
 /// A proxy and certificates, as the environment names them.
 ///
 /// `HTTPS_PROXY` with `NO_PROXY`: requests over HTTPS go through it. Those over HTTP never do: they are
@@ -76,14 +78,16 @@ impl Network {
         let proxy = match proxy {
             None => None,
             Some((name, address)) => {
-                let refused = |_| NetworkError::Proxy { variable: name };
+                let refused = || NetworkError::Proxy { variable: name };
                 // Tools take a bare host and port too.
-                let address = if address.contains("://") {
-                    address
-                } else {
-                    format!("http://{address}")
-                };
-                let proxy = ProxyConfig::https(address.as_str()).map_err(refused)?;
+                let rest = address.strip_prefix("http://").unwrap_or(&address);
+                let (user, host) = rest
+                    .rsplit_once('@')
+                    .map_or(("", rest), |(user, host)| (user, host));
+                validate_endpoint_url(&format!("http://{host}")).map_err(|_| refused())?;
+                let at = if user.is_empty() { "" } else { "@" };
+                let address = format!("http://{user}{at}{host}");
+                let proxy = ProxyConfig::https(address.as_str()).map_err(|_| refused())?;
                 Some(match no_proxy {
                     Some((_, rules)) => proxy.no_proxy(rules),
                     None => proxy,
@@ -170,6 +174,15 @@ mod tests {
                     "{value}"
                 );
             }
+        }
+        for value in [
+            "http://h:99999",
+            "https://h:1",
+            "socks5://h:1",
+            "http://h:1/path?x",
+            "::",
+        ] {
+            assert!(of(&[("HTTPS_PROXY", value)]).is_err(), "{value}");
         }
         let refused = of(&[("HTTPS_PROXY", "http://user:secret@pro xy")]).unwrap_err();
         assert!(

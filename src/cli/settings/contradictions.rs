@@ -8,7 +8,10 @@ use super::{ArchivedFlag, ChecksumTypeFlag, MetadataFlag, SettingsArgs, SseFlag,
 use crate::cli::exit::Failed;
 use crate::job::access::{AccessOptions, Owner};
 use crate::job::copy::SourceChanged;
-use crate::job::copy::settings::{Encryption, Grant, ObjectSettings};
+use crate::job::copy::settings::{
+    Archived, Encryption, Grant, ObjectSettings, StorageClass, Verify,
+};
+use crate::job::manifest::Versions;
 
 type Pairs = [(String, String)];
 
@@ -189,7 +192,23 @@ pub(in crate::cli) fn check(
     settings: &ObjectSettings,
     access: &AccessOptions,
     source_changed: SourceChanged,
+    verify: Verify,
+    versions: Option<Versions>,
 ) -> Result<(), Failed> {
+    if let StorageClass::Class(class) = &settings.storage_class
+        && ["GLACIER", "DEEP_ARCHIVE"].contains(&class.as_str())
+        && verify == Verify::Full
+    {
+        return Err(Failed::usage(format!(
+            "--storage-class {class} and --verify full exclude each other: an archived copy cannot be read"
+        )));
+    }
+    if settings.archived == Archived::Skip && versions == Some(Versions::All) {
+        return Err(Failed::usage(
+            "--archived skip and --versions all exclude each other: where the newest version is archived \
+             an older one would become the current one",
+        ));
+    }
     if settings.if_unmodified_since.is_some() && source_changed == SourceChanged::Fail {
         return Err(Failed::usage(
             "--if-unmodified-since and --source-changed fail exclude each other: where the ETag is as \

@@ -109,7 +109,10 @@ impl Copier {
             let operation = Operation::ListObjectAnnotations;
             let page = match self.read(tally, Lane::Large, operation, list).await {
                 Ok(page) => page,
-                Err(error) if error.kind == ErrorKind::Unreadable || no_annotations(&error) => {
+                // S3 itself knows them: whatever it answers is no such thing.
+                Err(error)
+                    if self.source.is_elsewhere() && token.is_none() && no_annotations(&error) =>
+                {
                     let note = "the store does not tell annotations, and none were copied";
                     return Ok((Vec::new(), Some(note.to_owned())));
                 }
@@ -259,7 +262,7 @@ fn without_annotations(error: &S3Error) -> Failure {
 
 /// Whether a store answers that it knows no annotations.
 fn no_annotations(error: &S3Error) -> bool {
-    matches!(error.status, Some(501 | 405))
+    error.kind == ErrorKind::Unreadable || matches!(error.status, Some(501 | 405))
 }
 
 /// HEAD tells how many tags there are to those who may read them.

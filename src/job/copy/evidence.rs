@@ -84,13 +84,13 @@ impl Known {
     }
 }
 
-fn is_md5(e_tag: &str) -> bool {
+pub(super) fn is_md5(e_tag: &str) -> bool {
     e_tag.len() == 32 && e_tag.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Whether an ETag under this encryption says nothing of the content.
-fn is_opaque(encryption: Option<&str>, customer_key: bool) -> bool {
-    customer_key || encryption.is_some_and(|algorithm| algorithm.starts_with("aws:kms"))
+pub(super) fn is_opaque(encryption: Option<&str>, customer_key: bool) -> bool {
+    customer_key || encryption.is_some_and(|algorithm| algorithm != "AES256")
 }
 
 fn checksum(algorithm: &str, value: &str, kind: Option<&str>) -> Checksum {

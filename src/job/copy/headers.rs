@@ -4,6 +4,7 @@
 //! metadata, content headers and tags by itself; a multipart upload carries nothing, so what
 //! CopyObject would have carried is taken from a HEAD of the source.
 
+use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3haul_s3::quotas::MAX_TAGS_HEADER_BYTES;
 use s3haul_s3::{CustomerKey, Head, HeaderPair, Tag};
@@ -14,6 +15,7 @@ use super::settings::{
 };
 use super::{CopyOptions, Overwrite, SourceChanged};
 use crate::job::manifest::Row;
+use crate::job::report::passes::hex;
 
 /// System metadata that CopyObject carries: the names that HEAD answers with are those that Create
 /// takes.
@@ -244,6 +246,18 @@ impl JobHeaders {
     }
 }
 
+/// What a copy was to look like, in few characters: the MD5 of its headers, keys left out.
+pub fn fingerprint(headers: &[HeaderPair]) -> String {
+    let mut md5 = Md5::new();
+    for (name, value) in headers
+        .iter()
+        .filter(|(name, _)| !name.ends_with("-customer-key"))
+    {
+        md5.update(format!("{name}: {value}\n"));
+    }
+    hex(&md5.finalize())
+}
+
 /// What the request that makes an object says of it on either path.
 fn made(options: &CopyOptions) -> Vec<HeaderPair> {
     let settings = &options.object;
@@ -308,9 +322,9 @@ fn encryption(settings: &ObjectSettings, headers: &mut Vec<HeaderPair>) {
     if let Some(key) = key {
         headers.push(pair("x-amz-server-side-encryption-aws-kms-key-id", key));
     }
-    if let Some(on) = settings.bucket_key {
+    if settings.bucket_key {
         let name = "x-amz-server-side-encryption-bucket-key-enabled";
-        headers.push(pair(name, on.to_string()));
+        headers.push(pair(name, "true"));
     }
 }
 
@@ -559,7 +573,7 @@ mod tests {
                 tags: Some(vec![("t".to_owned(), "1 2".to_owned())]),
                 annotations: Annotations::Exclude,
                 encryption: Encryption::Kms(Some("arn".into())),
-                bucket_key: Some(true),
+                bucket_key: true,
                 checksum_algorithm: Some("SHA256".into()),
                 retention: Some(Retention {
                     mode: "GOVERNANCE".into(),

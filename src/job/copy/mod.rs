@@ -120,13 +120,15 @@ impl CopyOptions {
     pub fn reads(&self, listed: &Facts, in_parts: bool) -> u64 {
         let before = if in_parts {
             let tags = self.object.tags.is_none();
-            1 + u64::from(tags) + u64::from(self.object.lists_annotations())
+            let layout = self.plan.part_size == PartSize::MatchSource;
+            1 + u64::from(layout) + u64::from(tags) + u64::from(self.object.lists_annotations())
         } else {
             u64::from(self.needs_head(listed))
         };
         let behind = match self.verify {
             Verify::Response => 0,
-            Verify::Head => 1,
+            // Without a listed size the source is asked too.
+            Verify::Head => 1 + u64::from(!in_parts && listed.size.is_none()),
             Verify::Checksum => 2,
             Verify::Full => 2 + 2 * listed.size.unwrap_or_default().div_ceil(read::BLOCK_BYTES),
         };
@@ -243,7 +245,7 @@ impl Copier {
                     Err(Stop::Stopped) => return Turn::Stopped,
                 }
             }
-            Ended::Failed(failure) if failure.is_archived() => {
+            Ended::Failed(failure) if failure.is_archived_source() => {
                 self.archived(task, failure, lane, tally).await
             }
             ended => ended,

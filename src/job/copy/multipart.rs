@@ -10,9 +10,10 @@ pub(super) use self::upload::add;
 
 use std::collections::BTreeMap;
 
-use s3haul_s3::{CopiedPart, Head, Lane, Operation, S3Error, Tally};
+use s3haul_s3::{CopiedPart, Head, HeaderPair, Lane, Operation, S3Error, Tally};
 
 use self::upload::Copying;
+use super::headers::fingerprint;
 use super::prove::Origin;
 use super::settle::{DATE_CONDITION, Expected, Settled};
 use super::whole::{in_parts, source_changed};
@@ -136,7 +137,7 @@ impl Copier {
     }
 
     /// A copy of an earlier attempt, which may have failed or died before it had tagged it.
-    async fn found_first(
+    pub(super) async fn found_first(
         &self,
         task: &Task,
         ended: Ended,
@@ -245,7 +246,10 @@ impl Copier {
     ) -> Result<Ended, Lost> {
         let version_id = pinned_version(task, source);
         let carried = self.carried(task, Some(source), version_id, tally).await?;
-        let (upload, mut parts) = match self.take_up(task, source, open, tally).await? {
+        let class = self.preserved_class(task, Some(source));
+        let headers = self.headers.create(source, &carried.tags, class);
+        let taken = self.take_up(task, source, &headers, open, tally);
+        let (upload, mut parts) = match taken.await? {
             Taken::Upload(upload, parts) => (upload, parts),
             Taken::Ended(ended) => {
                 let lane = Lane::Large;
@@ -254,9 +258,7 @@ impl Copier {
                     .await?);
             }
             Taken::Nothing => {
-                let upload = self
-                    .create(task, source, layout, &carried.tags, tally)
-                    .await?;
+                let upload = self.create(task, source, layout, &headers, tally).await?;
                 *open = Some(upload.clone());
                 self.opened(&upload).await?;
                 (upload, BTreeMap::new())
@@ -302,15 +304,19 @@ impl Copier {
         &self,
         task: &Task,
         source: &Head,
+        headers: &[HeaderPair],
         open: &mut Option<OpenUpload>,
         tally: &mut Tally,
     ) -> Result<Taken, Stop> {
         let Some(upload) = open.clone() else {
             return Ok(Taken::Nothing);
         };
+        // Metadata and tags are what Create was told, and may have been changed under an equal ETag.
+        let looks = fingerprint(headers);
         let same = upload.source_e_tag == source.e_tag
             && upload.object_bytes == source.bytes
-            && upload.source_version_id == source.version_id;
+            && upload.source_version_id == source.version_id
+            && upload.looks.as_ref().is_none_or(|then| *then == looks);
         if !same {
             self.abort_open(task, open, tally).await?;
             return Ok(Taken::Nothing);
@@ -395,7 +401,7 @@ impl Copier {
         };
         let failure = match (ended, not_aborted) {
             // What becomes of an archived source would hide that the upload stays.
-            (Ended::Failed(failure), _) if !failure.is_archived() => failure,
+            (Ended::Failed(failure), _) if !failure.is_archived_source() => failure,
             (_, Ended::Failed(failure)) => failure,
             (ended, _) => return ended,
         };

@@ -7,9 +7,10 @@ use s3haul_s3::{Head, Lane, ObjectAttributes, Operation, S3Error, Tally};
 use time::OffsetDateTime;
 
 use super::evidence::{Known, Sameness, compare};
+use super::read::Unread;
 use super::settings::Verify;
 use super::{Copier, Stop};
-use crate::job::outcome::{Ended, Evidence, Failure, Success};
+use crate::job::outcome::{Ended, Evidence, Failure, Success, is_archived};
 use crate::job::plan::Task;
 
 /// What is known of the source of a copy.
@@ -129,19 +130,28 @@ impl Copier {
         let there = self.look(task, lane, version_id, tally).await;
         let there = there.map_err(|error| copy_unseen(&error))?;
         if there.e_tag != success.e_tag {
-            return Ok(replaced());
+            return Ok(another(success));
         }
         if origin.head.is_none() && task.row.facts.size == Some(there.bytes) {
             return Ok(Verdict::Proved(Evidence::Head));
         }
         let there = Seen::from(&there);
         if let Some(head) = origin.head {
-            return Ok(verdict(&Seen::from(head), &there, origin.pinned));
+            let source = Seen::from(head);
+            let copied = Some(true).filter(|_| origin.pinned);
+            return Ok(verdict(
+                &source,
+                &there,
+                copied.or_else(|| is_copied(success, &source)),
+            ));
         }
         let version_id = success.source_version_id.as_deref();
         let source = self.head_source_version(task, version_id, lane, None, tally);
         Ok(match source.await {
-            Ok(source) => verdict(&Seen::from(&source), &there, pins(version_id)),
+            Ok(source) => {
+                let source = Seen::from(&source);
+                verdict(&source, &there, is_copied(success, &source))
+            }
             Err(error) => source_unseen(&error)?,
         })
     }
@@ -154,7 +164,6 @@ impl Copier {
         tally: &mut Tally,
     ) -> Result<Verdict, Stop> {
         let version_id = success.source_version_id.as_deref();
-        let pinned = pins(version_id);
         let source = self.source_attributes(task, version_id, lane, tally);
         let source = match source.await {
             Ok(source) => source,
@@ -168,9 +177,11 @@ impl Copier {
             .as_deref()
             .is_some_and(|e_tag| e_tag != success.e_tag)
         {
-            return Ok(replaced());
+            return Ok(another(success));
         }
-        let seen = verdict(&Seen::from(&source), &Seen::from(&there), pinned);
+        let source = Seen::from(&source);
+        let copied = is_copied(success, &source);
+        let seen = verdict(&source, &Seen::from(&there), copied);
         Ok(match seen {
             Verdict::Proved(Evidence::Head) => Verdict::Unproved(
                 "source and copy have no checksum that can be compared".to_owned(),
@@ -222,7 +233,6 @@ impl Copier {
         tally: &mut Tally,
     ) -> Result<Verdict, Stop> {
         let version_id = success.source_version_id.as_deref();
-        let pinned = pins(version_id);
         let source = self.head_source_version(task, version_id, lane, None, tally);
         let source = match source.await {
             Ok(source) => source,
@@ -232,26 +242,53 @@ impl Copier {
         let there = self.look(task, lane, version_id, tally).await;
         let there = there.map_err(|error| copy_unseen(&error))?;
         if there.e_tag != success.e_tag {
-            return Ok(replaced());
+            return Ok(another(success));
         }
         let (seen, copy) = (Seen::from(&source), Seen::from(&there));
+        let copied = is_copied(success, &seen);
         if source.bytes != there.bytes {
-            return Ok(verdict(&seen, &copy, pinned));
+            return Ok(verdict(&seen, &copy, copied));
         }
-        let read = self.read_both(task, &source, &there, lane, tally).await?;
-        Ok(match read {
-            Verdict::Differs(_) if !pinned && written_since(&seen, &copy) => rewritten(),
-            read => read,
-        })
+        match self.read_both(task, &source, &there, lane, tally).await {
+            Ok(Verdict::Differs(_)) if !copied.unwrap_or(!written_since(&seen, &copy)) => {
+                Ok(rewritten())
+            }
+            Ok(read) => Ok(read),
+            Err(unread) => unread_copy(unread),
+        }
     }
 }
 
-/// Compares two objects that were looked at. Without a pin the source may be another one by now.
-pub(super) fn verdict(source: &Seen, there: &Seen, pinned: bool) -> Verdict {
+/// What is left of the proof of a copy that could not be read, or its source.
+fn unread_copy(unread: Unread) -> Result<Verdict, Stop> {
+    let archived =
+        |which: &str| Verdict::Unproved(format!("{which} is archived: its bytes cannot be read"));
+    match unread {
+        Unread::Stopped => Err(Stop::Stopped),
+        Unread::Source(error) if is_archived(&error) => Ok(archived("the source")),
+        Unread::Source(error) => source_unseen(&error),
+        Unread::Copy(error) if is_archived(&error) => Ok(archived("the copy")),
+        Unread::Copy(error) => Err(copy_unseen(&error).into()),
+    }
+}
+
+/// Whether the source that was looked at is what was copied; unknown where neither a version nor an
+/// ETag tells.
+fn is_copied(success: &Success, source: &Seen) -> Option<bool> {
+    if pins(success.source_version_id.as_deref()) {
+        return Some(true);
+    }
+    let (copied, now) = (success.source_e_tag.as_ref()?, source.known.e_tag.as_ref()?);
+    Some(copied == now)
+}
+
+/// Compares two objects that were looked at; `is_copied`: whether the source is what was copied, or
+/// another one by now.
+pub(super) fn verdict(source: &Seen, there: &Seen, is_copied: Option<bool>) -> Verdict {
     match compare(&source.known, &there.known) {
         Sameness::Same(evidence) => Verdict::Proved(evidence),
         Sameness::Unknown => Verdict::Proved(Evidence::Head),
-        Sameness::Different if !pinned && written_since(source, there) => rewritten(),
+        Sameness::Different if !is_copied.unwrap_or(!written_since(source, there)) => rewritten(),
         Sameness::Different => {
             let sizes = (source.known.bytes, there.known.bytes);
             Verdict::Differs(match sizes {
@@ -264,7 +301,8 @@ pub(super) fn verdict(source: &Seen, there: &Seen, pinned: bool) -> Verdict {
     }
 }
 
-/// S3's times of last change have whole seconds.
+/// S3's times of last change have whole seconds, and that of an object in parts is the beginning of its
+/// upload: where an ETag tells, it is better.
 fn written_since(source: &Seen, there: &Seen) -> bool {
     let second = |seen: &Seen| seen.last_modified.map(OffsetDateTime::unix_timestamp);
     second(source) >= second(there)
@@ -275,7 +313,7 @@ fn rewritten() -> Verdict {
 }
 
 /// What a source that cannot be looked at any more leaves of the proof.
-pub(super) fn source_unseen(error: &S3Error) -> Result<Verdict, Stop> {
+fn source_unseen(error: &S3Error) -> Result<Verdict, Stop> {
     if error.status == Some(404) {
         let why = "the source was removed since it was copied";
         return Ok(Verdict::Unproved(why.to_owned()));
@@ -284,7 +322,7 @@ pub(super) fn source_unseen(error: &S3Error) -> Result<Verdict, Stop> {
 }
 
 /// The end of a row whose copy cannot be looked at.
-pub(super) fn copy_unseen(error: &S3Error) -> Failure {
+fn copy_unseen(error: &S3Error) -> Failure {
     if error.status == Some(404) {
         return Failure::from(error).coded("VerificationFailed").hinted(
             "S3 has answered with the copy's ETag, and the copy is not there any more: find out who \
@@ -292,6 +330,15 @@ pub(super) fn copy_unseen(error: &S3Error) -> Failure {
         );
     }
     cannot_verify(error)
+}
+
+/// What stands there has another ETag than S3 has answered: a version does not change.
+fn another(success: &Success) -> Verdict {
+    if pins(success.version_id.as_deref()) {
+        Verdict::Differs("the version that S3 has answered with has another ETag now".to_owned())
+    } else {
+        replaced()
+    }
 }
 
 pub(super) fn replaced() -> Verdict {

@@ -3,10 +3,10 @@
 use futures::stream::{self, StreamExt};
 use s3haul_s3::{GetObject, Head, Lane, Operation, S3Error, Tally};
 
+use super::Copier;
 use super::multipart::add;
-use super::prove::{Verdict, copy_unseen, replaced, source_unseen};
-use super::{Copier, Stop};
-use crate::job::outcome::{Evidence, Failure};
+use super::prove::{Verdict, replaced};
+use crate::job::outcome::Evidence;
 use crate::job::plan::Task;
 
 const MIB: u64 = 1 << 20;
@@ -22,6 +22,18 @@ enum Block {
     Equal,
     /// The first byte that differs.
     Differs(u64),
+    /// One of the two is another object by now.
+    Changed(Verdict),
+}
+
+/// Why two objects were not read to their ends.
+pub(super) enum Unread {
+    /// The job is stopping.
+    Stopped,
+    /// The source was refused.
+    Source(S3Error),
+    /// The destination was refused.
+    Copy(S3Error),
 }
 
 impl Copier {
@@ -33,7 +45,7 @@ impl Copier {
         there: &Head,
         lane: Lane,
         tally: &mut Tally,
-    ) -> Result<Verdict, Stop> {
+    ) -> Result<Verdict, Unread> {
         let firsts = (0..source.bytes).step_by(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
         let blocks = firsts.map(|first| {
             let range = (first, (first + BLOCK_BYTES).min(source.bytes) - 1);
@@ -43,16 +55,16 @@ impl Copier {
         while let Some((cost, compared)) = blocks.next().await {
             add(tally, &cost);
             match compared? {
-                Ok(Block::Equal) => {}
-                Ok(Block::Differs(at)) => {
+                Block::Equal => {}
+                Block::Differs(at) => {
                     return Ok(Verdict::Differs(format!(
                         "source and copy differ in byte {at}"
                     )));
                 }
-                Err(verdict) => return Ok(verdict),
+                Block::Changed(verdict) => return Ok(verdict),
             }
             if self.drain.is_cancelled() {
-                return Err(Stop::Stopped);
+                return Err(Unread::Stopped);
             }
         }
         Ok(Verdict::Proved(Evidence::Full))
@@ -65,12 +77,12 @@ impl Copier {
         there: &Head,
         range: (u64, u64),
         lane: Lane,
-    ) -> (Tally, Result<Result<Block, Verdict>, Stop>) {
+    ) -> (Tally, Result<Block, Unread>) {
         let mut cost = Tally::default();
         let mebibytes = (range.1 + 1 - range.0).div_ceil(MIB);
         let both = u32::try_from(2 * mebibytes).unwrap_or(u32::MAX);
         let Ok(_memory) = self.reading.acquire_many(both).await else {
-            return (cost, Err(Stop::Stopped));
+            return (cost, Err(Unread::Stopped));
         };
         let (source_headers, there_headers) = (
             self.headers.source_object(),
@@ -105,29 +117,18 @@ impl Copier {
         add(&mut cost, &a);
         add(&mut cost, &b);
         let changed = |error: &S3Error| error.status == Some(412);
-        let gone = |error: &S3Error| error.status == Some(404);
         let compared = match (one, other) {
-            (Ok(one), Ok(other)) => {
-                Ok(Ok(match one.iter().zip(&other).position(|(a, b)| a != b) {
-                    Some(at) => Block::Differs(range.0 + at as u64),
-                    None => Block::Equal,
-                }))
-            }
-            (Err(error), _) if changed(&error) => Ok(Err(Verdict::Unproved(
+            (Ok(one), Ok(other)) => Ok(match one.iter().zip(&other).position(|(a, b)| a != b) {
+                Some(at) => Block::Differs(range.0 + at as u64),
+                None => Block::Equal,
+            }),
+            (Err(error), _) if changed(&error) => Ok(Block::Changed(Verdict::Unproved(
                 "the source was written again while it was read".to_owned(),
             ))),
-            (Err(error), _) if gone(&error) => source_unseen(&error).map(Err),
-            (_, Err(error)) if changed(&error) => Ok(Err(replaced())),
-            (_, Err(error)) if gone(&error) => Err(copy_unseen(&error).into()),
-            (Err(error), _) | (_, Err(error)) => Err(cannot_read(&error).into()),
+            (_, Err(error)) if changed(&error) => Ok(Block::Changed(replaced())),
+            (Err(error), _) => Err(Unread::Source(error)),
+            (_, Err(error)) => Err(Unread::Copy(error)),
         };
         (cost, compared)
     }
-}
-
-fn cannot_read(error: &S3Error) -> Failure {
-    Failure::from(error).hinted(
-        "the object was copied, and cannot be read as --verify full asks: allow s3:GetObject on both \
-         sides (with a version s3:GetObjectVersion)",
-    )
 }

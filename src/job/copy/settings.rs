@@ -29,7 +29,7 @@ pub struct ObjectSettings {
     /// Server-side encryption of the copies.
     pub encryption: Encryption,
     /// S3 Bucket Keys for SSE-KMS; as the bucket has it where nothing is said.
-    pub bucket_key: Option<bool>,
+    pub bucket_key: bool,
     /// The key of SSE-C that the sources were written with.
     pub source_customer_key: Option<CustomerKeyFile>,
     /// The key of SSE-C that the copies are written with.

@@ -47,6 +47,7 @@ impl Copier {
         let there = match self.look(task, lane, None, tally).await {
             Ok(head) => head,
             Err(error) if error.status == Some(404) => return Ok(Settled::Absent),
+            Err(error) if under_another_key(&error) => return Ok(Settled::Other),
             Err(error) => return Err(cannot_look(&error).into()),
         };
         if !self.since_the_job_began(&there) {
@@ -243,6 +244,11 @@ fn about_the_source(refusal: &S3Error, listed: bool, dated: bool) -> Option<Abou
         None if listed => Some(About::ETag),
         None => dated.then_some(About::Date),
     }
+}
+
+/// A HEAD of an object is a bad request if it has the wrong customer's key, or one too many or too few.
+pub(super) fn under_another_key(error: &S3Error) -> bool {
+    error.operation == "HeadObject" && error.status == Some(400)
 }
 
 fn exists() -> Ended {

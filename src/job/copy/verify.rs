@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use self::acl::CannedAcl;
 use super::evidence::{Known, Sameness, compare};
 use super::prove::{Seen, Verdict, verdict};
+use super::read::Unread;
 use super::settings::Verify;
+use super::settle::under_another_key;
 use super::{Copier, Stop, Turn};
 use crate::job::manifest::Facts;
-use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
+use crate::job::outcome::{By, Ended, Evidence, Failure, Success, is_archived};
 use crate::job::plan::Task;
 use crate::job::report::time_text;
 
@@ -65,6 +67,10 @@ impl Copier {
     ) -> Result<Success, Stop> {
         let there = match self.look(task, Lane::Small, None, tally).await {
             Ok(there) => there,
+            Err(error) if under_another_key(&error) => {
+                let how = "it is under another customer's key, or under one where none was given";
+                return Err(different(how).into());
+            }
             Err(error) => return Err(refused(&error, Side::Destination).into()),
         };
         let head_is_enough = self.options.verify == Verify::Head && !options.metadata;
@@ -123,7 +129,7 @@ impl Copier {
             }
             (Verify::Full, _) => {
                 let read = self.read_both(task, source, there, Lane::Small, tally);
-                read.await.map_err(rehinted)
+                read.await.map_err(unread)
             }
         }
     }
@@ -189,7 +195,7 @@ fn is_listed(facts: &Facts, there: &Head) -> bool {
 
 /// As [`verdict`] of a source that is what it is; equal sizes alone prove nothing here.
 fn by_known(source: &Seen, there: &Seen) -> Verdict {
-    match verdict(source, there, true) {
+    match verdict(source, there, Some(true)) {
         Verdict::Proved(Evidence::Head) => Verdict::Unproved(
             "the sizes are equal, and source and destination have neither ETags nor checksums that can \
              be compared"
@@ -331,19 +337,21 @@ fn gone(failure: Failure, side: Side) -> Failure {
     }
 }
 
-/// What a read was answered instead, in the words of a job that copies nothing.
-fn rehinted(stop: Stop) -> Stop {
-    let Stop::Ended(Ended::Failed(failure)) = stop else {
-        return stop;
+/// Why the two could not be read to their ends.
+fn unread(unread: Unread) -> Stop {
+    let (error, side) = match unread {
+        Unread::Stopped => return Stop::Stopped,
+        Unread::Source(error) => (error, Side::Source),
+        Unread::Copy(error) => (error, Side::Destination),
     };
-    let hint = if failure.access {
-        "--verify full reads both objects: allow s3:GetObject on both sides (with a version \
-         s3:GetObjectVersion), and kms:Decrypt on the keys of objects under KMS"
-    } else if failure.is_archived() {
-        "the object is archived: restore it first, then run resume, or verify without --verify full, \
-         which reads it"
-    } else {
-        "the objects were not read to their ends: run resume, which reads them again"
-    };
-    failure.hinted(hint).into()
+    let failure = refused(&error, side);
+    if is_archived(&error) {
+        return failure
+            .hinted(
+                "the object is archived: restore it first, then run resume, or verify without --verify \
+                 full, which reads it",
+            )
+            .into();
+    }
+    failure.into()
 }

@@ -3,10 +3,10 @@
 use s3haul_s3::{Copied, CopyObject, ErrorKind, Head, Lane, OnDoubt, Operation, S3Error, Tally};
 
 use super::carry::Carried;
-use super::evidence::{Known, Sameness, compare};
+use super::evidence::{Known, Sameness, compare, is_md5, is_opaque};
 use super::prove::{Origin, pins};
 use super::settings::StorageClass;
-use super::settle::{Settled, found};
+use super::settle::{Settled, found, under_another_key};
 use super::{Copier, Overwrite, Stop, Turn};
 use crate::job::manifest::Facts;
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
@@ -26,7 +26,7 @@ impl Copier {
         if self.options.overwrite == Overwrite::IfDifferent {
             notes = match self.skip_if_equal(task, lane, tally).await {
                 Err(Stop::Ended(ended)) => {
-                    let ended = self.tag_behind(task, ended, lane, tally).await?;
+                    let ended = self.carry_found(task, ended, lane, tally).await?;
                     return Ok(Turn::Ended(ended));
                 }
                 looked => looked?,
@@ -80,14 +80,14 @@ impl Copier {
                 let settled = self
                     .settle_refused(task, lane, &error, ambiguous, tally)
                     .await?;
-                let ended = self.tag_behind(task, settled, lane, tally).await?;
+                let ended = self.carry_found(task, settled, lane, tally).await?;
                 return Ok(Turn::Ended(ended));
             }
             if error.is_in_doubt() || tally.in_doubt {
                 doubts += 1;
                 let settled = self.settle_write(task, lane, None, tally).await?;
                 if let Settled::Landed(ended) = settled {
-                    let ended = self.tag_behind(task, *ended, lane, tally).await?;
+                    let ended = self.carry_found(task, *ended, lane, tally).await?;
                     return Ok(Turn::Ended(ended));
                 }
                 let again = never && error.is_in_doubt() && doubts < self.max_attempts;
@@ -131,6 +131,23 @@ impl Copier {
                     .await
             }
             ended => Ok(ended),
+        }
+    }
+
+    /// What goes behind a copy that was found. One in parts is of an attempt in the other lane, which
+    /// may have died before it had carried all of it.
+    async fn carry_found(
+        &self,
+        task: &Task,
+        ended: Ended,
+        lane: Lane,
+        tally: &mut Tally,
+    ) -> Result<Ended, Stop> {
+        match &ended {
+            Ended::Succeeded(success) if success.by == By::Multipart => {
+                self.found_first(task, ended, tally).await
+            }
+            _ => self.tag_behind(task, ended, lane, tally).await,
         }
     }
 
@@ -182,6 +199,11 @@ impl Copier {
         let there = match self.look(task, lane, None, tally).await {
             Ok(head) => head,
             Err(error) if error.status == Some(404) => return Ok(Vec::new()),
+            Err(error) if under_another_key(&error) => {
+                let note = "the destination had an object under another customer's key, or none, that \
+                    could not be compared";
+                return Ok(vec![note.to_owned()]);
+            }
             Err(error) => return Err(error.into()),
         };
         let source = self.head_source(task, lane, tally).await?;
@@ -257,13 +279,10 @@ fn whole_success(task: &Task, copied: Copied, customer_key: bool, notes: Vec<Str
 
 /// Whether the copy is of another object than the manifest lists, as far as two MD5s tell.
 fn contradicts(copied: &Copied, facts: &Facts) -> bool {
-    let is_md5 = |e_tag: &str| e_tag.len() == 32 && e_tag.bytes().all(|b| b.is_ascii_hexdigit());
-    let by_key = copied
-        .encryption
-        .as_deref()
-        .is_some_and(|kind| kind != "AES256");
     let listed = facts.e_tag.as_deref().filter(|e_tag| is_md5(e_tag));
-    !by_key && is_md5(&copied.e_tag) && listed.is_some_and(|listed| listed != copied.e_tag)
+    !is_opaque(copied.encryption.as_deref(), false)
+        && is_md5(&copied.e_tag)
+        && listed.is_some_and(|listed| listed != copied.e_tag)
 }
 
 /// The end of a row whose source is not what the row's conditions ask for.

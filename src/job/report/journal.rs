@@ -86,6 +86,9 @@ pub struct OpenUpload {
     /// Checksum algorithm declared at its creation, with its type (`CRC64NVME/FULL_OBJECT`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
+    /// Fingerprint of what it was told at its creation of metadata, tags and settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<String>,
 }
 
 /// Why a journal cannot be read.

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use futures::stream::{FuturesUnordered, StreamExt};
 use md5::{Digest, Md5};
 use s3haul_s3::{
-    CompleteMultipartUpload, Completed, CopiedPart, CopySource, CreateMultipartUpload, Head, Lane,
-    OnDoubt, Operation, S3Error, Tag, Tally, UploadPartCopy,
+    CompleteMultipartUpload, Completed, CopiedPart, CopySource, CreateMultipartUpload, Head,
+    HeaderPair, Lane, OnDoubt, Operation, S3Error, Tally, UploadPartCopy,
 };
 use tokio::sync::oneshot;
 
 use super::{Layout, Lost, lost, pinned_version};
 use crate::job::copy::evidence::Known;
+use crate::job::copy::headers::fingerprint;
 use crate::job::copy::settle::{Expected, Settled};
 use crate::job::copy::{Copier, Stop};
 use crate::job::outcome::{By, Ended, Evidence, Success};
@@ -39,15 +40,13 @@ impl Copier {
         task: &Task,
         source: &Head,
         layout: &Layout,
-        tags: &[Tag],
+        headers: &[HeaderPair],
         tally: &mut Tally,
     ) -> Result<OpenUpload, Stop> {
-        let class = self.preserved_class(task, Some(source));
-        let headers = self.headers.create(source, tags, class);
         let request = CreateMultipartUpload {
             bucket: &self.destination_bucket,
             key: &task.destination_key,
-            headers: &headers,
+            headers,
         };
         let source_part_bytes = match layout {
             Layout::Parts(bytes) => Some(*bytes),
@@ -96,6 +95,7 @@ impl Copier {
             source_e_tag: source.e_tag.clone(),
             source_version_id: source.version_id.clone(),
             checksum: Some(format!("{algorithm}/{kind}")),
+            looks: Some(fingerprint(headers)),
         })
     }
 

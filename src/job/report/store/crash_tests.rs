@@ -496,6 +496,7 @@ fn upload(ordinal: u64, pass: u32) -> OpenUpload {
         source_e_tag: "e".into(),
         source_version_id: None,
         checksum: None,
+        looks: None,
     }
 }
 
