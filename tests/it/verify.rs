@@ -1265,3 +1265,41 @@ async fn what_means_nothing_is_refused() {
     }
     assert_eq!(world.sandbox.log().arrived(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vanishes_while_it_is_read_is_told_by_its_side() {
+    let world = World::new();
+    world.put("k", "content");
+    let properties = ObjectProperties::default();
+    let store = world.store();
+    store
+        .put_object(DESTINATION, "to/k", "content", properties)
+        .unwrap();
+    world.manifest_of(["k"]);
+    for (key, code, words) in [
+        ("to/k", "Missing", "no such object"),
+        ("k", "NoSuchKey", "nothing to compare with"),
+    ] {
+        let gone = FaultKind::Error {
+            status: 404,
+            code: "NoSuchKey".into(),
+            message: "The specified key does not exist.".into(),
+            retry_after: None,
+        };
+        let fault = Fault::on(Operation::GetObject, gone).key(key);
+        let fault = world.sandbox.faults().add(fault);
+        let verifying = world.verifying().set("--job-id", code);
+        let to = format!("s3://{DESTINATION}/to/");
+        let run = verifying
+            .set("--to", &to)
+            .set("--verify", "full")
+            .run()
+            .await;
+        assert_eq!(run.expect(1).summary("errors"), json!({code: 1}));
+        let rows = crate::support::read_report(std::path::Path::new(
+            run.summary("report").as_str().unwrap(),
+        ));
+        assert!(rows[0].message.contains(words), "{rows:?}");
+        fault.remove();
+    }
+}
