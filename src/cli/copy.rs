@@ -174,7 +174,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     let mfa_code = args.again.mfa_code.clone();
     let (job, keys) = spec(args, &job_id)?;
     if dry_run {
-        return super::dry_run::run(job, mfa_code.as_deref(), output).await;
+        return super::dry_run::run(job, mfa_code, output).await;
     }
     Box::pin(attempt::start(NewJob {
         job_id,
@@ -212,6 +212,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
     let requester_pays = args.access.requester_pays;
     let mut access = args.access.options(args.again.profile, job_id)?;
     access.manifest_profile = args.manifest.read.manifest_profile;
+    args.evidence.report.access(&mut access);
     let wanted = args.settings.settings()?;
     let verify = verify(args.evidence.verify);
     settings::check(

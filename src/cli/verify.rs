@@ -186,6 +186,7 @@ fn spec(args: VerifyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Faile
     let requester_pays = args.access.requester_pays;
     let mut access = args.access.options(args.again.profile, job_id)?;
     access.manifest_profile = args.manifest.read.manifest_profile;
+    args.evidence.report.access(&mut access);
     let (object, keys) = args.keys.read()?;
     over_https(&object, &access, None)?;
     let copy = CopyOptions {
