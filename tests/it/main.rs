@@ -23,6 +23,7 @@ mod inventory;
 mod keys;
 mod listing;
 mod made_up;
+mod model;
 mod network;
 mod objects;
 mod overwritten;

@@ -2,12 +2,13 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use s3s::service::S3Service;
@@ -22,8 +23,10 @@ use crate::fault::{FaultKind, Faults};
 use crate::identity::{Directory, random};
 use crate::log::{InFlight, RequestLog};
 use crate::operation::Operation;
+use crate::s3::answer::http_date;
 use crate::s3::body::check_digests;
 use crate::store::Store;
+use crate::store::object::Timestamp;
 
 /// What is in front of s3s.
 pub(crate) struct Front {
@@ -32,6 +35,22 @@ pub(crate) struct Front {
     pub(crate) directory: Directory,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
+    pub(crate) clock: Clock,
+}
+
+/// How many milliseconds the server's clock is ahead of this machine's. All clones are the same clock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    pub(crate) fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.0.fetch_add(by, Ordering::SeqCst);
+    }
+
+    pub(super) fn ahead(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
 }
 
 /// A connection ends without an answer.
@@ -135,6 +154,8 @@ impl Front {
         entry.answered(response.status().as_u16(), error_code);
         entry.write();
         let headers = response.headers_mut();
+        let date = HeaderValue::from_str(&http_date(Timestamp::now().date()));
+        headers.insert(DATE, date.map_err(|_| Dropped)?);
         let id = HeaderValue::from_str(&exchange.request_id).map_err(|_| Dropped)?;
         if exchange.is_sts() {
             headers.insert("x-amzn-requestid", id);
