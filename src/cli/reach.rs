@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use futures::FutureExt;
 use s3haul_s3::MfaCode;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -217,15 +218,16 @@ impl Reach {
 
     /// Becomes who copies, and asks for the MFA code where one is needed and none was given.
     pub(super) async fn connection(&self) -> Result<Connection, Failed> {
-        let begin = async || {
-            let code: Option<MfaCode> =
-                mfa_code_for(&self.access, self.mfa_code.as_deref()).await?;
-            let connections = max_concurrency(&self.speed) as usize;
-            let retry = retry_options(&self.speed);
-            let begun = Connection::begin(&self.access, code, connections, retry).await;
-            Ok::<_, Failed>(begun?)
-        };
+        // Its type is erased: what the SDK's requests are made of nests deeper than the compiler goes.
+        let begin = || self.begin().boxed_local();
         self.connection.get_or_try_init(begin).await.cloned()
+    }
+
+    async fn begin(&self) -> Result<Connection, Failed> {
+        let code: Option<MfaCode> = mfa_code_for(&self.access, self.mfa_code.as_deref()).await?;
+        let connections = max_concurrency(&self.speed) as usize;
+        let retry = retry_options(&self.speed);
+        Ok(Connection::begin(&self.access, code, connections, retry).await?)
     }
 
     async fn of_profile(&self, profile: Option<&String>) -> Result<Connection, Failed> {

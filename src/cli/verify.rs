@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use futures::FutureExt;
 
 use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
@@ -147,7 +148,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
     let (job, keys) = spec(args, &job_id)?;
-    Box::pin(attempt::start(NewJob {
+    attempt::start(NewJob {
         job_id,
         report,
         job,
@@ -155,7 +156,8 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
         mfa_code,
         show,
         output,
-    }))
+    })
+    .boxed_local()
     .await
 }
 

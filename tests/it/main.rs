@@ -9,6 +9,7 @@
 mod access;
 mod archived;
 mod both;
+mod bucket;
 mod conditions;
 mod corpus;
 mod encryption;

@@ -105,6 +105,7 @@ impl Sandbox {
             faults: faults.clone(),
             log: log.clone(),
             clock: clock.clone(),
+            late: Mutex::default(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn_on(accept(listener, Arc::new(front)), &runtime);

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -537,9 +537,31 @@ impl Held {
     }
 }
 
+/// The job's files besides the journal as they were last seen, by name.
+#[derive(Debug, Clone, Default)]
+struct Files(Arc<std::sync::Mutex<HashMap<String, Known>>>);
+
+impl Files {
+    fn get(&self, name: &str) -> Option<Known> {
+        self.lock().get(name).cloned()
+    }
+
+    fn set(&self, name: &str, known: Option<Known>) {
+        match known {
+            Some(known) => self.lock().insert(name.to_owned(), known),
+            None => self.lock().remove(name),
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The report in S3 as its one writer has it.
 #[derive(Debug, Clone)]
 pub struct Bucket {
+    known: Files,
     folder: Arc<BucketFolder>,
     inner: Arc<Mutex<Inner>>,
     alive: Alive,
@@ -578,8 +600,7 @@ struct Inner {
     e_tag: Option<String>,
     /// The frames in it.
     frames: Vec<u8>,
-    /// Other files as they were last seen.
-    known: HashMap<String, Known>,
+    known: Files,
     /// The checkpoint is this process's own: nobody's that was at work until just now.
     settled: bool,
     /// Another process has taken the report over, or the store is given up.
@@ -590,6 +611,7 @@ struct Inner {
 impl Bucket {
     fn new(folder: Arc<BucketFolder>, patience: Patience, journal: String) -> Self {
         let (last_good, alive) = watch::channel(now());
+        let known = Files::default();
         let inner = Inner {
             folder: Arc::clone(&folder),
             patience,
@@ -600,12 +622,13 @@ impl Bucket {
             },
             e_tag: None,
             frames: Vec::new(),
-            known: HashMap::new(),
+            known: known.clone(),
             settled: false,
             over: false,
             last_good,
         };
         Self {
+            known,
             folder,
             inner: Arc::new(Mutex::new(inner)),
             alive: Alive(alive),
@@ -631,7 +654,7 @@ impl Bucket {
     /// Safe: who had it has it, or whoever comes next takes it from this one.
     pub async fn open(folder: Arc<BucketFolder>, patience: Patience) -> Result<Self, StoreError> {
         folder.prove(&patience).await?;
-        let (mut first, mut said) = (None, false);
+        let (mut first, mut looks) = (None, 0);
         loop {
             let checkpoint = folder.get(CHECKPOINT).await?;
             let journal = folder.get(JOURNAL).await?;
@@ -655,7 +678,9 @@ impl Bucket {
             }
             let silent = sign.silent.unwrap_or_default();
             if running && silent <= DEAD && now().saturating_sub(*since) <= DEAD {
-                if !said {
+                looks += 1;
+                // Who lives has written something by then, unless nothing happens.
+                if looks == 2 {
                     tracing::warn!(
                         report = %folder.address().display(),
                         "another process was at work on it {} s ago: if it stays silent, this one goes \
@@ -663,7 +688,6 @@ impl Bucket {
                         silent.as_secs(),
                         DEAD.as_secs()
                     );
-                    said = true;
                 }
                 tokio::time::sleep(LOOK).await;
                 continue;
@@ -741,23 +765,19 @@ impl Bucket {
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.folder.runtime.block_on(async {
             let object = self.folder.get(name).await?;
-            let mut inner = self.inner.lock().await;
-            let object = object.filter(|object| !object.bytes.is_empty());
-            if let Some(object) = &object {
-                let known = Known {
-                    e_tag: object.e_tag.clone(),
-                    bytes: object.bytes.len() as u64,
-                };
-                inner.known.insert(name.to_owned(), known);
-            }
-            Ok(object.map(|object| object.bytes))
+            let known = object.as_ref().map(|object| Known {
+                e_tag: object.e_tag.clone(),
+                bytes: object.bytes.len() as u64,
+            });
+            self.known.set(name, known);
+            let bytes = object.map(|object| object.bytes);
+            Ok(bytes.filter(|bytes| !bytes.is_empty()))
         })
     }
 
     /// The size of a file of the job.
     pub fn bytes_of(&self, name: &str) -> u64 {
-        let inner = self.inner.blocking_lock();
-        inner.known.get(name).map_or(0, |known| known.bytes)
+        self.known.get(name).map_or(0, |known| known.bytes)
     }
 
     /// Applies steps, each durable before the next. Not on a thread of the runtime.
@@ -837,7 +857,7 @@ impl Inner {
             Err(StoreError::Lost { .. }) => return Ok(false),
             Err(error) => return Err(error),
         }
-        self.known = self.folder.list("").await?;
+        *self.known.lock() = self.folder.list("").await?;
         Ok(true)
     }
 
@@ -900,11 +920,13 @@ impl Inner {
         let mut refused = 0;
         while refused < ROUNDS {
             let known = self.known.get(name);
-            let condition = known.map_or(Condition::Absent, |known| Condition::Is(&known.e_tag));
+            let condition = known
+                .as_ref()
+                .map_or(Condition::Absent, |known| Condition::Is(&known.e_tag));
             let error = match self.folder.put_once(name, &bytes, &condition, None).await {
                 Ok(e_tag) => {
                     let bytes = bytes.len() as u64;
-                    self.known.insert(name.to_owned(), Known { e_tag, bytes });
+                    self.known.set(name, Some(Known { e_tag, bytes }));
                     self.settled |= name == CHECKPOINT;
                     return Ok(());
                 }
@@ -915,10 +937,8 @@ impl Inner {
                 Err(Sent::Refused) => {
                     refused += 1;
                     self.put_journal().await?;
-                    match self.folder.head(name).await? {
-                        Some(head) => self.known.insert(name.to_owned(), head.known),
-                        None => self.known.remove(name),
-                    };
+                    let there = self.folder.head(name).await?;
+                    self.known.set(name, there.map(|there| there.known));
                     if name == CHECKPOINT && !self.settled {
                         let path = self.folder.path(name);
                         return Err(StoreError::Moved { path });
