@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
+use crate::objects::{IN_PARTS, LARGE, sized_manifest};
 use crate::support::{DESTINATION, JOB, Run, SOURCE, World, count, read_report_by};
 
 const REPORTS: &str = "reports";
@@ -329,4 +330,244 @@ async fn a_write_that_lands_late_changes_nothing() {
     }
     // The proof thrice, the manifest, the job, the journal, the checkpoint; what a seal and the end write.
     assert!(held_ones.len() >= 12, "{held_ones:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_out_for_a_while_slows_the_job() {
+    let world = world();
+    world.small_objects(60);
+    let world = &world;
+    for kind in [
+        FaultKind::slow_down(),
+        FaultKind::internal_error(),
+        FaultKind::Reset,
+        FaultKind::AnswerLost,
+        FaultKind::ExpireToken,
+        FaultKind::ErrorInOk("InternalError".to_owned()),
+    ] {
+        // Half of all writes: each is tried again, and none is taken for done that is not.
+        let when = When::Probability { p: 0.5, seed: 7 };
+        let fault = Fault::on(Operation::PutObject, kind.clone()).key_contains(prefix());
+        let fault = world.sandbox.faults().add(fault.when(when));
+        Run::of(copy(world, &[])).await.expect(0);
+        assert!(fault.hits() > 2, "{kind:?}");
+        fault.remove();
+        assert_each_once(world, 60);
+        assert_eq!(checkpoint(world)["attempt"], 1, "{kind:?}");
+        for object in world.store().objects(REPORTS) {
+            world.store().delete_object(REPORTS, &object.key).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_stays_out_stops_the_job_and_a_resume_goes_on() {
+    let world = world();
+    world.small_objects(60);
+    let latency = slow(&world, 50);
+    let first = copy(&world, &["--concurrency", "2", "--report-timeout", "1s"])
+        .spawn()
+        .unwrap();
+    copies(&world, 6).await;
+    let fault = Fault::on(Operation::PutObject, FaultKind::internal_error());
+    let fault = world.sandbox.faults().add(fault.key_contains(prefix()));
+    let ended = Run::end_of(first).await;
+    ended.expect(4);
+    assert!(ended.stderr.contains("InternalError"), "{ended:?}");
+    assert!(ended.stderr.contains("s3haul resume"), "{ended:?}");
+    assert_eq!(ended.summary("state"), "running");
+    fault.remove();
+    latency.remove();
+    world.sandbox.advance(Duration::from_secs(61));
+    Run::of(on_report(&world, &["resume"], &[])).await.expect(0);
+    assert_each_once(&world, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_honours_no_conditions_is_refused() {
+    let world = world();
+    world.small_objects(3);
+    let settings = world.store().settings(REPORTS).unwrap();
+    let settings = BucketSettings {
+        ignores_conditional_writes: true,
+        ..settings
+    };
+    world.store().configure_bucket(REPORTS, settings).unwrap();
+    let run = Run::of(copy(&world, &[])).await;
+    run.expect(2);
+    for words in [
+        "does not honour If-None-Match",
+        "in another store, or in a folder",
+    ] {
+        assert!(run.stderr.contains(words), "{run:?}");
+    }
+    assert!(world.store().objects(DESTINATION).is_empty());
+    assert!(file(&world, "job.json").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_cannot_be_kept_is_told_before_the_first_copy() {
+    let world = world();
+    world.small_objects(3);
+    let nobody = format!("s3://{SOURCE}/reports");
+    let absent = "s3://there-is-no-such-bucket/reports";
+    let table: [(&str, &[&str], i32, &str); 5] = [
+        (&nobody, &[], 3, "s3:PutObject and s3:ListBucket"),
+        (
+            absent,
+            &[],
+            2,
+            "the report's bucket there-is-no-such-bucket does not exist",
+        ),
+        (
+            &address(""),
+            &["--report-account", "999999999999"],
+            3,
+            "AccessDenied",
+        ),
+        (
+            &address(""),
+            &["--report-interval", "16s"],
+            2,
+            "15s at most",
+        ),
+        (
+            "report",
+            &["--report-account", "999999999999"],
+            2,
+            "--report names a folder",
+        ),
+    ];
+    for (report, more, code, words) in table {
+        let mut command = world.copy_command_into(report);
+        command.args(more);
+        let run = Run::of(command).await;
+        run.expect(code);
+        assert!(run.stderr.contains(words), "{run:?}");
+    }
+    assert!(world.store().objects(DESTINATION).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifest_of_a_job_in_s3_may_not_change() {
+    let world = world();
+    world.small_objects(40);
+    let fault = slow(&world, 100);
+    let mut first = copy(&world, &["--concurrency", "2"]).spawn().unwrap();
+    copies(&world, 6).await;
+    signal(&first, Signal::TERM);
+    assert_eq!(first.wait().await.unwrap().code(), Some(4));
+    fault.remove();
+    // Freed at once: nobody waits for a writer that has said goodbye.
+    let whole = std::fs::read_to_string(world.path("manifest.csv")).unwrap();
+    world.manifest(format!("{whole}{SOURCE},one-more\n"));
+    let other = Run::of(copy(&world, &["--concurrency", "2"])).await;
+    other.expect(2);
+    assert!(
+        other
+            .stderr
+            .contains("only with the manifest that it began with"),
+        "{other:?}"
+    );
+    world.manifest(whole);
+    Run::of(copy(&world, &["--concurrency", "2"]))
+        .await
+        .expect(0);
+    assert_each_once(&world, 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_job_of_a_report_is_found_and_several_are_named() {
+    let world = world();
+    world.small_objects(3);
+    Run::of(copy(&world, &[])).await.expect(0);
+    let show = |more: &[&str]| {
+        let mut show = on_report(&world, &["report", "show"], more);
+        // Of the job's folder, then of the report's.
+        let arguments: Vec<_> = show.as_std().get_args().map(ToOwned::to_owned).collect();
+        show = world.command(&["report", "show", &address("")]);
+        show.args(arguments.into_iter().skip(3));
+        show
+    };
+    let one = Run::of(show(&[])).await;
+    assert_eq!(one.expect(0).summary("job_id"), JOB);
+    let mut second = world.copy_command_into(&address(""));
+    let arguments: Vec<_> = second.as_std().get_args().map(ToOwned::to_owned).collect();
+    let arguments = arguments
+        .into_iter()
+        .map(|a| if a == JOB { "more".into() } else { a });
+    second = world.command(&[]);
+    second.args(arguments);
+    Run::of(second).await.expect(0);
+    let several = Run::of(show(&[])).await;
+    several.expect(2);
+    assert!(
+        several.stderr.contains(&address("/job-more")),
+        "{several:?}"
+    );
+    // What says how the report is reached is the job's own, or is refused.
+    let other = ["--role-arn", "arn:aws:iam::222222222222:role/other"];
+    let refused = world.command(&["report", "show", &address(&format!("/job-{JOB}"))]);
+    let mut refused = refused;
+    refused
+        .args(["--endpoint-url", &world.sandbox.endpoint()])
+        .args(other);
+    Run::of(refused).await.expect(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inventory_on_disk_goes_with_the_report() {
+    let world = world();
+    let keys = (0..50).map(|n| format!("k{n:03}"));
+    let data: String = keys
+        .map(|key| {
+            world.put(&key, &key);
+            format!("\"{SOURCE}\",\"{key}\",\"4\"\n")
+        })
+        .collect();
+    let folder = world.path("inventory/config");
+    std::fs::create_dir_all(folder.join("2026-01-01")).unwrap();
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    std::fs::write(folder.join("data/one.csv"), &data).unwrap();
+    let manifest = serde_json::json!({
+        "sourceBucket": SOURCE, "destinationBucket": "arn:aws:s3:::inventories", "version": "2016-11-30",
+        "fileFormat": "CSV", "fileSchema": "Bucket, Key, Size",
+        "files": [{"key": "inventory/config/data/one.csv", "size": data.len(), "MD5checksum": crate::support::md5(data.as_bytes())}],
+    });
+    let path = folder.join("2026-01-01/manifest.json");
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let fault = slow(&world, 100);
+    let mut first = world.command(&["copy", "--manifest"]);
+    first.arg(&path);
+    let given = copy(&world, &["--concurrency", "2"]);
+    let arguments: Vec<_> = given.as_std().get_args().skip(3).collect();
+    let mut first = first.args(arguments).spawn().unwrap();
+    copies(&world, 6).await;
+    first.kill().await.unwrap();
+    fault.remove();
+    std::fs::remove_dir_all(world.path("inventory")).unwrap();
+    world.sandbox.advance(Duration::from_secs(61));
+    Run::of(on_report(&world, &["resume"], &[])).await.expect(0);
+    assert_each_once(&world, 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_job_in_s3_keeps_no_upload() {
+    let world = world();
+    world.declare("large", LARGE);
+    sized_manifest(&world, &["large"]);
+    let parts = Fault::on(Operation::UploadPartCopy, FaultKind::Hang);
+    let parts = world.sandbox.faults().add(parts);
+    let mut first = copy(&world, &IN_PARTS).spawn().unwrap();
+    hit(&parts).await;
+    // The upload was recorded before its first part was sent.
+    assert!(file(&world, "work/journal").is_some());
+    first.kill().await.unwrap();
+    parts.remove();
+    assert_eq!(world.store().uploads(DESTINATION).len(), 1);
+    world.sandbox.advance(Duration::from_secs(61));
+    let run = Run::of(on_report(&world, &["abandon"], &[])).await;
+    run.expect(0);
+    world.assert_no_uploads();
+    assert_eq!(checkpoint(&world)["state"], "abandoned");
 }

@@ -262,7 +262,7 @@ pub(crate) fn read_report_by(
     rows
 }
 
-fn md5(bytes: &[u8]) -> String {
+pub(crate) fn md5(bytes: &[u8]) -> String {
     use md5::Digest;
     s3haul::job::report::passes::hex(&md5::Md5::digest(bytes))
 }
