@@ -127,6 +127,7 @@ def share(part, whole):
 
 
 def head(*cells):
+    print()
     row(*cells)
     row(*("---" for _ in cells))
 

@@ -26,8 +26,8 @@ const FLOOR: f64 = 5.0;
 /// The burst of a rate that was asked for: so many seconds' worth.
 const GIVEN_BURST: f64 = 0.1;
 
-/// The burst of a rate that was learnt. Timers are late by a millisecond or two, and so is a busy thread.
-const LEARNT_BURST: f64 = 0.02;
+/// The burst of a rate that was learnt: what a late timer or a busy thread has missed.
+const LEARNT_BURST: f64 = 0.05;
 
 /// The rate at which requests are sent. It has no clock: what depends on time takes it as an argument.
 ///
@@ -130,7 +130,9 @@ impl Pace {
     fn judge(&mut self, now: Instant) {
         let Some(window) = &self.window else { return };
         let elapsed = now.saturating_duration_since(window.begun);
-        if elapsed < WINDOW || window.sent < WINDOW_REQUESTS {
+        // A flood is seen at once.
+        let flood = window.refused >= WINDOW_REQUESTS && elapsed >= WINDOW / 10;
+        if window.sent < WINDOW_REQUESTS || (elapsed < WINDOW && !flood) {
             return;
         }
         let (sent, refused) = (f64::from(window.sent), f64::from(window.refused));
