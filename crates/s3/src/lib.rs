@@ -19,7 +19,7 @@
 //! | [`headers`] | header pairs: what callers add to a request before it is signed |
 //! | [`error`] | what S3, or the way to it, answered instead |
 //! | [`operation`] | every request by name, and how long an attempt may take |
-//! | [`throttle`], [`limit`] | permits, lanes, the rate, and the adaptive limit (a pure state machine) |
+//! | [`throttle`], [`limit`], [`pace`] | permits and lanes; how many in flight and how many a second (pure state machines) |
 //! | [`retry`] | classification and back-off: pure functions |
 //! | [`requests`] | the one place that retries |
 //! | [`quotas`] | S3's numbers, each with the page that it comes from |
@@ -46,6 +46,7 @@ pub mod multipart;
 pub mod network;
 pub mod object;
 pub mod operation;
+pub mod pace;
 pub mod quotas;
 pub mod region;
 pub mod requests;

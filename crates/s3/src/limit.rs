@@ -1,44 +1,34 @@
-//! How many requests may be in flight: additive increase, multiplicative decrease, over values alone.
-
-use std::time::Instant;
+//! How many requests may be in flight, over values alone.
 
 use crate::throttle::Concurrency;
 
-/// The factor of a decrease.
-const DECREASE: f64 = 0.7;
-
-/// The adaptive limit. It has no clock: what depends on time takes it as an argument.
+/// The adaptive limit.
 ///
-/// Only throttling answers lower it, once for all requests that were in flight when it was lowered. It grows
-/// by one for every `limit` successes, and by one for every success until the first throttling answer; but
-/// only on successes won while the limit was what held requests back, as others say nothing about it.
+/// It grows by one for every success until the first throttling answer, and by one for every `limit` successes
+/// from then on; but only on successes won while the limit was what held requests back, as others say nothing
+/// about it. Throttling does not lower it: what S3 refuses is a rate, and [`Pace`](crate::pace::Pace) keeps to that.
 #[derive(Debug, Clone)]
 pub struct Limit {
     limit: u32,
-    floor: u32,
     max: u32,
     /// Before the first throttling answer.
     doubling: bool,
     successes: u32,
-    decreased_at: Option<Instant>,
 }
 
 impl Limit {
     /// The limit to start with.
     pub fn new(concurrency: Concurrency) -> Self {
-        let (start, floor, max) = match concurrency {
-            Concurrency::Auto { start, floor, max } => (start, floor, max),
-            Concurrency::Fixed(limit) => (limit, 1, limit),
+        let (start, max) = match concurrency {
+            Concurrency::Auto { start, max } => (start, max),
+            Concurrency::Fixed(limit) => (limit, limit),
         };
-        let floor = floor.max(1);
-        let max = max.max(floor);
+        let max = max.max(1);
         Self {
-            limit: start.clamp(floor, max),
-            floor,
+            limit: start.clamp(1, max),
             max,
             doubling: true,
             successes: 0,
-            decreased_at: None,
         }
     }
 
@@ -59,39 +49,21 @@ impl Limit {
         }
     }
 
-    /// A request that was sent at `sent_at` was answered with throttling at `now`.
-    pub fn throttled(&mut self, sent_at: Instant, now: Instant) {
+    /// A request was answered with throttling.
+    pub fn throttled(&mut self) {
         self.doubling = false;
-        // It was on its way when the limit was lowered, and says nothing about the lower limit.
-        if self.decreased_at.is_some_and(|at| sent_at <= at) {
-            return;
-        }
-        self.decreased_at = Some(now);
         self.successes = 0;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a part of a u32 is a u32"
-        )]
-        let lower = (f64::from(self.limit) * DECREASE) as u32;
-        self.limit = lower.max(self.floor);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const AUTO: Concurrency = Concurrency::Auto {
         start: 16,
-        floor: 1,
         max: 256,
     };
-
-    fn at(start: Instant, milliseconds: u64) -> Instant {
-        start + Duration::from_millis(milliseconds)
-    }
 
     fn succeed(limit: &mut Limit, times: u32) {
         for _ in 0..times {
@@ -113,11 +85,10 @@ mod tests {
 
     #[test]
     fn grows_by_one_a_round_after_a_throttle() {
-        let start = Instant::now();
         let mut limit = Limit::new(AUTO);
-        succeed(&mut limit, 84);
-        assert_eq!(limit.get(), 100);
-        limit.throttled(at(start, 1), at(start, 2));
+        succeed(&mut limit, 54);
+        assert_eq!(limit.get(), 70);
+        limit.throttled();
         assert_eq!(limit.get(), 70);
         succeed(&mut limit, 69);
         assert_eq!(limit.get(), 70);
@@ -137,49 +108,11 @@ mod tests {
     }
 
     #[test]
-    fn one_decrease_for_all_that_were_in_flight() {
-        let start = Instant::now();
-        let mut limit = Limit::new(AUTO);
-        // Sent at, answered at, limit after.
-        let table = [
-            (0, 10, 11),
-            (1, 11, 11),
-            (9, 12, 11),
-            (10, 13, 11),
-            (11, 14, 7),
-            (12, 15, 7),
-            (15, 16, 4),
-        ];
-        for (sent, answered, expected) in table {
-            limit.throttled(at(start, sent), at(start, answered));
-            assert_eq!(limit.get(), expected, "sent at {sent}");
-        }
-    }
-
-    #[test]
-    fn never_below_the_floor() {
-        let start = Instant::now();
-        let mut limit = Limit::new(AUTO);
-        for round in 0..50 {
-            limit.throttled(at(start, 2 * round), at(start, 2 * round + 1));
-            assert!(limit.get() >= 1);
-        }
-        assert_eq!(limit.get(), 1);
-        succeed(&mut limit, 1);
-        assert_eq!(limit.get(), 2);
-    }
-
-    #[test]
-    fn a_fixed_limit_yields_and_comes_back() {
-        let start = Instant::now();
+    fn a_fixed_limit_stays() {
         let mut limit = Limit::new(Concurrency::Fixed(10));
         succeed(&mut limit, 100);
         assert_eq!(limit.get(), 10);
-        limit.throttled(at(start, 1), at(start, 2));
-        assert_eq!(limit.get(), 7);
-        succeed(&mut limit, 7 + 8 + 9);
-        assert_eq!(limit.get(), 10);
-        succeed(&mut limit, 100);
+        limit.throttled();
         assert_eq!(limit.get(), 10);
     }
 
@@ -188,7 +121,6 @@ mod tests {
         assert_eq!(Limit::new(Concurrency::Fixed(0)).get(), 1);
         let odd = Concurrency::Auto {
             start: 500,
-            floor: 0,
             max: 64,
         };
         assert_eq!(Limit::new(odd).get(), 64);

@@ -1,17 +1,15 @@
-//! Permits to have a request in flight: two lanes, an adaptive limit, a rate.
+//! Permits to have a request in flight: two lanes, an adaptive limit, an adaptive rate.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::oneshot;
 
 use crate::limit::Limit;
+use crate::pace::Pace;
 
 /// Who asks: the lanes are served in turn, so that neither many small objects nor the parts of a few large
 /// ones keep the others waiting.
@@ -46,21 +44,18 @@ pub enum Concurrency {
     Auto {
         /// How many at first.
         start: u32,
-        /// How many at least.
-        floor: u32,
         /// How many at most.
         max: u32,
     },
-    /// That many, and fewer only while S3 throttles.
+    /// That many.
     Fixed(u32),
 }
 
 impl Default for Concurrency {
-    /// Starts with 16, and goes from 1 to 256.
+    /// From 16 to 256.
     fn default() -> Self {
         Self::Auto {
             start: 16,
-            floor: 1,
             max: 256,
         }
     }
@@ -71,7 +66,7 @@ impl Default for Concurrency {
 pub struct ThrottleOptions {
     /// How many requests may be in flight.
     pub concurrency: Concurrency,
-    /// How many may be sent a second, with a burst of a tenth of that; none means no bound.
+    /// How many may be sent a second, with a burst of a tenth of that; none means no bound until S3 throttles.
     pub requests_per_second: Option<u32>,
 }
 
@@ -81,27 +76,25 @@ pub struct Throttle(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    rate: Option<Rate>,
+    /// Who waits for the rate, in order: permits are granted to the lanes in turn, and are used in that order.
+    turn: tokio::sync::Mutex<()>,
     successes: AtomicU64,
 }
 
 struct State {
     limit: Limit,
+    pace: Pace,
     in_flight: u32,
     waiting: [VecDeque<oneshot::Sender<()>>; 2],
     /// Whose turn it is.
     turn: Lane,
 }
 
-struct Rate {
-    limiter: DefaultDirectRateLimiter,
-    clock: DefaultClock,
-}
-
 impl fmt::Debug for Throttle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Throttle")
             .field("limit", &self.limit())
+            .field("rate", &self.rate())
             .field("in_flight", &self.in_flight())
             .field("successes", &self.successes())
             .finish_non_exhaustive()
@@ -114,14 +107,12 @@ impl Throttle {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
                 limit: Limit::new(options.concurrency),
+                pace: Pace::new(options.requests_per_second),
                 in_flight: 0,
                 waiting: [VecDeque::new(), VecDeque::new()],
                 turn: Lane::Small,
             }),
-            rate: options
-                .requests_per_second
-                .and_then(NonZeroU32::new)
-                .map(Rate::new),
+            turn: tokio::sync::Mutex::new(()),
             successes: AtomicU64::new(0),
         }))
     }
@@ -133,9 +124,7 @@ impl Throttle {
     /// A future dropped while it waits leaves its place, and gives back the permit if it had got one.
     pub async fn acquire(&self, lane: Lane) -> Permit {
         let mut permit = self.permit(lane).await;
-        if let Some(rate) = &self.0.rate {
-            permit.waited_for_rate = rate.wait().await;
-        }
+        permit.waited_for_rate = self.0.wait_for_rate().await;
         permit.sent_at = Instant::now();
         permit
     }
@@ -175,6 +164,11 @@ impl Throttle {
         self.0.state().limit.get()
     }
 
+    /// How many requests may be sent a second now; none is no bound.
+    pub fn rate(&self) -> Option<f64> {
+        self.0.state().pace.rate()
+    }
+
     /// How many permits are given.
     pub fn in_flight(&self) -> u32 {
         self.0.state().in_flight
@@ -196,11 +190,25 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until a request may be sent; true if it could not be at once.
+    async fn wait_for_rate(&self) -> bool {
+        let (_turn, mut waited) = match self.turn.try_lock() {
+            Ok(turn) => (turn, false),
+            Err(_) => (self.turn.lock().await, true),
+        };
+        loop {
+            let Err(wait) = self.state().pace.send(Instant::now()) else {
+                return waited;
+            };
+            waited = true;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// Takes a permit back and passes on what is free now.
-    fn release(&self, feed: impl FnOnce(&mut Limit, bool)) {
+    fn release(&self, feed: impl FnOnce(&mut State)) {
         let mut state = self.state();
-        let bound = state.in_flight >= state.limit.get();
-        feed(&mut state.limit, bound);
+        feed(&mut state);
         state.in_flight = state.in_flight.saturating_sub(1);
         state.dispatch();
     }
@@ -231,27 +239,6 @@ impl State {
     }
 }
 
-impl Rate {
-    fn new(requests_per_second: NonZeroU32) -> Self {
-        let burst = NonZeroU32::new(requests_per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(requests_per_second).allow_burst(burst);
-        Self {
-            limiter: RateLimiter::direct(quota),
-            clock: DefaultClock::default(),
-        }
-    }
-
-    /// Takes a token; true if there was none at once.
-    async fn wait(&self) -> bool {
-        let mut waited = false;
-        while let Err(not_until) = self.limiter.check() {
-            waited = true;
-            tokio::time::sleep(not_until.wait_time_from(self.clock.now())).await;
-        }
-        waited
-    }
-}
-
 /// The right to have one request in flight; given back when it is dropped.
 ///
 /// Never held over a back-off, a channel, a renewal of credentials or another permit.
@@ -274,19 +261,26 @@ impl fmt::Debug for Permit {
 
 impl Permit {
     /// Gives it back: the request was answered, and not with throttling.
-    pub fn succeeded(mut self, _now: Instant) {
+    pub fn succeeded(mut self) {
         self.shared.successes.fetch_add(1, Ordering::Relaxed);
-        let waited_for_rate = self.waited_for_rate;
-        self.give_back(|limit, bound| limit.succeeded(bound && !waited_for_rate));
+        let waited = self.waited_for_rate;
+        self.give_back(|state| {
+            let bound = state.in_flight >= state.limit.get();
+            state.limit.succeeded(bound && !waited);
+            state.pace.succeeded(waited);
+        });
     }
 
     /// Gives it back: the request was answered with throttling.
-    pub fn throttled(mut self, now: Instant) {
+    pub fn throttled(mut self) {
         let sent_at = self.sent_at;
-        self.give_back(|limit, _| limit.throttled(sent_at, now));
+        self.give_back(|state| {
+            state.limit.throttled();
+            state.pace.throttled(sent_at);
+        });
     }
 
-    fn give_back(&mut self, feed: impl FnOnce(&mut Limit, bool)) {
+    fn give_back(&mut self, feed: impl FnOnce(&mut State)) {
         if let Some(mut waiting) = self.waiting.take() {
             // Dropped while it waited: granted in the meantime, or never.
             waiting.close();
@@ -300,7 +294,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.give_back(|_, _| {});
+        self.give_back(|_| {});
     }
 }
 
@@ -380,34 +374,72 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_higher_limit_lets_more_in_and_a_lower_one_fewer() {
+    async fn a_higher_limit_lets_more_in() {
         let throttle = Throttle::new(&ThrottleOptions {
-            concurrency: Concurrency::Auto {
-                start: 2,
-                floor: 1,
-                max: 8,
-            },
+            concurrency: Concurrency::Auto { start: 2, max: 8 },
             requests_per_second: None,
         });
         let mut held = vec![
             throttle.acquire(Lane::Small).await,
             throttle.acquire(Lane::Small).await,
         ];
-        held.remove(0).succeeded(Instant::now());
+        held.remove(0).succeeded();
         assert_eq!(throttle.limit(), 3);
         assert_eq!(throttle.successes(), 1);
         // Two of three are in flight: the limit is not the bound, and stays.
         held.push(throttle.acquire(Lane::Large).await);
-        held.remove(0).succeeded(Instant::now());
+        held.remove(0).succeeded();
         assert_eq!(throttle.limit(), 3);
         held.push(throttle.acquire(Lane::Small).await);
         held.push(throttle.acquire(Lane::Small).await);
-        held.remove(0).throttled(Instant::now());
-        assert_eq!(throttle.limit(), 2);
-        // It was in flight when the limit was lowered.
-        held.remove(0).throttled(Instant::now());
-        assert_eq!(throttle.limit(), 2);
-        assert_eq!(throttle.in_flight(), 1);
+        // Throttling is no reason to have fewer in flight, but ends the haste.
+        held.remove(0).throttled();
+        held.push(throttle.acquire(Lane::Small).await);
+        held.remove(0).succeeded();
+        assert_eq!(throttle.limit(), 3);
+        assert_eq!(throttle.in_flight(), 2);
+    }
+
+    #[tokio::test]
+    async fn throttled_answers_set_a_rate() {
+        let throttle = throttle(64);
+        let start = Instant::now();
+        let mut sent = 0;
+        while throttle.rate().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            let permit = throttle.acquire(Lane::Small).await;
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if sent % 2 == 0 {
+                permit.throttled();
+            } else {
+                permit.succeeded();
+            }
+        }
+        assert_eq!(throttle.limit(), 64);
+        // It holds for whoever comes now, in the order in which they come.
+        let begun = Instant::now();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        let expected: Vec<u32> = (0..60).collect();
+        for n in expected.clone() {
+            let (throttle, order) = (throttle.clone(), Arc::clone(&order));
+            tasks.spawn(async move {
+                let permit = throttle.acquire(Lane::Small).await;
+                order.lock().unwrap().push(n);
+                drop(permit);
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        let least = 40.0 / throttle.rate().unwrap();
+        assert!(
+            begun.elapsed().as_secs_f64() > least,
+            "{:?}",
+            begun.elapsed()
+        );
+        assert_eq!(*order.lock().unwrap(), expected);
     }
 
     #[tokio::test]
@@ -440,25 +472,15 @@ mod tests {
     #[tokio::test]
     async fn waiting_for_the_rate_does_not_raise_the_limit() {
         let throttle = Throttle::new(&ThrottleOptions {
-            concurrency: Concurrency::Auto {
-                start: 1,
-                floor: 1,
-                max: 8,
-            },
+            concurrency: Concurrency::Auto { start: 1, max: 8 },
             requests_per_second: Some(50),
         });
         for _ in 0..5 {
-            throttle
-                .acquire(Lane::Small)
-                .await
-                .succeeded(Instant::now());
+            throttle.acquire(Lane::Small).await.succeeded();
         }
         let raised = throttle.limit();
         for _ in 0..8 {
-            throttle
-                .acquire(Lane::Small)
-                .await
-                .succeeded(Instant::now());
+            throttle.acquire(Lane::Small).await.succeeded();
         }
         assert!(
             throttle.limit() <= raised,

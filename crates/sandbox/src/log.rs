@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use hyper::HeaderMap;
 use serde::Serialize;
@@ -25,6 +26,8 @@ const SILENT: [&str; 4] = [
 pub struct LogEntry {
     /// Its place among all requests, from 1, in the order of arrival.
     pub number: u64,
+    /// When it arrived: milliseconds after the first request.
+    pub arrived_ms: u64,
     /// What it was.
     pub operation: Operation,
     /// Its bucket; empty when it names none.
@@ -76,6 +79,7 @@ pub struct RequestLog(Arc<Inner>);
 struct Inner {
     off: AtomicBool,
     keeps_none: AtomicBool,
+    first: OnceLock<Instant>,
     arrived: AtomicU64,
     in_flight: AtomicUsize,
     max_in_flight: AtomicUsize,
@@ -191,12 +195,14 @@ impl RequestLog {
 
     /// Notes an arrival.
     pub(crate) fn arrive(&self) -> InFlight {
+        let elapsed = self.0.first.get_or_init(Instant::now).elapsed();
         let number = self.0.arrived.fetch_add(1, Ordering::SeqCst) + 1;
         let in_flight = self.0.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.max_in_flight.fetch_max(in_flight, Ordering::SeqCst);
         InFlight {
             log: self.clone(),
             number,
+            arrived_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             in_flight,
             entry: None,
         }
@@ -207,6 +213,7 @@ impl RequestLog {
 pub(crate) struct InFlight {
     log: RequestLog,
     pub(crate) number: u64,
+    arrived_ms: u64,
     in_flight: usize,
     entry: Option<Box<LogEntry>>,
 }
@@ -243,6 +250,7 @@ impl InFlight {
             .collect();
         self.entry = Some(Box::new(LogEntry {
             number: self.number,
+            arrived_ms: self.arrived_ms,
             operation: exchange.operation,
             bucket: exchange.bucket.clone(),
             key: exchange.key.clone(),
