@@ -90,6 +90,8 @@ struct Course {
     failed_once: BTreeSet<String>,
     /// By destination key, writes that were done and whose answer did not say so.
     hidden: BTreeMap<String, usize>,
+    /// All requests, attempt by attempt.
+    history: Vec<(usize, LogEntry)>,
 }
 
 /// Runs a case; it panics with the seed in its words.
@@ -111,6 +113,7 @@ async fn case(seed: u64, size: Size, kills: usize) -> Figures {
         orphans: BTreeSet::new(),
         failed_once: BTreeSet::new(),
         hidden: BTreeMap::new(),
+        history: Vec::new(),
     };
     for _ in 0..2 * kills {
         if course.figures.kills < kills {
@@ -205,7 +208,24 @@ impl Course {
         let entries = log.entries();
         self.check_requests(&entries, &settled);
         self.take_note(&entries, dead, &there);
+        let attempt = self.figures.attempts;
+        let entries = entries.into_iter().map(|entry| (attempt, entry));
+        self.history.extend(entries);
         end
+    }
+
+    /// What was sent for a key of the destination, attempt by attempt.
+    fn told(&self, key: &str) -> String {
+        let of_key = self
+            .history
+            .iter()
+            .filter(|(_, entry)| key.ends_with(&entry.key));
+        let line = |(attempt, entry): &(usize, LogEntry)| {
+            let (status, fault) = (entry.status, entry.fault.as_deref());
+            let (operation, bucket, query) = (entry.operation, &entry.bucket, &entry.query);
+            format!("{attempt}: {operation:?} {bucket} {query:?} {status:?} {fault:?}\n")
+        };
+        of_key.map(line).collect()
     }
 
     /// Lets the program live until some request, then ends it in some way.
@@ -373,67 +393,84 @@ fn signal(child: &Child, signal: rustix::process::Signal) {
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|value| value.parse().unwrap())
-}
-
-/// Cases of this many seeds in a row, so many side by side, until there were enough kills; all seeds if none are named.
-async fn cases(first: u64, seeds: u64, kills: Option<usize>, jobs: usize, size: Size) -> Figures {
+/// Cases of so many seeds in a row, or of as many as make so many kills, some side by side.
+async fn cases(first: u64, until: Until, jobs: usize, size: Size) -> Figures {
     let (mut all, mut next, mut running) = (Figures::default(), first, JoinSet::new());
+    let (mut seeds, mut failed) = (BTreeMap::new(), BTreeMap::new());
     loop {
-        let enough = kills.map_or(next - first >= seeds, |kills| all.kills >= kills);
-        if !enough && running.len() < jobs {
+        let (enough, kills) = match until {
+            Until::Seeds(seeds) => (next - first >= seeds, 3),
+            Until::Kills(kills) => (all.kills >= kills, 8),
+        };
+        if !enough && failed.is_empty() && running.len() < jobs {
             let seed = next;
             next += 1;
-            let slow = seed % 2 == 0;
-            running.spawn(async move {
-                eprintln!("SEED={seed}");
-                let size = Size { slow, ..size };
-                let figures = case(seed, size, if kills.is_some() { 8 } else { 3 }).await;
-                eprintln!("SEED={seed} ended");
-                figures
-            });
+            eprintln!("SEED={seed}");
+            let size = Size {
+                slow: seed % 2 == 0,
+                ..size
+            };
+            let id = running.spawn(case(seed, size, kills)).id();
+            seeds.insert(id, seed);
             continue;
         }
-        match running.join_next().await {
-            Some(figures) => all.add(figures.unwrap()),
-            None => return all,
+        match running.join_next_with_id().await {
+            Some(Ok((_, figures))) => all.add(figures),
+            Some(Err(error)) => {
+                failed.insert(seeds[&error.id()], error.to_string());
+            }
+            None => break,
         }
     }
+    for (seed, why) in &failed {
+        eprintln!("SEED={seed} fails: {why}");
+    }
+    assert!(failed.is_empty(), "seeds that fail: {:?}", failed.keys());
+    all
 }
 
-/// Seeds that are always run, and one of the clock.
+/// How many cases.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    Seeds(u64),
+    Kills(usize),
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_killed_again_and_again_ends_as_the_model_says() {
     let began = Instant::now();
-    let keys =
-        |default| number("MODEL_KEYS").map_or(default, |keys| usize::try_from(keys).unwrap());
-    let size = |default| Size {
-        keys: keys(default),
+    let number = |variable: &str| {
+        let value = std::env::var(variable).ok();
+        value.map(|value| value.parse::<u64>().unwrap())
+    };
+    let count =
+        |variable, default| number(variable).map_or(default, |n| usize::try_from(n).unwrap());
+    let kills = count("MODEL_KILLS", 0);
+    let size = Size {
+        keys: count("MODEL_KEYS", if kills > 0 { 60 } else { 30 }),
         slow: false,
     };
     let seed = number("SEED");
-    if let Some(kills) = number("MODEL_KILLS") {
-        let first = seed.unwrap_or(1);
-        let jobs = usize::try_from(number("MODEL_JOBS").unwrap_or(4)).unwrap();
-        let kills = usize::try_from(kills).unwrap();
-        let figures = cases(first, 0, Some(kills), jobs, size(60)).await;
-        eprintln!(
-            "seeds from {first}, in {} s: {figures:#?}",
-            began.elapsed().as_secs()
-        );
-        return;
-    }
-    let figures = match seed {
-        Some(seed) => cases(seed, 1, None, 1, size(30)).await,
-        None => {
-            let mut figures = cases(1, 8, None, 4, size(30)).await;
-            figures.add(cases(fastrand::u64(1_000..1_000_000_000), 1, None, 1, size(30)).await);
-            figures
+    let mut figures = match seed {
+        _ if kills > 0 => {
+            let jobs = count("MODEL_JOBS", 4);
+            cases(seed.unwrap_or(1), Until::Kills(kills), jobs, size).await
         }
+        Some(seed) => cases(seed, Until::Seeds(1), 1, size).await,
+        None => cases(1, Until::Seeds(8), 4, size).await,
     };
-    eprintln!("in {:.1} s: {figures:?}", began.elapsed().as_secs_f64());
+    if seed.is_none() && kills == 0 {
+        // Another one each time.
+        figures.add(
+            cases(
+                fastrand::u64(1_000..1_000_000_000),
+                Until::Seeds(1),
+                1,
+                size,
+            )
+            .await,
+        );
+    }
+    eprintln!("in {:.1} s: {figures:#?}", began.elapsed().as_secs_f64());
     assert!(figures.kills > 0 && figures.rows > 0, "{figures:?}");
 }
