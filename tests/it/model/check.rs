@@ -384,7 +384,7 @@ fn check_versions(
         // What was found may be another row's of the same object.
         let wrote = by
             .iter()
-            .filter(|row| message(row, "evidence") != "found")
+            .filter(|row| message(row, "in_doubt") != true)
             .count();
         assert!(wrote <= 1, "{name} is of more rows than one: {by:?}");
     }

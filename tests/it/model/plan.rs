@@ -157,10 +157,13 @@ impl Plan {
         };
         plan.options(rng, size);
         if chains || latest {
+            let versions = if chains { "all" } else { "latest" };
+            plan.flag("--versions", versions);
             inventory(&world);
             plan.way = Way::File;
             plan.manifest = std::fs::read(world.path("manifest.csv")).unwrap();
             plan.rows = inventoried(&world, latest);
+            plan.filtered = world.store().versions(SOURCE).len() - plan.rows.len();
         } else {
             plan.list(rng, &world, &missing, lists_versions, form);
         }
@@ -174,7 +177,12 @@ impl Plan {
 
     /// The destination's key of a row; none if it lacks what is to be stripped.
     pub(super) fn destination_key(&self, row: &Listed) -> Option<String> {
-        let rest = row.key.strip_prefix(&self.strip)?;
+        self.rename(&row.key)
+    }
+
+    /// The destination's key of a key of the source.
+    pub(super) fn rename(&self, key: &str) -> Option<String> {
+        let rest = key.strip_prefix(&self.strip)?;
         Some(format!("{}{rest}", self.to))
     }
 
@@ -245,7 +253,6 @@ impl Plan {
             STRIPPED.clone_into(&mut self.strip);
         }
         if self.chains {
-            self.flag("--versions", "all");
             let markers = if self.replays { "replay" } else { "skip" };
             self.flag("--delete-markers", markers);
         }
@@ -340,7 +347,7 @@ impl Plan {
             }
             _ => {}
         }
-        self.filtered = all - self.rows.len();
+        self.filtered += all - self.rows.len();
     }
 
     /// Some objects have been at the destination before: equal ones, and others.
