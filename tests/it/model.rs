@@ -104,6 +104,14 @@ async fn case(seed: u64, size: Size, kills: usize) -> Figures {
         world.sandbox.faults().add(fault.clone());
     }
     let sources = listed(&world, SOURCE);
+    eprintln!(
+        "DEBUG {seed} {:?} {}",
+        plan.faults
+            .iter()
+            .map(|f| (f.operation, f.kind.name(), f.when))
+            .collect::<Vec<_>>(),
+        plan.versioned
+    );
     let mut course = Course {
         rng,
         world,

@@ -399,7 +399,9 @@ fn check_versions(
     let known = lost.len() <= hidden && (counted || course.failed_once.contains(key));
     assert!(
         lost.is_empty() || known,
-        "{lost:?} of {key:?} are doubled and not counted in doubt ({hidden} answers lost): {ended:#?}"
+        "{lost:?} of {key:?} are doubled and not counted in doubt ({hidden} answers lost): {}{}",
+        tell(ended, versions, None),
+        course.told(key)
     );
     (killed.len(), lost.len())
 }

@@ -223,6 +223,7 @@ impl Plan {
                 rng,
                 &[
                     (Overwrite::Always, "always"),
+                    (Overwrite::Always, "always"),
                     (Overwrite::Never, "never"),
                     (Overwrite::IfDifferent, "if-different"),
                 ],
@@ -483,6 +484,22 @@ fn inventoried(world: &World, latest: bool) -> Vec<Listed> {
     listed.collect()
 }
 
+/// A fault that hides from the program what was done.
+fn hiding(rng: &mut Rng) -> FaultKind {
+    let slow = FaultKind::Trickle {
+        every_ms: 20,
+        spaces: 5,
+    };
+    let kinds = [
+        FaultKind::AnswerLost,
+        FaultKind::CutBody,
+        FaultKind::ErrorInOkAfterWork("InternalError".to_owned()),
+        FaultKind::EmptyETag,
+        slow,
+    ];
+    rng.choice(kinds).unwrap()
+}
+
 /// Faults that a row can outlive, or that a resume repairs.
 fn faults(rng: &mut Rng, size: Size) -> Vec<Fault> {
     const WRITES: [Operation; 5] = [
@@ -501,32 +518,30 @@ fn faults(rng: &mut Rng, size: Size) -> Vec<Fault> {
         Operation::AbortMultipartUpload,
     ];
     let mut faults = Vec::new();
-    for _ in 0..rng.usize(0..5) {
+    for _ in 0..rng.usize(0..7) {
         let writes = rng.usize(0..3) > 0;
         let operation = match writes {
             true if rng.bool() => Operation::CopyObject,
             true => of(rng, &WRITES),
             false => of(rng, &OTHERS),
         };
-        let kind = match rng.usize(0..if writes { 11 } else { 6 }) {
-            0 => FaultKind::Reset,
-            1 => FaultKind::AnswerLost,
-            2 => FaultKind::internal_error(),
-            3 => FaultKind::slow_down(),
-            4 => FaultKind::CutBody,
-            5 => FaultKind::Latency(150),
-            6 => FaultKind::ErrorInOk("InternalError".to_owned()),
-            7 => FaultKind::ErrorInOkAfterWork("InternalError".to_owned()),
-            8 => FaultKind::EmptyETag,
-            9 => FaultKind::ExpireToken,
-            _ => FaultKind::Trickle {
-                every_ms: 20,
-                spaces: 5,
-            },
+        let kind = if writes && rng.bool() {
+            hiding(rng)
+        } else {
+            match rng.usize(0..if writes { 8 } else { 6 }) {
+                0 => FaultKind::Reset,
+                1 => FaultKind::AnswerLost,
+                2 => FaultKind::internal_error(),
+                3 => FaultKind::slow_down(),
+                4 => FaultKind::CutBody,
+                5 => FaultKind::Latency(150),
+                6 => FaultKind::ErrorInOk("InternalError".to_owned()),
+                _ => FaultKind::ExpireToken,
+            }
         };
-        let when = match rng.usize(0..3) {
+        let when = match rng.usize(0..5) {
             _ if kind == FaultKind::ExpireToken => When::Nth(rng.u64(1..30)),
-            0 => When::First(rng.u64(1..4)),
+            0 => When::First(rng.u64(1..10)),
             1 => When::Nth(rng.u64(1..20)),
             _ => When::Probability {
                 p: of(rng, &[0.05, 0.15, 0.3]),
