@@ -4,8 +4,9 @@
 //! faults. Then the destination is what the model says, each row is in the report once, and of what was written more
 //! than once each version is one that the job knows to be in doubt: see [`check`].
 //!
-//! `SEED=n` runs the quick set from there. `MODEL_KILLS=n` makes it a long run of so many kills instead, of which
-//! `MODEL_JOBS` (4) go on side by side, with `MODEL_KEYS` (60) keys each: `tests/torture/kill.sh`.
+//! `SEED=n` runs that case alone. `MODEL_KILLS=n` makes it a long run of so many kills instead, of which
+//! `MODEL_JOBS` (4) go on side by side, with `MODEL_KEYS` (60) keys each: `tests/torture/kill.sh`. `MODEL_REPORT` is
+//! `folder` or `bucket`; else the seed says where the report is kept.
 
 mod check;
 mod plan;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use s3haul::job::report::row::TaskStatus;
+use s3haul_sandbox::iam::{COPY_ROLE, DESTINATION_ACCOUNT, EXTERNAL_ID, role_arn};
 use s3haul_sandbox::{LogEntry, Operation};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -104,14 +106,6 @@ async fn case(seed: u64, size: Size, kills: usize) -> Figures {
         world.sandbox.faults().add(fault.clone());
     }
     let sources = listed(&world, SOURCE);
-    eprintln!(
-        "DEBUG {seed} {:?} {}",
-        plan.faults
-            .iter()
-            .map(|f| (f.operation, f.kind.name(), f.when))
-            .collect::<Vec<_>>(),
-        plan.versioned
-    );
     let mut course = Course {
         rng,
         world,
@@ -175,9 +169,14 @@ impl Course {
 
     fn resume_command(&self) -> Command {
         let mut command = self.world.command(&["resume"]);
-        command
-            .arg(self.world.path("report"))
-            .args(["--output", "json"]);
+        command.arg(self.plan.report(&self.world));
+        command.args(["--output", "json"]);
+        if self.plan.in_bucket {
+            command
+                .args(["--role-arn", &role_arn(DESTINATION_ACCOUNT, COPY_ROLE)])
+                .args(["--external-id", EXTERNAL_ID])
+                .args(["--endpoint-url", &self.world.sandbox.endpoint()]);
+        }
         command
     }
 
@@ -210,6 +209,11 @@ impl Course {
         assert!(!dead || kills.is_some(), "{end:?}");
         if dead {
             self.quiet().await;
+            // Who is silent for so long, by S3's clock, is taken for dead by the next writer.
+            self.world.sandbox.advance(Duration::from_secs(62));
+        }
+        if self.plan.in_bucket {
+            record::export(&self.world, plan::REPORTS);
         }
         self.figures.attempts += 1;
         self.figures.requests += log.arrived() - arrived;
@@ -240,7 +244,8 @@ impl Course {
     async fn end_early(&mut self, mut child: Child, arrived: u64, kills: usize) -> Run {
         let log = self.world.sandbox.log().clone();
         // Some requests come before the first row.
-        let most = 10 + 2 * self.plan.rows.len() / kills;
+        let first = if self.plan.in_bucket { 20 } else { 10 };
+        let most = first + 2 * self.plan.rows.len() / kills;
         let last = arrived + self.rng.u64(1..=most as u64);
         tokio::select! {
             () = log.wait_until(|_| log.arrived() >= last) => {}

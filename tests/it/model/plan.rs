@@ -21,6 +21,8 @@ const MIB: u64 = 1 << 20;
 const THRESHOLD: u64 = 17 * MIB;
 /// A bucket of the destination's account.
 const MANIFESTS: &str = "manifests";
+/// Another one.
+pub(super) const REPORTS: &str = "reports";
 
 /// Pieces of which keys are made.
 const KEY: [&str; 22] = [
@@ -110,6 +112,8 @@ pub(super) struct Plan {
     pub(super) lists_all: bool,
     /// The destination keeps versions.
     pub(super) versioned: bool,
+    /// The report is kept in S3.
+    pub(super) in_bucket: bool,
     /// What the destination had before, by its keys.
     pub(super) before: BTreeMap<String, ObjectView>,
     pub(super) faults: Vec<Fault>,
@@ -128,12 +132,17 @@ impl Plan {
             ..keeping(chains || latest || lists_versions || rng.bool())
         };
         world.store().configure_bucket(SOURCE, source).unwrap();
-        let bucket = BucketSettings::default();
-        let created =
-            world
-                .store()
-                .create_bucket(MANIFESTS, DESTINATION_ACCOUNT, "us-east-1", bucket);
-        created.unwrap();
+        for bucket in [MANIFESTS, REPORTS] {
+            let (store, settings) = (world.store(), BucketSettings::default());
+            let created = store.create_bucket(bucket, DESTINATION_ACCOUNT, "us-east-1", settings);
+            created.unwrap();
+        }
+        let in_bucket = rng.bool();
+        let in_bucket = match std::env::var("MODEL_REPORT").as_deref() {
+            Ok("folder") => false,
+            Ok("bucket") => true,
+            _ => in_bucket,
+        };
 
         let keys = keys(rng, size.keys);
         let missing = fill(rng, &world, &keys, chains || latest);
@@ -152,10 +161,13 @@ impl Plan {
             replays: chains && rng.bool(),
             lists_all: true,
             versioned,
+            in_bucket,
             before: BTreeMap::new(),
             faults: faults(rng, size),
         };
-        plan.options(rng, size);
+        let sources = world.store().objects(SOURCE);
+        let large = sources.iter().any(|object| object.size() > MIB);
+        plan.options(rng, size, large);
         if chains || latest {
             let versions = if chains { "all" } else { "latest" };
             plan.flag("--versions", versions);
@@ -186,11 +198,21 @@ impl Plan {
         Some(format!("{}{rest}", self.to))
     }
 
+    /// Where the report is kept.
+    pub(super) fn report(&self, world: &World) -> String {
+        if self.in_bucket {
+            format!("s3://{REPORTS}")
+        } else {
+            world.path("report").to_str().unwrap().to_owned()
+        }
+    }
+
     /// `copy`, and what goes to its stdin.
     pub(super) fn copy<'w>(&self, world: &'w World) -> (Given<'w>, Option<&[u8]>) {
         let mut given = world
             .given()
-            .set("--to", format!("s3://{DESTINATION}/{}", self.to));
+            .set("--to", format!("s3://{DESTINATION}/{}", self.to))
+            .set("--report", self.report(world));
         for (flag, value) in &self.flags {
             given = given.set(flag, value.as_str());
         }
@@ -211,7 +233,7 @@ impl Plan {
         self.flags.push((flag, value.into()));
     }
 
-    fn options(&mut self, rng: &mut Rng, size: Size) {
+    fn options(&mut self, rng: &mut Rng, size: Size, large: bool) {
         self.flag("--multipart-threshold", "17MiB");
         self.flag("--part-size", "17MiB");
         let concurrency = if size.slow { ["2", "4"] } else { ["4", "16"] };
@@ -231,8 +253,9 @@ impl Plan {
             self.overwrite = overwrite;
             self.flag("--overwrite", flag);
         }
-        let verify = of(rng, &["response", "head", "checksum", "full"]);
-        self.flag("--verify", verify);
+        // To make the bytes of large objects takes long.
+        let full = if large { "head" } else { "full" };
+        self.flag("--verify", of(rng, &["response", "head", "checksum", full]));
         match rng.usize(0..4) {
             0 => {
                 self.flag("--tags", "none");
@@ -245,7 +268,9 @@ impl Plan {
             }
             _ => {}
         }
-        if rng.usize(0..6) == 0 {
+        self.flag("--report-interval", "1s");
+        // What is not listed names no versions, by which their order is told.
+        if !self.chains && rng.usize(0..6) == 0 {
             self.flag("--report-scope", "failed");
             self.lists_all = false;
         }

@@ -73,3 +73,27 @@ pub(super) fn durable(world: &World) -> Vec<Durable> {
     }
     rows
 }
+
+/// Puts what a bucket has into the folder of reports, as if it had been kept there.
+pub(super) fn export(world: &World, bucket: &str) {
+    let folder = world.path("report");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    for object in world.store().objects(bucket) {
+        let (mut path, mut bytes) = (folder.join(&object.key), object.bytes());
+        if let Some(job) = object.key.strip_suffix("work/journal") {
+            // One object has the frames of whichever journal its first line names.
+            let end = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            let held: serde_json::Value = serde_json::from_slice(&bytes[..end]).unwrap();
+            let name = held["journal"].as_str().unwrap();
+            if name.is_empty() {
+                continue;
+            }
+            path = folder.join(job).join(name);
+            bytes.drain(..end);
+        }
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
