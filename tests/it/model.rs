@@ -137,8 +137,11 @@ async fn case(seed: u64, size: Size, kills: usize) -> Figures {
     course.figures
 }
 
-/// Keys, version IDs and ETags of a bucket.
-fn listed(world: &World, bucket: &str) -> Vec<(String, String, Option<String>)> {
+/// Key, version ID and ETag.
+type Version = (String, String, Option<String>);
+
+/// The versions of a bucket.
+fn listed(world: &World, bucket: &str) -> BTreeSet<Version> {
     let versions = world.store().versions(bucket).into_iter();
     let listed = versions.map(|version| {
         let e_tag = version.object.map(|object| object.e_tag());
@@ -350,12 +353,7 @@ impl Course {
     }
 
     /// What an attempt has left: durable outcomes, none of which is ever lost, and writes that are in doubt.
-    fn take_note(
-        &mut self,
-        entries: &[LogEntry],
-        dead: bool,
-        there: &[(String, String, Option<String>)],
-    ) {
+    fn take_note(&mut self, entries: &[LogEntry], dead: bool, there: &BTreeSet<Version>) {
         for entry in entries {
             let hidden = entry
                 .fault
@@ -391,7 +389,7 @@ impl Course {
     }
 
     /// Takes note of versions of an attempt that died whose rows had not ended for good.
-    fn note_orphans(&mut self, now: &[Durable], there: &[(String, String, Option<String>)]) {
+    fn note_orphans(&mut self, now: &[Durable], there: &BTreeSet<Version>) {
         let named: BTreeSet<_> = now.iter().filter_map(Durable::names).collect();
         let mut open = BTreeMap::<_, i64>::new();
         for row in &self.plan.rows {

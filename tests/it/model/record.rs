@@ -39,7 +39,8 @@ pub(super) fn names(row: &ReportRow) -> Option<String> {
 /// Reads what a job's folder has; nothing before there is one.
 pub(super) fn durable(world: &World) -> Vec<Durable> {
     let job = world.job();
-    if !job.exists() {
+    // In a bucket there is first `job.json`.
+    if !job.join("work/checkpoint.json").exists() {
         return Vec::new();
     }
     let at = world.checkpoint();
@@ -80,7 +81,11 @@ pub(super) fn export(world: &World, bucket: &str) {
     if folder.exists() {
         std::fs::remove_dir_all(&folder).unwrap();
     }
-    for object in world.store().objects(bucket) {
+    let objects = world.store().objects(bucket);
+    if !objects.is_empty() {
+        std::fs::create_dir_all(world.job().join("results")).unwrap();
+    }
+    for object in objects {
         let (mut path, mut bytes) = (folder.join(&object.key), object.bytes());
         if let Some(job) = object.key.strip_suffix("work/journal") {
             // One object has the frames of whichever journal its first line names.
@@ -92,6 +97,10 @@ pub(super) fn export(world: &World, bucket: &str) {
             }
             path = folder.join(job).join(name);
             bytes.drain(..end);
+        }
+        // What a folder removes is emptied there.
+        if bytes.is_empty() {
+            continue;
         }
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
