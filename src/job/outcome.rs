@@ -260,7 +260,17 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
             Ok(skipped(&row, code, message)),
         ),
     };
+    let success = match ended {
+        Ended::Succeeded(success) => Some(success),
+        _ => None,
+    };
+    // A copy that was sent again may have landed twice, which shows where versions are kept.
+    let in_doubt = success
+        .is_some_and(|success| success.in_doubt || success.by == By::Copy && cost.tally.in_doubt);
     if let Ok(serde_json::Value::Object(members)) = &mut message {
+        if in_doubt {
+            members.insert("in_doubt".into(), true.into());
+        }
         members.insert("ended_at".into(), now().into());
         members.insert("attempts".into(), cost.tally.attempts.max(1).into());
         let elapsed_ms = u64::try_from(cost.elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -279,10 +289,6 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
     };
     let mut line = Vec::with_capacity(512);
     write_line(&mut line, report_row.fields());
-    let success = match ended {
-        Ended::Succeeded(success) => Some(success),
-        _ => None,
-    };
     OutcomeRecord {
         ordinal: row.ordinal,
         after: row.after,
@@ -294,7 +300,7 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
             .unwrap_or_default(),
         requests: cost.tally.requests,
         throttled: cost.tally.throttled,
-        in_doubt: success.is_some_and(|success| success.in_doubt),
+        in_doubt,
         chained: false,
         row: String::from_utf8(line).unwrap_or_default(),
         facts: (status == TaskStatus::Failed).then_some(row.facts),

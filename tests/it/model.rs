@@ -4,8 +4,9 @@
 //! faults. Then the destination is what the model says, each row is in the report once, and of what was written more
 //! than once each version is one that the job knows to be in doubt: see [`check`].
 //!
-//! `SEED=n` runs the quick set from there. `MODEL_KILLS=n` makes it a long run of so many kills instead, of which
-//! `MODEL_JOBS` (4) go on side by side, with `MODEL_KEYS` (60) keys each: `tests/torture/kill.sh`.
+//! `SEED=n` runs that case alone. `MODEL_KILLS=n` makes it a long run of so many kills instead, of which
+//! `MODEL_JOBS` (4) go on side by side, with `MODEL_KEYS` (60) keys each: `tests/torture/kill.sh`. `MODEL_REPORT` is
+//! `folder` or `bucket`; else the seed says where the report is kept.
 
 mod check;
 mod plan;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use s3haul::job::report::row::TaskStatus;
+use s3haul_sandbox::iam::{COPY_ROLE, DESTINATION_ACCOUNT, EXTERNAL_ID, role_arn};
 use s3haul_sandbox::{LogEntry, Operation};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -90,6 +92,8 @@ struct Course {
     failed_once: BTreeSet<String>,
     /// By destination key, writes that were done and whose answer did not say so.
     hidden: BTreeMap<String, usize>,
+    /// All requests, attempt by attempt.
+    history: Vec<(usize, LogEntry)>,
 }
 
 /// Runs a case; it panics with the seed in its words.
@@ -111,14 +115,15 @@ async fn case(seed: u64, size: Size, kills: usize) -> Figures {
         orphans: BTreeSet::new(),
         failed_once: BTreeSet::new(),
         hidden: BTreeMap::new(),
+        history: Vec::new(),
     };
     for _ in 0..2 * kills {
         if course.figures.kills < kills {
             course.attempt(Some(kills)).await;
         }
     }
-    course.world.sandbox.faults().clear();
     let mut run = course.attempt(None).await;
+    course.world.sandbox.faults().clear();
     loop {
         let failed = run.summary("failed");
         run = course.resume().await;
@@ -132,8 +137,11 @@ async fn case(seed: u64, size: Size, kills: usize) -> Figures {
     course.figures
 }
 
-/// Keys, version IDs and ETags of a bucket.
-fn listed(world: &World, bucket: &str) -> Vec<(String, String, Option<String>)> {
+/// Key, version ID and ETag.
+type Version = (String, String, Option<String>);
+
+/// The versions of a bucket.
+fn listed(world: &World, bucket: &str) -> BTreeSet<Version> {
     let versions = world.store().versions(bucket).into_iter();
     let listed = versions.map(|version| {
         let e_tag = version.object.map(|object| object.e_tag());
@@ -164,9 +172,14 @@ impl Course {
 
     fn resume_command(&self) -> Command {
         let mut command = self.world.command(&["resume"]);
-        command
-            .arg(self.world.path("report"))
-            .args(["--output", "json"]);
+        command.arg(self.plan.report(&self.world));
+        command.args(["--output", "json"]);
+        if self.plan.in_bucket {
+            command
+                .args(["--role-arn", &role_arn(DESTINATION_ACCOUNT, COPY_ROLE)])
+                .args(["--external-id", EXTERNAL_ID])
+                .args(["--endpoint-url", &self.world.sandbox.endpoint()]);
+        }
         command
     }
 
@@ -199,20 +212,43 @@ impl Course {
         assert!(!dead || kills.is_some(), "{end:?}");
         if dead {
             self.quiet().await;
+            // Who is silent for so long, by S3's clock, is taken for dead by the next writer.
+            self.world.sandbox.advance(Duration::from_secs(62));
+        }
+        if self.plan.in_bucket {
+            record::export(&self.world, plan::REPORTS);
         }
         self.figures.attempts += 1;
         self.figures.requests += log.arrived() - arrived;
         let entries = log.entries();
         self.check_requests(&entries, &settled);
         self.take_note(&entries, dead, &there);
+        let attempt = self.figures.attempts;
+        let entries = entries.into_iter().map(|entry| (attempt, entry));
+        self.history.extend(entries);
         end
+    }
+
+    /// What was sent for a key of the destination, attempt by attempt.
+    fn told(&self, key: &str) -> String {
+        let of_key = self
+            .history
+            .iter()
+            .filter(|(_, entry)| key.ends_with(&entry.key));
+        let line = |(attempt, entry): &(usize, LogEntry)| {
+            let (status, fault) = (entry.status, entry.fault.as_deref());
+            let (operation, bucket, query) = (entry.operation, &entry.bucket, &entry.query);
+            format!("{attempt}: {operation:?} {bucket} {query:?} {status:?} {fault:?}\n")
+        };
+        of_key.map(line).collect()
     }
 
     /// Lets the program live until some request, then ends it in some way.
     async fn end_early(&mut self, mut child: Child, arrived: u64, kills: usize) -> Run {
         let log = self.world.sandbox.log().clone();
         // Some requests come before the first row.
-        let most = 10 + 2 * self.plan.rows.len() / kills;
+        let first = if self.plan.in_bucket { 20 } else { 10 };
+        let most = first + 2 * self.plan.rows.len() / kills;
         let last = arrived + self.rng.u64(1..=most as u64);
         tokio::select! {
             () = log.wait_until(|_| log.arrived() >= last) => {}
@@ -317,12 +353,7 @@ impl Course {
     }
 
     /// What an attempt has left: durable outcomes, none of which is ever lost, and writes that are in doubt.
-    fn take_note(
-        &mut self,
-        entries: &[LogEntry],
-        dead: bool,
-        there: &[(String, String, Option<String>)],
-    ) {
+    fn take_note(&mut self, entries: &[LogEntry], dead: bool, there: &BTreeSet<Version>) {
         for entry in entries {
             let hidden = entry
                 .fault
@@ -353,14 +384,30 @@ impl Course {
         }
         if dead {
             self.figures.durable += now.len();
-            let named: BTreeSet<_> = now.iter().filter_map(Durable::names).collect();
-            let written = listed(&self.world, DESTINATION)
-                .into_iter()
-                .filter(|row| !there.contains(row));
-            for (key, version_id, _) in written {
-                if !named.contains(&version_id) {
-                    self.orphans.insert((key, version_id));
-                }
+            self.note_orphans(&now, there);
+        }
+    }
+
+    /// Takes note of versions of an attempt that died whose rows had not ended for good.
+    fn note_orphans(&mut self, now: &[Durable], there: &BTreeSet<Version>) {
+        let named: BTreeSet<_> = now.iter().filter_map(Durable::names).collect();
+        let mut open = BTreeMap::<_, i64>::new();
+        for row in &self.plan.rows {
+            if let Some(key) = self.plan.destination_key(row) {
+                *open.entry(key).or_default() += 1;
+            }
+        }
+        let good = |row: &&Durable| row.row.status != TaskStatus::Failed;
+        for row in now.iter().filter(good) {
+            let source = row.key();
+            if let Some(key) = self.plan.rename(&source) {
+                *open.entry(key).or_default() -= 1;
+            }
+        }
+        let written = listed(&self.world, DESTINATION);
+        for (key, version_id, _) in written.into_iter().filter(|row| !there.contains(row)) {
+            if open[&key] > 0 && !named.contains(&version_id) {
+                self.orphans.insert((key, version_id));
             }
         }
     }
@@ -373,67 +420,84 @@ fn signal(child: &Child, signal: rustix::process::Signal) {
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|value| value.parse().unwrap())
-}
-
-/// Cases of this many seeds in a row, so many side by side, until there were enough kills; all seeds if none are named.
-async fn cases(first: u64, seeds: u64, kills: Option<usize>, jobs: usize, size: Size) -> Figures {
+/// Cases of so many seeds in a row, or of as many as make so many kills, some side by side.
+async fn cases(first: u64, until: Until, jobs: usize, size: Size) -> Figures {
     let (mut all, mut next, mut running) = (Figures::default(), first, JoinSet::new());
+    let (mut seeds, mut failed) = (BTreeMap::new(), BTreeMap::new());
     loop {
-        let enough = kills.map_or(next - first >= seeds, |kills| all.kills >= kills);
-        if !enough && running.len() < jobs {
+        let (enough, kills) = match until {
+            Until::Seeds(seeds) => (next - first >= seeds, 3),
+            Until::Kills(kills) => (all.kills >= kills, 8),
+        };
+        if !enough && failed.len() < 5 && running.len() < jobs {
             let seed = next;
             next += 1;
-            let slow = seed % 2 == 0;
-            running.spawn(async move {
-                eprintln!("SEED={seed}");
-                let size = Size { slow, ..size };
-                let figures = case(seed, size, if kills.is_some() { 8 } else { 3 }).await;
-                eprintln!("SEED={seed} ended");
-                figures
-            });
+            eprintln!("SEED={seed}");
+            let size = Size {
+                slow: seed % 2 == 0,
+                ..size
+            };
+            let id = running.spawn(case(seed, size, kills)).id();
+            seeds.insert(id, seed);
             continue;
         }
-        match running.join_next().await {
-            Some(figures) => all.add(figures.unwrap()),
-            None => return all,
+        match running.join_next_with_id().await {
+            Some(Ok((_, figures))) => all.add(figures),
+            Some(Err(error)) => {
+                failed.insert(seeds[&error.id()], error.to_string());
+            }
+            None => break,
         }
     }
+    for (seed, why) in &failed {
+        eprintln!("SEED={seed} fails: {why}");
+    }
+    assert!(failed.is_empty(), "seeds that fail: {:?}", failed.keys());
+    all
 }
 
-/// Seeds that are always run, and one of the clock.
+/// How many cases.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    Seeds(u64),
+    Kills(usize),
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_killed_again_and_again_ends_as_the_model_says() {
     let began = Instant::now();
-    let keys =
-        |default| number("MODEL_KEYS").map_or(default, |keys| usize::try_from(keys).unwrap());
-    let size = |default| Size {
-        keys: keys(default),
+    let number = |variable: &str| {
+        let value = std::env::var(variable).ok();
+        value.map(|value| value.parse::<u64>().unwrap())
+    };
+    let count =
+        |variable, default| number(variable).map_or(default, |n| usize::try_from(n).unwrap());
+    let kills = count("MODEL_KILLS", 0);
+    let size = Size {
+        keys: count("MODEL_KEYS", if kills > 0 { 60 } else { 30 }),
         slow: false,
     };
     let seed = number("SEED");
-    if let Some(kills) = number("MODEL_KILLS") {
-        let first = seed.unwrap_or(1);
-        let jobs = usize::try_from(number("MODEL_JOBS").unwrap_or(4)).unwrap();
-        let kills = usize::try_from(kills).unwrap();
-        let figures = cases(first, 0, Some(kills), jobs, size(60)).await;
-        eprintln!(
-            "seeds from {first}, in {} s: {figures:#?}",
-            began.elapsed().as_secs()
-        );
-        return;
-    }
-    let figures = match seed {
-        Some(seed) => cases(seed, 1, None, 1, size(30)).await,
-        None => {
-            let mut figures = cases(1, 8, None, 4, size(30)).await;
-            figures.add(cases(fastrand::u64(1_000..1_000_000_000), 1, None, 1, size(30)).await);
-            figures
+    let mut figures = match seed {
+        _ if kills > 0 => {
+            let jobs = count("MODEL_JOBS", 4);
+            cases(seed.unwrap_or(1), Until::Kills(kills), jobs, size).await
         }
+        Some(seed) => cases(seed, Until::Seeds(1), 1, size).await,
+        None => cases(1, Until::Seeds(8), 4, size).await,
     };
-    eprintln!("in {:.1} s: {figures:?}", began.elapsed().as_secs_f64());
+    if seed.is_none() && kills == 0 {
+        // Another one each time.
+        figures.add(
+            cases(
+                fastrand::u64(1_000..1_000_000_000),
+                Until::Seeds(1),
+                1,
+                size,
+            )
+            .await,
+        );
+    }
+    eprintln!("in {:.1} s: {figures:#?}", began.elapsed().as_secs_f64());
     assert!(figures.kills > 0 && figures.rows > 0, "{figures:?}");
 }

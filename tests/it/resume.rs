@@ -300,6 +300,42 @@ async fn an_upload_that_no_record_knows_is_aborted_by_the_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_in_place_of_one_that_is_gone_is_aborted_too() {
+    let world = World::new();
+    world.declare("large", LARGE);
+    sized_manifest(&world, ["large"]);
+    let last = Fault::on(Operation::UploadPartCopy, FaultKind::Hang).when(When::Nth(PARTS as u64));
+    world.sandbox.faults().add(last);
+    let child = start(&world, &[]);
+    logged(&world, 1, hung).await;
+    kill(child).await;
+    let properties = ObjectProperties::default();
+    world
+        .store()
+        .declare_object(SOURCE, "large", LARGE, 2, properties)
+        .unwrap();
+    // The resume gives up the one that is recorded, makes another one, and dies before it knows its ID.
+    let faults = world.sandbox.faults();
+    faults.clear();
+    let late = FaultKind::Trickle {
+        every_ms: 500,
+        spaces: 100,
+    };
+    fault(&world, Operation::CreateMultipartUpload, "large", late);
+    world.sandbox.log().clear();
+    let child = start_resume(&world);
+    let made = |entry: &LogEntry| entry.fault.as_deref() == Some("trickle");
+    logged(&world, 1, made).await;
+    kill(child).await;
+    assert_eq!(world.store().uploads(DESTINATION).len(), 1);
+
+    faults.clear();
+    world.resume(&[]).await.expect(0);
+    world.assert_copied("large");
+    world.assert_no_uploads();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_of_a_source_that_changed_is_begun_again() {
     let world = World::new();
     world.declare("large", LARGE);

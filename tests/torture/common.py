@@ -129,34 +129,11 @@ class Job:
         stdout, stderr = process.communicate(timeout=limit)
         return process.returncode, stdout, stderr
 
-    def resume(self, more=()):
-        return self.run([str(BIN / "s3haul"), "resume", str(self.folder), "--output", "json", *more])
-
     def checkpoint(self):
         try:
             return json.loads((self.folder / "work/checkpoint.json").read_text())
         except FileNotFoundError:
             return None
-
-    def durable(self):
-        """(pass, keys that ended in it, keys that succeeded or were skipped in any pass), as files say."""
-        at = self.checkpoint()
-        if at is None:
-            return 0, set(), set()
-        ended, good = set(), set()
-        for file in at["sealed"]:
-            for row in read_rows(self.folder / file["name"]):
-                if file["pass"] == at["pass"]:
-                    ended.add(row[1])
-                if row[3] != "failed":
-                    good.add(row[1])
-        for record in journal(self.folder / f"work/journal-{at['journal']:08}"):
-            if "outcome" in record:
-                row = next(csv.reader([record["outcome"]["row"]]))
-                ended.add(row[1])
-                if row[3] != "failed":
-                    good.add(row[1])
-        return at["pass"], ended, good
 
     def check(self, missing=()):
         """Each row of the manifest is in the ended report exactly once, and as it must have ended."""
@@ -180,22 +157,3 @@ class Job:
 def read_rows(path):
     with open(path, newline="") as file:
         return list(csv.reader(file))
-
-
-def journal(path):
-    """The records of a journal, up to its torn end."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return
-    at = 0
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at:at + 4], "little")
-        record = data[at + 8:at + 8 + length]
-        if length == 0 or len(record) < length:
-            return
-        try:
-            yield json.loads(record)
-        except ValueError:
-            return
-        at += 8 + length

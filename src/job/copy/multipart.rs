@@ -258,6 +258,10 @@ impl Copier {
                     .await?);
             }
             Taken::Nothing => {
+                if task.upload.is_some() {
+                    // An attempt that died may have lost it too, and created another one.
+                    self.abort_unrecorded(task, tally).await?;
+                }
                 let upload = self.create(task, source, layout, &headers, tally).await?;
                 *open = Some(upload.clone());
                 self.opened(&upload).await?;

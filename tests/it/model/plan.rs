@@ -21,6 +21,8 @@ const MIB: u64 = 1 << 20;
 const THRESHOLD: u64 = 17 * MIB;
 /// A bucket of the destination's account.
 const MANIFESTS: &str = "manifests";
+/// Another one.
+pub(super) const REPORTS: &str = "reports";
 
 /// Pieces of which keys are made.
 const KEY: [&str; 22] = [
@@ -110,6 +112,8 @@ pub(super) struct Plan {
     pub(super) lists_all: bool,
     /// The destination keeps versions.
     pub(super) versioned: bool,
+    /// The report is kept in S3.
+    pub(super) in_bucket: bool,
     /// What the destination had before, by its keys.
     pub(super) before: BTreeMap<String, ObjectView>,
     pub(super) faults: Vec<Fault>,
@@ -128,12 +132,17 @@ impl Plan {
             ..keeping(chains || latest || lists_versions || rng.bool())
         };
         world.store().configure_bucket(SOURCE, source).unwrap();
-        let bucket = BucketSettings::default();
-        let created =
-            world
-                .store()
-                .create_bucket(MANIFESTS, DESTINATION_ACCOUNT, "us-east-1", bucket);
-        created.unwrap();
+        for bucket in [MANIFESTS, REPORTS] {
+            let (store, settings) = (world.store(), BucketSettings::default());
+            let created = store.create_bucket(bucket, DESTINATION_ACCOUNT, "us-east-1", settings);
+            created.unwrap();
+        }
+        let in_bucket = rng.bool();
+        let in_bucket = match std::env::var("MODEL_REPORT").as_deref() {
+            Ok("folder") => false,
+            Ok("bucket") => true,
+            _ => in_bucket,
+        };
 
         let keys = keys(rng, size.keys);
         let missing = fill(rng, &world, &keys, chains || latest);
@@ -152,15 +161,21 @@ impl Plan {
             replays: chains && rng.bool(),
             lists_all: true,
             versioned,
+            in_bucket,
             before: BTreeMap::new(),
             faults: faults(rng, size),
         };
-        plan.options(rng, size);
+        let sources = world.store().objects(SOURCE);
+        let large = sources.iter().any(|object| object.size() > MIB);
+        plan.options(rng, size, large);
         if chains || latest {
+            let versions = if chains { "all" } else { "latest" };
+            plan.flag("--versions", versions);
             inventory(&world);
             plan.way = Way::File;
             plan.manifest = std::fs::read(world.path("manifest.csv")).unwrap();
             plan.rows = inventoried(&world, latest);
+            plan.filtered = world.store().versions(SOURCE).len() - plan.rows.len();
         } else {
             plan.list(rng, &world, &missing, lists_versions, form);
         }
@@ -174,15 +189,30 @@ impl Plan {
 
     /// The destination's key of a row; none if it lacks what is to be stripped.
     pub(super) fn destination_key(&self, row: &Listed) -> Option<String> {
-        let rest = row.key.strip_prefix(&self.strip)?;
+        self.rename(&row.key)
+    }
+
+    /// The destination's key of a key of the source.
+    pub(super) fn rename(&self, key: &str) -> Option<String> {
+        let rest = key.strip_prefix(&self.strip)?;
         Some(format!("{}{rest}", self.to))
+    }
+
+    /// Where the report is kept.
+    pub(super) fn report(&self, world: &World) -> String {
+        if self.in_bucket {
+            format!("s3://{REPORTS}")
+        } else {
+            world.path("report").to_str().unwrap().to_owned()
+        }
     }
 
     /// `copy`, and what goes to its stdin.
     pub(super) fn copy<'w>(&self, world: &'w World) -> (Given<'w>, Option<&[u8]>) {
         let mut given = world
             .given()
-            .set("--to", format!("s3://{DESTINATION}/{}", self.to));
+            .set("--to", format!("s3://{DESTINATION}/{}", self.to))
+            .set("--report", self.report(world));
         for (flag, value) in &self.flags {
             given = given.set(flag, value.as_str());
         }
@@ -203,7 +233,7 @@ impl Plan {
         self.flags.push((flag, value.into()));
     }
 
-    fn options(&mut self, rng: &mut Rng, size: Size) {
+    fn options(&mut self, rng: &mut Rng, size: Size, large: bool) {
         self.flag("--multipart-threshold", "17MiB");
         self.flag("--part-size", "17MiB");
         let concurrency = if size.slow { ["2", "4"] } else { ["4", "16"] };
@@ -215,6 +245,7 @@ impl Plan {
                 rng,
                 &[
                     (Overwrite::Always, "always"),
+                    (Overwrite::Always, "always"),
                     (Overwrite::Never, "never"),
                     (Overwrite::IfDifferent, "if-different"),
                 ],
@@ -222,8 +253,9 @@ impl Plan {
             self.overwrite = overwrite;
             self.flag("--overwrite", flag);
         }
-        let verify = of(rng, &["response", "head", "checksum", "full"]);
-        self.flag("--verify", verify);
+        // To make the bytes of large objects takes long.
+        let full = if large { "head" } else { "full" };
+        self.flag("--verify", of(rng, &["response", "head", "checksum", full]));
         match rng.usize(0..4) {
             0 => {
                 self.flag("--tags", "none");
@@ -236,7 +268,9 @@ impl Plan {
             }
             _ => {}
         }
-        if rng.usize(0..6) == 0 {
+        self.flag("--report-interval", "1s");
+        // What is not listed names no versions, by which their order is told.
+        if !self.chains && rng.usize(0..6) == 0 {
             self.flag("--report-scope", "failed");
             self.lists_all = false;
         }
@@ -245,7 +279,6 @@ impl Plan {
             STRIPPED.clone_into(&mut self.strip);
         }
         if self.chains {
-            self.flag("--versions", "all");
             let markers = if self.replays { "replay" } else { "skip" };
             self.flag("--delete-markers", markers);
         }
@@ -340,7 +373,7 @@ impl Plan {
             }
             _ => {}
         }
-        self.filtered = all - self.rows.len();
+        self.filtered += all - self.rows.len();
     }
 
     /// Some objects have been at the destination before: equal ones, and others.
@@ -476,6 +509,22 @@ fn inventoried(world: &World, latest: bool) -> Vec<Listed> {
     listed.collect()
 }
 
+/// A fault that hides from the program what was done.
+fn hiding(rng: &mut Rng) -> FaultKind {
+    let slow = FaultKind::Trickle {
+        every_ms: 20,
+        spaces: 5,
+    };
+    let kinds = [
+        FaultKind::AnswerLost,
+        FaultKind::CutBody,
+        FaultKind::ErrorInOkAfterWork("InternalError".to_owned()),
+        FaultKind::EmptyETag,
+        slow,
+    ];
+    rng.choice(kinds).unwrap()
+}
+
 /// Faults that a row can outlive, or that a resume repairs.
 fn faults(rng: &mut Rng, size: Size) -> Vec<Fault> {
     const WRITES: [Operation; 5] = [
@@ -494,32 +543,30 @@ fn faults(rng: &mut Rng, size: Size) -> Vec<Fault> {
         Operation::AbortMultipartUpload,
     ];
     let mut faults = Vec::new();
-    for _ in 0..rng.usize(0..5) {
+    for _ in 0..rng.usize(0..7) {
         let writes = rng.usize(0..3) > 0;
         let operation = match writes {
             true if rng.bool() => Operation::CopyObject,
             true => of(rng, &WRITES),
             false => of(rng, &OTHERS),
         };
-        let kind = match rng.usize(0..if writes { 11 } else { 6 }) {
-            0 => FaultKind::Reset,
-            1 => FaultKind::AnswerLost,
-            2 => FaultKind::internal_error(),
-            3 => FaultKind::slow_down(),
-            4 => FaultKind::CutBody,
-            5 => FaultKind::Latency(150),
-            6 => FaultKind::ErrorInOk("InternalError".to_owned()),
-            7 => FaultKind::ErrorInOkAfterWork("InternalError".to_owned()),
-            8 => FaultKind::EmptyETag,
-            9 => FaultKind::ExpireToken,
-            _ => FaultKind::Trickle {
-                every_ms: 20,
-                spaces: 5,
-            },
+        let kind = if writes && rng.bool() {
+            hiding(rng)
+        } else {
+            match rng.usize(0..if writes { 8 } else { 6 }) {
+                0 => FaultKind::Reset,
+                1 => FaultKind::AnswerLost,
+                2 => FaultKind::internal_error(),
+                3 => FaultKind::slow_down(),
+                4 => FaultKind::CutBody,
+                5 => FaultKind::Latency(150),
+                6 => FaultKind::ErrorInOk("InternalError".to_owned()),
+                _ => FaultKind::ExpireToken,
+            }
         };
-        let when = match rng.usize(0..3) {
+        let when = match rng.usize(0..5) {
             _ if kind == FaultKind::ExpireToken => When::Nth(rng.u64(1..30)),
-            0 => When::First(rng.u64(1..4)),
+            0 => When::First(rng.u64(1..10)),
             1 => When::Nth(rng.u64(1..20)),
             _ => When::Probability {
                 p: of(rng, &[0.05, 0.15, 0.3]),

@@ -39,7 +39,8 @@ pub(super) fn names(row: &ReportRow) -> Option<String> {
 /// Reads what a job's folder has; nothing before there is one.
 pub(super) fn durable(world: &World) -> Vec<Durable> {
     let job = world.job();
-    if !job.exists() {
+    // In a bucket there is first `job.json`.
+    if !job.join("work/checkpoint.json").exists() {
         return Vec::new();
     }
     let at = world.checkpoint();
@@ -72,4 +73,36 @@ pub(super) fn durable(world: &World) -> Vec<Durable> {
         read_frames(journal, each).unwrap();
     }
     rows
+}
+
+/// Puts what a bucket has into the folder of reports, as if it had been kept there.
+pub(super) fn export(world: &World, bucket: &str) {
+    let folder = world.path("report");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    let objects = world.store().objects(bucket);
+    if !objects.is_empty() {
+        std::fs::create_dir_all(world.job().join("results")).unwrap();
+    }
+    for object in objects {
+        let (mut path, mut bytes) = (folder.join(&object.key), object.bytes());
+        if let Some(job) = object.key.strip_suffix("work/journal") {
+            // One object has the frames of whichever journal its first line names.
+            let end = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            let held: serde_json::Value = serde_json::from_slice(&bytes[..end]).unwrap();
+            let name = held["journal"].as_str().unwrap();
+            if name.is_empty() {
+                continue;
+            }
+            path = folder.join(job).join(name);
+            bytes.drain(..end);
+        }
+        // What a folder removes is emptied there.
+        if bytes.is_empty() {
+            continue;
+        }
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
 }
