@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -31,6 +32,8 @@ pub struct SandboxOptions {
     pub accounts: AccountsFile,
     /// The shortest session that STS gives, in seconds; 900 by default, as AWS.
     pub min_session_seconds: u64,
+    /// How far its clock goes ahead of this machine's, in seconds; behind if negative; 0 by default.
+    pub clock_ahead_seconds: i64,
 }
 
 impl Default for SandboxOptions {
@@ -39,6 +42,7 @@ impl Default for SandboxOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             accounts: AccountsFile::built_in(),
             min_session_seconds: 900,
+            clock_ahead_seconds: 0,
         }
     }
 }
@@ -88,6 +92,10 @@ impl Sandbox {
             min_session_seconds: options.min_session_seconds,
         };
         let mut s3 = S3ServiceBuilder::new(service.clone());
+        // Times are compared with the sandbox's clock, in front of it.
+        let mut config = S3Config::default();
+        config.presigned_url_max_skew_time_secs = u32::MAX;
+        s3.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         s3.set_auth(directory.clone());
         s3.set_access(gate.clone());
         s3.set_route(Routes {
@@ -101,6 +109,7 @@ impl Sandbox {
             directory,
             faults: faults.clone(),
             log: log.clone(),
+            clock_ahead_seconds: options.clock_ahead_seconds,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn_on(accept(listener, Arc::new(front)), &runtime);

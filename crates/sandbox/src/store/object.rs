@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -318,7 +318,7 @@ pub(crate) struct Timestamp(pub(crate) u64);
 
 impl Timestamp {
     pub(crate) fn now() -> Self {
-        let elapsed = SystemTime::now()
+        let elapsed = crate::clock::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use s3s::service::S3Service;
@@ -16,6 +16,7 @@ use s3s::{Body, S3Error, S3ErrorCode};
 use super::bodies::{CutBody, TrickleBody};
 use super::document::{Refusal, rewrite_e_tags, with_control_references};
 use super::server::Fuse;
+use crate::clock;
 use crate::error::{STATUS, take_details};
 use crate::exchange::Exchange;
 use crate::fault::{FaultKind, Faults};
@@ -32,6 +33,7 @@ pub(crate) struct Front {
     pub(crate) directory: Directory,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
+    pub(crate) clock_ahead_seconds: i64,
 }
 
 /// A connection ends without an answer.
@@ -48,6 +50,14 @@ struct Answer {
 
 impl Front {
     pub(super) async fn serve(
+        &self,
+        request: Request<Incoming>,
+        fuse: &Fuse,
+    ) -> Result<Response<Body>, Dropped> {
+        clock::set_ahead(self.clock_ahead_seconds, self.answer(request, fuse)).await
+    }
+
+    async fn answer(
         &self,
         request: Request<Incoming>,
         fuse: &Fuse,
@@ -94,6 +104,7 @@ impl Front {
         let body = body.take().await?;
         let exchange = Arc::new(exchange);
         let refusal = fate.kind.as_ref().and_then(refusal_of);
+        let refusal = refusal.or_else(|| skewed(&parts.headers, &exchange));
         let mut answer = match refusal {
             Some(refusal) => document(&exchange, refusal),
             None => self.work(parts, body, &exchange).await,
@@ -135,6 +146,10 @@ impl Front {
         entry.answered(response.status().as_u16(), error_code);
         entry.write();
         let headers = response.headers_mut();
+        headers.insert(
+            DATE,
+            HeaderValue::from_str(&clock::http_date()).map_err(|_| Dropped)?,
+        );
         let id = HeaderValue::from_str(&exchange.request_id).map_err(|_| Dropped)?;
         if exchange.is_sts() {
             headers.insert("x-amzn-requestid", id);
@@ -325,6 +340,34 @@ fn refusal_of(kind: &FaultKind) -> Option<Refused> {
         FaultKind::ExpireToken => Some(refused(400, "ExpiredToken", "")),
         _ => None,
     }
+}
+
+/// The error of a request that was signed at another time than it is here.
+fn skewed(headers: &HeaderMap, exchange: &Exchange) -> Option<Refused> {
+    let signed = headers.get("x-amz-date")?.to_str().ok()?;
+    if !clock::is_skewed(signed) {
+        return None;
+    }
+    let refusal = if exchange.is_sts() {
+        let message = format!("Signature expired: {signed} is too far from now");
+        Refusal::new("SignatureDoesNotMatch", &message)
+    } else {
+        let message = "The difference between the request time and the current time is too large.";
+        let mut refusal = Refusal::new("RequestTimeTooSkewed", message);
+        let details = [
+            ("RequestTime", signed),
+            ("MaxAllowedSkewMilliseconds", "900000"),
+        ];
+        refusal.details = details
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        refusal
+    };
+    Some(Refused {
+        status: StatusCode::FORBIDDEN,
+        refusal,
+        headers: HeaderMap::new(),
+    })
 }
 
 fn response_of(refused: S3Error) -> Response<Body> {
