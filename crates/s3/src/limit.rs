@@ -4,6 +4,10 @@ use std::time::Instant;
 
 use crate::throttle::Concurrency;
 
+/// The limit at first: each request in flight has a connection, and hundreds that are made at once cost
+/// look-ups and handshakes on both sides.
+pub(crate) const START: u32 = 16;
+
 /// The factor of a decrease.
 const DECREASE: f64 = 0.7;
 
@@ -28,7 +32,7 @@ impl Limit {
     pub fn new(concurrency: Concurrency) -> Self {
         let (start, floor, max) = match concurrency {
             Concurrency::Auto { start, floor, max } => (start, floor, max),
-            Concurrency::Fixed(limit) => (limit, 1, limit),
+            Concurrency::Fixed(limit) => (limit.min(START), 1, limit),
         };
         let floor = floor.max(1);
         let max = max.max(floor);

@@ -11,7 +11,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::oneshot;
 
-use crate::limit::Limit;
+use crate::limit::{Limit, START};
 
 /// Who asks: the lanes are served in turn, so that neither many small objects nor the parts of a few large
 /// ones keep the others waiting.
@@ -51,7 +51,7 @@ pub enum Concurrency {
         /// How many at most.
         max: u32,
     },
-    /// That many, and fewer only while S3 throttles.
+    /// That many, as soon as the first requests are answered, and fewer only while S3 throttles.
     Fixed(u32),
 }
 
@@ -59,7 +59,7 @@ impl Default for Concurrency {
     /// Starts with 16, and goes from 1 to 256.
     fn default() -> Self {
         Self::Auto {
-            start: 16,
+            start: START,
             floor: 1,
             max: 256,
         }
