@@ -218,10 +218,21 @@ async fn no_row_fails_for_want_of_descriptors() {
     const ROWS: usize = 60;
     let world = World::new();
     world.small_objects(ROWS);
-    slow(&world, Operation::CopyObject, 300);
+    // The rows behind the first ten need more connections as soon as sixteen of them are answered.
+    for tens in 1..6 {
+        let slow = Fault::on(Operation::CopyObject, FaultKind::Latency(2_500));
+        world
+            .sandbox
+            .faults()
+            .add(slow.key_contains(&format!("k000{tens}")));
+    }
     let child = world.copy_command().spawn().unwrap();
-    // The first rows run alone: those behind them need more connections than there are.
     logged(&world, 10, copied).await;
+    // The journal is open from its first outcome on.
+    let journal = world.job().join("work/journal-00000001");
+    while journal.metadata().map_or(0, |file| file.len()) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let open = std::fs::read_dir(format!("/proc/{}/fd", child.id().unwrap())).unwrap();
     let few = Rlimit {
         current: Some(open.count() as u64 + 2),
@@ -230,6 +241,7 @@ async fn no_row_fails_for_want_of_descriptors() {
     let before = prlimit(Some(pid(&child)), Resource::Nofile, few).unwrap();
     logged(&world, 35, copied).await;
     prlimit(Some(pid(&child)), Resource::Nofile, before).unwrap();
+    world.sandbox.faults().clear();
     let run = Run::end_of(child).await;
     run.expect(0);
     assert!(run.summary("throttled").as_u64() > Some(0));
