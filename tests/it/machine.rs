@@ -29,6 +29,18 @@ fn copied(entry: &LogEntry) -> bool {
     entry.operation == Operation::CopyObject && entry.status == Some(200)
 }
 
+/// Waits until outcomes are in the journal, which is open from then on.
+async fn has_journal(world: &World) {
+    let journal = world.job().join("work/journal-00000001");
+    for _ in 0..6_000 {
+        if journal.metadata().is_ok_and(|file| file.len() > 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no outcome is ever written");
+}
+
 /// Every row of the ended report succeeded, and is in it once.
 fn assert_all_once(world: &World, rows: usize) {
     assert_report_once(&world.job(), rows);
@@ -212,34 +224,32 @@ async fn a_disk_that_fails_stops_the_job() {
     stopped_and_resumed(&world, &run, 300, &["journal-", "Input/output error"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_row_fails_for_want_of_descriptors() {
-    // Few enough that the manifest has been read when descriptors run out.
-    const ROWS: usize = 60;
-    let world = World::new();
-    world.small_objects(ROWS);
-    // The rows behind the first ten need more connections as soon as sixteen of them are answered.
-    for tens in 1..6 {
-        let slow = Fault::on(Operation::CopyObject, FaultKind::Latency(2_500));
-        world
-            .sandbox
-            .faults()
-            .add(slow.key_contains(&format!("k000{tens}")));
-    }
-    let child = world.copy_command().spawn().unwrap();
-    logged(&world, 10, copied).await;
-    // The journal is open from its first outcome on.
-    let journal = world.job().join("work/journal-00000001");
-    while journal.metadata().map_or(0, |file| file.len()) == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let open = std::fs::read_dir(format!("/proc/{}/fd", child.id().unwrap())).unwrap();
-    let few = Rlimit {
-        current: Some(open.count() as u64 + 2),
+/// Lets it open nothing that is not open; gives the limit that it had.
+fn no_more_files(child: &Child) -> Rlimit {
+    let limit = Rlimit {
+        current: Some(3),
         maximum: getrlimit(Resource::Nofile).maximum,
     };
-    let before = prlimit(Some(pid(&child)), Resource::Nofile, few).unwrap();
-    logged(&world, 35, copied).await;
+    prlimit(Some(pid(child)), Resource::Nofile, limit).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_fails_for_want_of_descriptors() {
+    const ROWS: usize = 200;
+    let world = World::new();
+    world.small_objects(ROWS);
+    // The rows behind the first ten: sixteen at a time, then thirty-two, sixty-four.
+    let tens = (1..10).map(|tens| format!("k000{tens}"));
+    for keys in tens.chain(["k001".to_owned()]) {
+        let slow = Fault::on(Operation::CopyObject, FaultKind::Latency(2_000));
+        world.sandbox.faults().add(slow.key_contains(&keys));
+    }
+    let child = world.copy_command().spawn().unwrap();
+    // The journal is there, the manifest has been read: what is opened from here on are connections.
+    has_journal(&world).await;
+    logged(&world, 12, copied).await;
+    let before = no_more_files(&child);
+    logged(&world, 60, copied).await;
     prlimit(Some(pid(&child)), Resource::Nofile, before).unwrap();
     world.sandbox.faults().clear();
     let run = Run::end_of(child).await;
@@ -247,6 +257,20 @@ async fn no_row_fails_for_want_of_descriptors() {
     assert!(run.summary("throttled").as_u64() > Some(0));
     assert_all_once(&world, ROWS);
     assert_eq!(world.sandbox.log().count(Operation::CopyObject), ROWS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_opened_for_want_of_descriptors_stops_the_job() {
+    let world = World::new();
+    world.small_objects(600);
+    slow(&world, Operation::CopyObject, 50);
+    let mut command = world.copy_command();
+    command.args(["--concurrency", "4"]);
+    let child = command.spawn().unwrap();
+    has_journal(&world).await;
+    no_more_files(&child);
+    let run = Run::end_of(child).await;
+    stopped_and_resumed(&world, &run, 600, &["Too many open files"]).await;
 }
 
 /// Stops the program for a while, as a laptop that sleeps.

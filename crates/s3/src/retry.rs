@@ -161,6 +161,17 @@ mod tests {
     }
 
     #[test]
+    fn without_sockets_less_is_sent_at_a_time() {
+        let mut error = S3Error::new(Operation::CopyObject, ErrorKind::NotSent, "");
+        assert_eq!(classify(&error), Class::Transient);
+        error.code = Some(OUT_OF_SOCKETS.into());
+        assert_eq!(
+            (classify(&error), error.is_in_doubt()),
+            (Class::Throttled, false)
+        );
+    }
+
+    #[test]
     fn classes_of_answers() {
         use Class::{ClockSkew, ExpiredToken, Permanent, Throttled, Transient};
         // Status, code, class, in doubt, access refused.
