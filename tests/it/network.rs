@@ -48,7 +48,7 @@ impl Front {
             // Those that come afterwards stay.
             let first = !until.is_cancelled();
             async move {
-                let passed_on = pass_on(client, sandbox, idle);
+                let passed_on = Box::pin(pass_on(client, sandbox, idle));
                 if first {
                     until.run_until_cancelled(passed_on).await;
                 } else {
