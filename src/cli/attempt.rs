@@ -744,6 +744,9 @@ impl Listening {
         if let [Ok(interrupt), Ok(terminate)] = kinds.map(signal) {
             services.spawn(stop_on_signals(interrupt, terminate, signals.clone()));
         }
+        // A file that grows past the limit of this process (ulimit -f) is then an error like a full disk,
+        // and not the end without a word.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         Self { signals, services }
     }
 

@@ -52,6 +52,7 @@ pub(super) fn hint(error: &S3Error) -> Option<String> {
         ("RequestTimedOut", _) => {
             "give --attempt-timeout a longer time if S3 is slow for this object"
         }
+        ("OutOfSockets", _) => "raise the limit of open files (ulimit -n), or lower --concurrency",
         ("SlowDown" | "ServiceUnavailable", _) => {
             "S3 throttled this row to its end: run resume, with a lower --max-rps if it happens again"
         }

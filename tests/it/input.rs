@@ -229,7 +229,11 @@ const BAD_VALUES: [(&str, &str, &[&str]); 22] = [
         "s3://b",
         &["--manifest s3://b names no object", "s3://BUCKET/KEY"],
     ),
-    ("--report", "s3://b--usw2-az1--x-s3/p", &["directory buckets are not supported"]),
+    (
+        "--report",
+        "s3://b--usw2-az1--x-s3/p",
+        &["directory buckets are not supported"],
+    ),
     ("--to", "destination", &["--to", "s3://BUCKET/PREFIX"]),
     (
         "--to",

@@ -23,6 +23,8 @@ mod inspect;
 mod inventory;
 mod keys;
 mod listing;
+#[cfg(target_os = "linux")]
+mod machine;
 mod made_up;
 mod model;
 mod network;

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Kills the program at every single fsync, fdatasync and rename of a small job, and fails each with
-EIO and ENOSPC: afterwards the job goes on and each row is in the report once.
+EIO, ENOSPC, EDQUOT (over quota) and EROFS (read-only): afterwards the job goes on and each row is in the
+report once.
 
-Needs strace. `syscalls.py [kill|EIO|ENOSPC …]`; all three by default.
+Needs strace. `syscalls.py [kill|EIO|ENOSPC|EDQUOT|EROFS …]`; all of them by default.
 """
 import shutil, subprocess, sys, tempfile
 from common import Job, Sandbox, build
 
-MODES = sys.argv[1:] or ["kill", "EIO", "ENOSPC"]
+MODES = sys.argv[1:] or ["kill", "EIO", "ENOSPC", "EDQUOT", "EROFS"]
 CALLS = ["fdatasync", "fsync", "rename"]
 SMALL, LARGE_BYTES = 30, 12 << 20
 

@@ -33,8 +33,15 @@ impl HttpClient {
     ///
     /// Certificates are read when the first client uses it.
     pub fn new(max_connections: usize, network: &Network) -> Self {
+        Self::with_resolver(max_connections, network, Resolver::default())
+    }
+
+    pub(crate) fn with_resolver(
+        max_connections: usize,
+        network: &Network,
+        resolver: Resolver,
+    ) -> Self {
         let (proxy, tls) = (network.proxy(), network.tls());
-        let resolver = Resolver::default();
         Self(
             Builder::new().build_with_connector_fn(move |settings, components| {
                 let mut connector = Connector::builder()

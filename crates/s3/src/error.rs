@@ -8,10 +8,17 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::DispatchFailure;
+use time::OffsetDateTime;
 
-use crate::headers::NotXml;
+use crate::headers::{self, NotXml};
 use crate::operation::Operation;
 use crate::retry::{self, Class};
+
+/// A clock so far off may be what a request is refused for: S3 takes 15 minutes, STS 5.
+const MUCH_SKEW: Duration = Duration::from_mins(4);
+
+/// The code of a request that was not sent because this machine had no socket left for it.
+pub(crate) const OUT_OF_SOCKETS: &str = "OutOfSockets";
 
 /// What a request gives.
 pub type Result<T> = std::result::Result<T, S3Error>;
@@ -69,6 +76,8 @@ pub struct S3Error {
     pub bucket_region: Option<String>,
     /// `Retry-After`, if it is given in seconds.
     pub retry_after: Option<Duration>,
+    /// Whether the server's `Date` and this machine's clock are minutes apart.
+    pub clock_is_off: bool,
     /// The cause, if it lies below HTTP.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -114,6 +123,7 @@ impl S3Error {
             extended_request_id: None,
             bucket_region: None,
             retry_after: None,
+            clock_is_off: false,
             source: None,
         }
     }
@@ -239,6 +249,9 @@ impl S3Error {
         told.retry_after = header("retry-after")
             .and_then(|seconds| seconds.trim().parse().ok())
             .map(Duration::from_secs);
+        told.clock_is_off = header("date")
+            .and_then(|date| headers::http_date(&date))
+            .is_some_and(|date| (date - OffsetDateTime::now_utc()).unsigned_abs() > MUCH_SKEW);
         // For when the SDK cannot read the body, as with white space before its XML declaration.
         told.code = element(body, "Code");
         told.message = element(body, "Message").unwrap_or_default();
@@ -290,6 +303,9 @@ impl S3Error {
             .is_some_and(hyper_util::client::legacy::Error::is_connect)
         {
             self.set(ErrorKind::NotSent, "no connection");
+            if is_out_of_sockets(error) {
+                self.code = Some(OUT_OF_SOCKETS.into());
+            }
         } else {
             self.set(ErrorKind::AnswerLost, "the connection was lost");
         }
@@ -384,6 +400,15 @@ fn untrusted(error: &(dyn Error + 'static)) -> Option<String> {
         next = inside.map(|inside| inside as _).or_else(|| error.source());
     }
     None
+}
+
+/// Whether a connection was not made because this machine has no descriptor or port left for it.
+fn is_out_of_sockets(error: &(dyn Error + 'static)) -> bool {
+    // ENFILE and EMFILE are no kinds of the standard library; their numbers are the same everywhere.
+    cause::<std::io::Error>(error).is_some_and(|error| {
+        matches!(error.raw_os_error(), Some(23 | 24))
+            || error.kind() == std::io::ErrorKind::AddrNotAvailable
+    })
 }
 
 fn has_cause<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

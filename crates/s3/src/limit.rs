@@ -2,6 +2,10 @@
 
 use crate::throttle::Concurrency;
 
+/// The limit at first: each request in flight has a connection, and hundreds that are made at once cost
+/// look-ups and handshakes on both sides.
+pub(crate) const START: u32 = 16;
+
 /// The adaptive limit.
 ///
 /// It grows by one for every success until the first throttling answer, and by one for every `limit` successes
@@ -21,7 +25,7 @@ impl Limit {
     pub fn new(concurrency: Concurrency) -> Self {
         let (start, max) = match concurrency {
             Concurrency::Auto { start, max } => (start, max),
-            Concurrency::Fixed(limit) => (limit, limit),
+            Concurrency::Fixed(limit) => (limit.min(START), limit),
         };
         let max = max.max(1);
         Self {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::credentials::Credentials;
 use crate::error::{ErrorKind, Result, S3Error};
@@ -14,6 +14,12 @@ use crate::throttle::{Lane, Permit, Throttle};
 
 /// How often one request may find its credentials expired before that is taken for its answer.
 const MAX_RENEWALS: u32 = 3;
+
+/// A time-out that is noticed so late was over while the process did not run.
+const WAS_STOPPED: Duration = Duration::from_secs(1);
+
+/// How long answers that came while the process was stopped are waited for.
+const UNREAD: Duration = Duration::from_secs(5);
 
 /// What one row has cost so far; reported.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +86,8 @@ struct Course {
     /// Retryable answers, free ones included: what the back-off grows with.
     failures: u32,
     renewals: u32,
+    /// Whether an answer that said nothing was taken for one about our clock.
+    clock_suspected: bool,
     /// The successes of the job when this request was last answered, or first sent.
     successes: u64,
 }
@@ -197,6 +205,7 @@ impl Requests {
             counted: 0,
             failures: 0,
             renewals: 0,
+            clock_suspected: false,
             successes: self.throttle.successes(),
         }
     }
@@ -222,11 +231,9 @@ impl Requests {
             tally.requests += 1;
             tally.attempts = tally.attempts.max(course.attempts);
             self.counters.requests.fetch_add(1, Ordering::Relaxed);
-            let answer = match tokio::time::timeout(course.timeout, request()).await {
-                Ok(answer) => answer,
-                Err(_) => Err(timed_out(&course)),
-            };
-            let class = self.class(&answer, generation);
+            let answer = answer_within(course.timeout, request()).await;
+            let answer = answer.unwrap_or_else(|| Err(timed_out(&course)));
+            let class = self.class(&answer, generation, &mut course);
             self.settle_permit(permit, class);
             let error = match answer {
                 Ok(result) => {
@@ -245,7 +252,7 @@ impl Requests {
     }
 
     /// What an answer means; none is a result.
-    fn class<T>(&self, answer: &Result<T>, generation: u64) -> Option<Class> {
+    fn class<T>(&self, answer: &Result<T>, generation: u64, course: &mut Course) -> Option<Class> {
         let error = answer.as_ref().err()?;
         // HEAD answers have no body, so that an expired token looks like any other bad request; and stores
         // like S3 forget the key of a session that has ended. Both are taken for an expired token only if our
@@ -257,6 +264,13 @@ impl Requests {
             };
         if unclear && self.credentials.may_have_expired(generation) {
             return Some(Class::ExpiredToken);
+        }
+        // Nor does a HEAD say that it was signed by a wrong clock. The client has learnt the
+        // right time from the answer: the next one tells, and is believed.
+        let bare = error.kind == ErrorKind::Answered && error.code.is_none();
+        if bare && error.status == Some(403) && error.clock_is_off && !course.clock_suspected {
+            course.clock_suspected = true;
+            return Some(Class::ClockSkew);
         }
         Some(error.class())
     }
@@ -346,6 +360,22 @@ impl Requests {
             }
         }
     }
+}
+
+/// Waits for an answer, none after `limit`.
+///
+/// A process that was stopped for a while finds its time-outs over and answers that it has not read. These
+/// are taken: what was written meanwhile need not be sent again.
+async fn answer_within<T>(limit: Duration, request: impl Future<Output = T>) -> Option<T> {
+    let mut request = std::pin::pin!(request);
+    let sent_at = Instant::now();
+    if let Ok(answer) = tokio::time::timeout(limit, &mut request).await {
+        return Some(answer);
+    }
+    if sent_at.elapsed() < limit + WAS_STOPPED {
+        return None;
+    }
+    tokio::time::timeout(UNREAD, request).await.ok()
 }
 
 fn timed_out(course: &Course) -> S3Error {

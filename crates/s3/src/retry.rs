@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::error::{ErrorKind, S3Error};
+use crate::error::{ErrorKind, OUT_OF_SOCKETS, S3Error};
 use crate::operation::Operation;
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// We send too much: slow down, and send it again.
+    /// We send too much, for S3 or for the sockets of this machine: slow down, and send it again.
     Throttled,
     /// It may succeed if it is sent again.
     Transient,
@@ -84,6 +84,8 @@ pub fn back_off(
 pub fn classify(error: &S3Error) -> Class {
     match error.kind {
         ErrorKind::Answered => classify_answer(error),
+        // Fewer at a time need fewer of them.
+        ErrorKind::NotSent if error.code.as_deref() == Some(OUT_OF_SOCKETS) => Class::Throttled,
         ErrorKind::EmptyAnswer
         | ErrorKind::TimedOut
         | ErrorKind::NotSent
@@ -156,6 +158,17 @@ mod tests {
         error.status = Some(status);
         error.code = code.map(Into::into);
         error
+    }
+
+    #[test]
+    fn without_sockets_less_is_sent_at_a_time() {
+        let mut error = S3Error::new(Operation::CopyObject, ErrorKind::NotSent, "");
+        assert_eq!(classify(&error), Class::Transient);
+        error.code = Some(OUT_OF_SOCKETS.into());
+        assert_eq!(
+            (classify(&error), error.is_in_doubt()),
+            (Class::Throttled, false)
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::limit::Limit;
+use crate::limit::{Limit, START};
 use crate::pace::Pace;
 
 /// Who asks: the lanes are served in turn, so that neither many small objects nor the parts of a few large
@@ -47,7 +47,7 @@ pub enum Concurrency {
         /// How many at most.
         max: u32,
     },
-    /// That many.
+    /// That many, as soon as the first requests are answered.
     Fixed(u32),
 }
 
@@ -55,7 +55,7 @@ impl Default for Concurrency {
     /// From 16 to 256.
     fn default() -> Self {
         Self::Auto {
-            start: 16,
+            start: START,
             max: 256,
         }
     }

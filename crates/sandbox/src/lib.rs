@@ -33,6 +33,7 @@
 
 mod access;
 mod authorize;
+mod clock;
 mod conditions;
 mod copy_source;
 mod error;

@@ -45,6 +45,14 @@ struct Flags {
     /// The shortest session that STS gives; AWS: 900.
     #[arg(long, value_name = "N", default_value_t = 900)]
     min_session_seconds: u64,
+    /// How many seconds its clock goes ahead of this machine's; behind if negative.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    clock_ahead: i64,
 }
 
 #[tokio::main]
@@ -91,6 +99,7 @@ fn start(flags: &Flags) -> Result<Sandbox, Box<dyn Error>> {
         listen: flags.listen,
         accounts,
         min_session_seconds: flags.min_session_seconds,
+        clock_ahead_seconds: flags.clock_ahead,
     };
     let sandbox = Sandbox::start(options)?;
     sandbox.store().fill(&fill)?;

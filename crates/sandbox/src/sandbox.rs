@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::access::Gate;
+use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::iam::AccountsFile;
 use crate::identity::Directory;
@@ -18,7 +20,7 @@ use crate::routes::Routes;
 use crate::s3::Service;
 use crate::store::Store;
 use crate::sts::Sts;
-use crate::wire::{Clock, Front, accept};
+use crate::wire::{Front, accept};
 
 /// The Region of clients that name none, and of buckets made without one.
 pub const DEFAULT_REGION: &str = "us-east-1";
@@ -32,6 +34,8 @@ pub struct SandboxOptions {
     pub accounts: AccountsFile,
     /// The shortest session that STS gives, in seconds; 900 by default, as AWS.
     pub min_session_seconds: u64,
+    /// How far its clock goes ahead of this machine's, in seconds; behind if negative; 0 by default.
+    pub clock_ahead_seconds: i64,
 }
 
 impl Default for SandboxOptions {
@@ -40,6 +44,7 @@ impl Default for SandboxOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             accounts: AccountsFile::built_in(),
             min_session_seconds: 900,
+            clock_ahead_seconds: 0,
         }
     }
 }
@@ -78,7 +83,7 @@ impl Sandbox {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (store, faults, log) = (Store::default(), Faults::default(), RequestLog::default());
-        let clock = Clock::default();
+        let clock = Clock::ahead_by(options.clock_ahead_seconds);
         let directory = Directory::new(options.accounts.clone());
         let service = Service {
             store: store.clone(),
@@ -91,6 +96,10 @@ impl Sandbox {
             min_session_seconds: options.min_session_seconds,
         };
         let mut s3 = S3ServiceBuilder::new(service.clone());
+        // Times are compared with the sandbox's clock, in front of it.
+        let mut config = S3Config::default();
+        config.presigned_url_max_skew_time_secs = u32::MAX;
+        s3.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         s3.set_auth(directory.clone());
         s3.set_access(gate.clone());
         s3.set_route(Routes {

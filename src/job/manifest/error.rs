@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use s3haul_s3::{Class, S3Error};
 
 use super::Field;
@@ -196,7 +197,7 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
-    /// Whether it is S3 that did not answer, so that the same may work later.
+    /// Whether S3 did not answer, or this process had no descriptor left, so that the same may work later.
     pub fn may_pass(&self) -> bool {
         let mut error: &(dyn std::error::Error + 'static) = self;
         loop {
@@ -212,7 +213,12 @@ impl ManifestError {
             error = match (carried, error.source()) {
                 (Some(carried), _) => carried,
                 (None, Some(source)) => source,
-                (None, None) => return false,
+                (None, None) => {
+                    let error = error.downcast_ref::<io::Error>();
+                    let number = error.and_then(io::Error::raw_os_error);
+                    let scarce = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+                    return number.is_some_and(|number| scarce.contains(&number));
+                }
             };
         }
     }

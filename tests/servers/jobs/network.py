@@ -1,4 +1,6 @@
 """What stands between the program and S3 throttles, breaks, slows and closes: no row may fail for it."""
+import collections
+
 from jobs.multipart import IN_PARTS
 from program import expect
 from registry import job
@@ -93,6 +95,24 @@ def idle_connections_closed(world, check):
     with check("connections were not kept"):
         connections = len({request.client_port for request in seen})
         assert connections > 100, f"{connections} connections for {len(seen)} requests"
+
+
+@job("haproxy")
+def idle_connections_killed_as_they_are_used(world, check):
+    """A request every half second, over connections that haproxy keeps for about as long: some are closed just
+    as they are used. What haproxy never read is sent again; nothing is written twice."""
+    run, seen = survives(world, check, "idle-soon", "--max-rps", "2", "--overwrite", "never", small=20,
+                         happened=lambda request: request.status == "200")
+    with check("connections were not kept"):
+        connections = len({request.client_port for request in seen})
+        assert connections > 15, f"{connections} connections for {len(seen)} requests"
+    with check("nothing is written twice"):
+        written = collections.Counter(request.path for request in seen
+                                      if request.method == "PUT" and "/small/" in request.path and request.status == "200")
+        expect(set(written.values()), {1}, written)
+        expect(len(written), 20)
+    with check("no row is in doubt"):
+        expect(run.summary["in_doubt"], 0)
 
 
 @job("haproxy")

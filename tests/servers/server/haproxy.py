@@ -50,6 +50,9 @@ FAULTS = {
     # Connections are closed as soon as they are idle.
     "idle": """
         timeout http-keep-alive 1ms""",
+    # Connections are closed when they were idle for nearly half a second.
+    "idle-soon": """
+        timeout http-keep-alive 475ms""",
 }
 LUA = """
 core.register_action('wait', {'http-req'}, function(txn) core.msleep(1200) end)

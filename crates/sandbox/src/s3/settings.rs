@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::store::object::Timestamp;
 use hyper::HeaderMap;
 use s3s::S3Error;
 use time::OffsetDateTime;
@@ -285,7 +286,7 @@ fn lock(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Lock, S3Error> {
                     "The retain until date must be provided in ISO 8601 format",
                 )
             })?;
-            if until <= OffsetDateTime::now_utc() {
+            if until <= Timestamp::now().date() {
                 return Err(invalid_argument(
                     "x-amz-object-lock-retain-until-date",
                     "",

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::store::object::Timestamp;
 use s3s::dto::{
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
     PutObjectInput, PutObjectOutput,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
-use time::OffsetDateTime;
 
 use super::answer::Answer;
 use super::body::{check_digests, collect};
@@ -212,7 +212,7 @@ fn check_lock(object: &Object, headers: &hyper::HeaderMap) -> Result<(), S3Error
         }
     };
     let retained = lock.retention.as_ref().is_some_and(|(mode, until)| {
-        *until > OffsetDateTime::now_utc() && !(mode == "GOVERNANCE" && bypass)
+        *until > Timestamp::now().date() && !(mode == "GOVERNANCE" && bypass)
     });
     if lock.legal_hold || retained {
         return Err(access_denied(

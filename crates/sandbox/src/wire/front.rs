@@ -1,7 +1,6 @@
 //! One request from its head to its answer: log, faults, s3s, and what s3s leaves out.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,16 +18,15 @@ use tokio::task::JoinSet;
 use super::bodies::{CutBody, TrickleBody};
 use super::document::{Refusal, rewrite_e_tags, with_control_references};
 use super::server::Fuse;
+use crate::clock::{self, Clock};
 use crate::error::{STATUS, take_details};
 use crate::exchange::Exchange;
 use crate::fault::{FaultHandle, FaultKind, Faults};
 use crate::identity::{Directory, random};
 use crate::log::{InFlight, RequestLog};
 use crate::operation::Operation;
-use crate::s3::answer::http_date;
 use crate::s3::body::check_digests;
 use crate::store::Store;
-use crate::store::object::{AHEAD, Timestamp};
 
 /// What is in front of s3s.
 pub(crate) struct Front {
@@ -40,21 +38,6 @@ pub(crate) struct Front {
     pub(crate) clock: Clock,
     /// Work that is done later.
     pub(crate) late: Mutex<JoinSet<()>>,
-}
-
-/// How many milliseconds the server's clock is ahead of this machine's. All clones are the same clock.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Clock(Arc<AtomicU64>);
-
-impl Clock {
-    pub(crate) fn advance(&self, by: Duration) {
-        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.0.fetch_add(by, Ordering::SeqCst);
-    }
-
-    pub(super) fn ahead(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::SeqCst))
-    }
 }
 
 /// A connection ends without an answer.
@@ -71,6 +54,14 @@ struct Answer {
 
 impl Front {
     pub(super) async fn serve(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        fuse: &Fuse,
+    ) -> Result<Response<Body>, Dropped> {
+        self.clock.of(self.answer(request, fuse)).await
+    }
+
+    async fn answer(
         self: &Arc<Self>,
         request: Request<Incoming>,
         fuse: &Fuse,
@@ -117,6 +108,7 @@ impl Front {
         let body = body.take().await?;
         let exchange = Arc::new(exchange);
         let refusal = fate.kind.as_ref().and_then(refusal_of);
+        let refusal = refusal.or_else(|| skewed(&parts.headers, &exchange));
         let mut answer = match (refusal, fate.held) {
             (Some(refusal), _) => document(&exchange, refusal),
             (None, None) => self.work(parts, body, &exchange).await,
@@ -140,10 +132,9 @@ impl Front {
         let (done, answer) = oneshot::channel();
         let work = async move {
             held.removed().await;
-            let ahead = front.clock.ahead();
             let work = front.work(parts, body, &exchange);
             // The client may have gone.
-            let _ = done.send(AHEAD.scope(ahead, work).await);
+            let _ = done.send(front.clock.of(work).await);
         };
         self.late
             .lock()
@@ -183,8 +174,10 @@ impl Front {
         entry.answered(response.status().as_u16(), error_code);
         entry.write();
         let headers = response.headers_mut();
-        let date = HeaderValue::from_str(&http_date(Timestamp::now().date()));
-        headers.insert(DATE, date.map_err(|_| Dropped)?);
+        headers.insert(
+            DATE,
+            HeaderValue::from_str(&clock::http_date()).map_err(|_| Dropped)?,
+        );
         let id = HeaderValue::from_str(&exchange.request_id).map_err(|_| Dropped)?;
         if exchange.is_sts() {
             headers.insert("x-amzn-requestid", id);
@@ -375,6 +368,34 @@ fn refusal_of(kind: &FaultKind) -> Option<Refused> {
         FaultKind::ExpireToken => Some(refused(400, "ExpiredToken", "")),
         _ => None,
     }
+}
+
+/// The error of a request that was signed at another time than it is here.
+fn skewed(headers: &HeaderMap, exchange: &Exchange) -> Option<Refused> {
+    let signed = headers.get("x-amz-date")?.to_str().ok()?;
+    if !clock::is_skewed(signed) {
+        return None;
+    }
+    let refusal = if exchange.is_sts() {
+        let message = format!("Signature expired: {signed} is too far from now");
+        Refusal::new("SignatureDoesNotMatch", &message)
+    } else {
+        let message = "The difference between the request time and the current time is too large.";
+        let mut refusal = Refusal::new("RequestTimeTooSkewed", message);
+        let details = [
+            ("RequestTime", signed),
+            ("MaxAllowedSkewMilliseconds", "900000"),
+        ];
+        refusal.details = details
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        refusal
+    };
+    Some(Refused {
+        status: StatusCode::FORBIDDEN,
+        refusal,
+        headers: HeaderMap::new(),
+    })
 }
 
 fn response_of(refused: S3Error) -> Response<Body> {

@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::front::Front;
-use crate::store::object::AHEAD;
 
 /// Serves connections until it is dropped, and them with it.
 pub(crate) async fn accept(listener: TcpListener, front: Arc<Front>) {
@@ -55,8 +54,7 @@ async fn serve(stream: TcpStream, front: Arc<Front>) {
     };
     let service = service_fn(move |request| {
         let (front, fuse) = (Arc::clone(&front), fuse.clone());
-        let ahead = front.clock.ahead();
-        AHEAD.scope(ahead, async move { front.serve(request, &fuse).await })
+        async move { front.serve(request, &fuse).await }
     });
     if let Err(error) = http1::Builder::new()
         .serve_connection(TokioIo::new(socket), service)
