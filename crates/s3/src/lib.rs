@@ -87,6 +87,7 @@ pub use multipart::{
 pub use network::{Network, NetworkError};
 pub use object::{Copied, CopyObject, Deleted, GetObject, Head, HeadObject, PutObject, Tag};
 pub use operation::{Operation, attempt_timeout};
+pub use profile::mfa_serial_of;
 pub use region::{find_region, partition_of};
 pub use requests::{OnDoubt, Requests, Tally, Totals};
 pub use retry::{Class, RetryOptions};

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::access::Gate;
 use crate::fault::Faults;
 use crate::iam::AccountsFile;
-use crate::identity::Directory;
+use crate::identity::{Directory, SessionKeys};
 use crate::log::RequestLog;
 use crate::routes::Routes;
 use crate::s3::Service;
@@ -48,6 +48,7 @@ impl Default for SandboxOptions {
 pub struct Sandbox {
     address: SocketAddr,
     accounts: AccountsFile,
+    directory: Directory,
     store: Store,
     faults: Faults,
     log: RequestLog,
@@ -98,7 +99,7 @@ impl Sandbox {
         let front = Front {
             s3: s3.build(),
             store: store.clone(),
-            directory,
+            directory: directory.clone(),
             faults: faults.clone(),
             log: log.clone(),
         };
@@ -107,6 +108,7 @@ impl Sandbox {
         Ok(Self {
             address,
             accounts: options.accounts,
+            directory,
             store,
             faults,
             log,
@@ -132,6 +134,17 @@ impl Sandbox {
     /// Users with their keys, and roles.
     pub fn accounts(&self) -> &AccountsFile {
         &self.accounts
+    }
+
+    /// Makes the keys of a session of a user or a role, as what gives them to an instance, a container or a
+    /// login does: nobody is asked. The name is for a role. None if there is no such user or role.
+    pub fn begin_session(
+        &self,
+        arn: &str,
+        session_name: &str,
+        seconds: u64,
+    ) -> Option<SessionKeys> {
+        self.directory.begin_for(arn, session_name, seconds)
     }
 
     /// The buckets.
