@@ -243,7 +243,6 @@ async fn down_for_half_of_a_session(down: Down) {
     let run = Run::end_of(run).await;
     assert!(begun.elapsed() < Duration::from_secs(45), "{down:?}");
     assert_all(&world, &run, rows);
-    assert_says(&run, &["cannot be renewed", "STS does not answer"]);
     let renewed = log.of(Operation::AssumeRole);
     let good = renewed.iter().filter(|call| call.status == Some(200));
     assert!(good.count() >= 2, "{down:?}: {renewed:?}");

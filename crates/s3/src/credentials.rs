@@ -220,11 +220,7 @@ impl Credentials {
                 }
                 Err(error) => error,
             };
-            let again = match &error {
-                IdentityError::Unreachable { .. } => began.elapsed() < patience(life),
-                error => error.is_transient() && tries < FORCED_TRIES,
-            };
-            if !again {
+            if !asks_again(&error, tries, began.elapsed(), life) {
                 return Err(error);
             }
             let wait = wait_after(tries, fastrand::f64());
@@ -400,9 +396,13 @@ fn role_refused(role: &RoleOptions, error: crate::S3Error) -> IdentityError {
     })
 }
 
-/// How long to ask STS, which does not answer, for a session like one of that life.
-fn patience(life: Duration) -> Duration {
-    (life / 2).max(LEAST_PATIENCE)
+/// Whether a forced renewal of a session of that life asks once more. STS that does not answer will: it is
+/// waited for as long as it takes for half of such a session.
+fn asks_again(error: &IdentityError, tries: u32, elapsed: Duration, life: Duration) -> bool {
+    match error {
+        IdentityError::Unreachable { .. } => elapsed < (life / 2).max(LEAST_PATIENCE),
+        error => error.is_transient() && tries < FORCED_TRIES,
+    }
 }
 
 /// How long credentials live that say when they end.
@@ -432,7 +432,7 @@ fn wait_after(failures: u32, jitter: f64) -> Duration {
 mod tests {
     use super::*;
     use aws_credential_types::provider::ProvideCredentials;
-    use std::time::Instant;
+    use aws_credential_types::provider::error::CredentialsError;
 
     fn keys(name: &str, life: Option<Duration>) -> SdkCredentials {
         let end = life.map(|life| SystemTime::now() + life);
@@ -549,6 +549,31 @@ mod tests {
         }
         assert!(start.elapsed() < life, "{:?}", start.elapsed());
         assert_eq!(credentials.expires_at(), None);
+    }
+
+    #[test]
+    fn how_long_to_ask() {
+        let silent = |given: &str| IdentityError::NoCredentials {
+            sso: None,
+            source: Box::new(CredentialsError::provider_error(given)),
+        };
+        let refused = IdentityError::MfaCodeNeeded {
+            mfa_serial: "m".into(),
+        };
+        // Error, tries, seconds waited, life.
+        for (error, tries, waited, life, again) in [
+            (&unreachable(), 9, 59, 0, true),
+            (&unreachable(), 9, 60, 0, false),
+            (&unreachable(), 100, 1799, 3600, true),
+            (&unreachable(), 100, 1800, 3600, false),
+            (&silent("exit code 1"), 7, 100, 3600, true),
+            (&silent("exit code 1"), 8, 0, 3600, false),
+            (&refused, 1, 0, 3600, false),
+        ] {
+            let (elapsed, life) = (Duration::from_secs(waited), Duration::from_secs(life));
+            let asks = asks_again(error, tries, elapsed, life);
+            assert_eq!(asks, again, "{error:?} {tries} {waited} {life:?}");
+        }
     }
 
     #[test]
