@@ -206,9 +206,6 @@ impl BaseIdentity {
             chained: Once::new(),
         }));
         base.renewed().await?;
-        if let Some(ending) = base.ending() {
-            ending.announce();
-        }
         Ok(base)
     }
 
@@ -332,7 +329,7 @@ impl BaseIdentity {
             })
         })?;
         self.ends(
-            format!("the session of MFA device {mfa_serial}"),
+            format!("the base credentials, a session of MFA device {mfa_serial},"),
             session.expiry(),
         );
         Ok(session)
@@ -357,8 +354,12 @@ impl BaseIdentity {
         }
     }
 
+    /// Announces an end that was not known before.
     fn ends(&self, what: String, at: Option<SystemTime>) {
         let ending = Some(Ending { what, at });
+        if let Some(ending) = ending.as_ref().filter(|_| self.ending() != ending) {
+            ending.announce();
+        }
         *self.0.ending.lock().unwrap_or_else(PoisonError::into_inner) = ending;
     }
 
@@ -379,7 +380,11 @@ impl BaseIdentity {
                 continue;
             };
             let left = at.duration_since(SystemTime::now()).unwrap_or_default();
-            tokio::time::sleep(warned_after(left)).await;
+            let due = SystemTime::now() + warned_after(left);
+            // In steps: a timer stands while a machine sleeps.
+            while let Ok(wait) = due.duration_since(SystemTime::now()) {
+                tokio::time::sleep(wait.min(LITTLE_LIFE)).await;
+            }
             warned = Some(at);
             // Who has logged in meanwhile has written others into a profile.
             if let Ok(origin) = profile::find(self.0.profile.as_deref()).await {

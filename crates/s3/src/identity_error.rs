@@ -141,8 +141,8 @@ impl IdentityError {
         }
     }
 
-    /// The error with its causes, in one line.
-    pub(crate) fn told(&self) -> String {
+    /// Tells the error with its causes, in one line.
+    pub fn told(&self) -> String {
         let mut told = self.to_string();
         let mut error: &dyn Error = self;
         while let Some(source) = error.source() {
