@@ -233,12 +233,7 @@ pub(super) async fn manifest_in_s3(
     let Location { bucket, prefix } = location(&address).map_err(Failed::usage)?;
     let (connection, reader) = if let Some(profile) = &access.manifest_profile {
         let retry = retry_options(speed);
-        // A code serves once: who copies has the one that was given.
-        let copier = mfa_serial(access).await?;
-        let given = mfa_code.filter(|_| copier.is_none());
-        let needed = Box::pin(s3haul_s3::mfa_serial_of(Some(profile))).await;
-        let needed = needed.map_err(AccessError::from)?;
-        let code = mfa_code_of(needed, given).await?;
+        let code = mfa_code_of_profile(access, profile, mfa_code).await?;
         let reader = Connection::of_profile(access, profile, code, retry).await?;
         (None, reader)
     } else {
@@ -444,6 +439,19 @@ pub(super) async fn mfa_code_for(
     given: Option<&str>,
 ) -> Result<Option<MfaCode>, Failed> {
     mfa_code_of(mfa_serial(access).await?, given).await
+}
+
+/// The MFA code that a profile of its own needs. A code serves once: the given one is for who copies, if
+/// that needs one.
+async fn mfa_code_of_profile(
+    access: &AccessOptions,
+    profile: &str,
+    given: Option<&str>,
+) -> Result<Option<MfaCode>, Failed> {
+    let copier = mfa_serial(access).await?;
+    let needed = Box::pin(s3haul_s3::mfa_serial_of(Some(profile))).await;
+    let needed = needed.map_err(AccessError::from)?;
+    mfa_code_of(needed, given.filter(|_| copier.is_none())).await
 }
 
 /// The device whose code who copies needs: that of the flag, else that of the profile.
