@@ -46,6 +46,7 @@ async fn main() -> Result<(), Failure> {
         region: Some("us-east-1".to_owned()),
         sts_endpoint_url: None,
         endpoint_url: Some(endpoint.clone()),
+        ..BaseOptions::default()
     };
     let base = BaseIdentity::load(&http, &options).await?;
     let role = RoleOptions {

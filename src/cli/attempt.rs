@@ -17,7 +17,7 @@ use super::settings::over_https;
 use super::spool::{self, SPOOL};
 use super::values::bucket_kind;
 use super::{Output, previous, print_result};
-use crate::job::access::{Access, AccessOptions};
+use crate::job::access::{Access, AccessError, AccessOptions};
 use crate::job::copy::SourceChanged;
 use crate::job::copy::settings::CustomerKeys;
 use crate::job::copy::verify::acl::CannedAcl;
@@ -413,18 +413,44 @@ pub(super) async fn establish(
     Ok(access)
 }
 
-/// The MFA code that a role needs: as given, else asked for.
+/// The MFA code that who copies needs: as given, else asked for.
 pub(super) async fn mfa_code_for(
     access: &AccessOptions,
     given: Option<&str>,
 ) -> Result<Option<MfaCode>, Failed> {
+    mfa_code_of(mfa_serial(access).await?, given).await
+}
+
+/// The MFA code that a profile of its own needs. A code serves once: the given one is for who copies, if
+/// that needs one.
+pub(super) async fn mfa_code_of_profile(
+    access: &AccessOptions,
+    profile: &str,
+    given: Option<&str>,
+) -> Result<Option<MfaCode>, Failed> {
+    let copier = mfa_serial(access).await?;
+    let needed = Box::pin(s3haul_s3::mfa_serial_of(Some(profile))).await;
+    let needed = needed.map_err(AccessError::from)?;
+    mfa_code_of(needed, given.filter(|_| copier.is_none())).await
+}
+
+/// The device whose code who copies needs: that of the flag, else that of the profile.
+async fn mfa_serial(access: &AccessOptions) -> Result<Option<String>, Failed> {
     let role = access.role.as_ref();
-    let needed = role.and_then(|role| role.mfa_serial.as_deref());
+    if let Some(serial) = role.and_then(|role| role.mfa_serial.clone()) {
+        return Ok(Some(serial));
+    }
+    let needed = Box::pin(s3haul_s3::mfa_serial_of(access.profile.as_deref())).await;
+    Ok(needed.map_err(AccessError::from)?)
+}
+
+/// The code of a device: as given, else asked for.
+async fn mfa_code_of(
+    needed: Option<String>,
+    given: Option<&str>,
+) -> Result<Option<MfaCode>, Failed> {
     let code = match (needed, given) {
-        (Some(serial), None) => {
-            let serial = serial.to_owned();
-            Some(blocking(move || ask_mfa_code(&serial)).await?)
-        }
+        (Some(serial), None) => Some(blocking(move || ask_mfa_code(&serial)).await?),
         (_, code) => code.map(str::to_owned),
     };
     Ok(code.as_deref().map(MfaCode::new))

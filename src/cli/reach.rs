@@ -1,5 +1,6 @@
 //! Who works, found out once: whatever of a command lies in S3 (manifest, report, buckets) is reached so.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,10 +8,10 @@ use clap::Args;
 use futures::FutureExt;
 use s3haul_s3::MfaCode;
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::mfa_code_for;
+use super::attempt::{mfa_code_for, mfa_code_of_profile};
 use super::exit::Failed;
 use super::flags::{AgainArgs, REQUESTS_PER_SECOND, SpeedArgs};
 use super::values::{self, Location, location};
@@ -188,6 +189,8 @@ pub(super) struct Reach {
     speed: SpeedOptions,
     mfa_code: Option<String>,
     connection: OnceCell<Connection>,
+    /// Profiles of their own, for manifest and report: a code of an MFA device serves once.
+    profiles: Arc<Mutex<HashMap<String, Connection>>>,
 }
 
 impl Reach {
@@ -201,6 +204,7 @@ impl Reach {
             speed: *speed,
             mfa_code,
             connection: OnceCell::new(),
+            profiles: Arc::default(),
         }
     }
 
@@ -212,6 +216,7 @@ impl Reach {
         let found = self.connection.into_inner().filter(|_| same);
         Self {
             connection: OnceCell::new_with(found.map(|found| found.with_options(b))),
+            profiles: self.profiles,
             ..Self::new(&job.access, &job.speed, self.mfa_code)
         }
     }
@@ -231,13 +236,18 @@ impl Reach {
     }
 
     async fn of_profile(&self, profile: Option<&String>) -> Result<Connection, Failed> {
-        match profile {
-            None => self.connection().await,
-            Some(profile) => {
-                let retry = retry_options(&self.speed);
-                Ok(Connection::of_profile(&self.access, profile, retry).await?)
-            }
+        let Some(profile) = profile else {
+            return self.connection().await;
+        };
+        let mut profiles = self.profiles.lock().await;
+        if let Some(known) = profiles.get(profile) {
+            return Ok(known.clone().with_options(&self.access));
         }
+        let code = mfa_code_of_profile(&self.access, profile, self.mfa_code.as_deref()).await?;
+        let retry = retry_options(&self.speed);
+        let connection = Connection::of_profile(&self.access, profile, code, retry).await?;
+        profiles.insert(profile.clone(), connection.clone());
+        Ok(connection)
     }
 
     /// A manifest in S3, by its address.

@@ -271,7 +271,9 @@ impl Connection {
             options.region.as_deref(),
         )?;
         let http = HttpClient::new(max_connections, &Network::of_environment()?);
-        let base = base(&http, options, options.profile.as_ref()).await?;
+        // Of the profile's device where it has one: both is refused.
+        let code = mfa_code.clone();
+        let base = base(&http, options, options.profile.as_ref(), code, &retry).await?;
         let credentials = credentials(&base, options, mfa_code).await?;
         Ok(Self::of(
             options,
@@ -307,17 +309,19 @@ impl Connection {
         }
     }
 
-    /// The same with the identity of a profile, without a role: it reads the manifest.
+    /// The same with the identity of a profile, without a role but the profile's own: it reads the manifest.
     ///
     /// # Errors
     /// The profile has no identity.
     pub async fn of_profile(
         options: &AccessOptions,
         profile: &str,
+        mfa_code: Option<MfaCode>,
         retry: RetryOptions,
     ) -> Result<Self, AccessError> {
         let http = HttpClient::new(MANIFEST_CONNECTIONS, &Network::of_environment()?);
-        let base = base(&http, options, Some(&profile.to_owned())).await?;
+        let profile = Some(profile.to_owned());
+        let base = base(&http, options, profile.as_ref(), mfa_code, &retry).await?;
         let credentials = Credentials::base(&base).await?;
         Ok(Self::of(
             options,
@@ -498,14 +502,18 @@ async fn base(
     http: &HttpClient,
     options: &AccessOptions,
     profile: Option<&String>,
+    mfa_code: Option<MfaCode>,
+    retry: &RetryOptions,
 ) -> Result<BaseIdentity, IdentityError> {
     let base = BaseOptions {
         profile: profile.cloned(),
         region: options.region.clone(),
         sts_endpoint_url: options.sts_endpoint_url.clone(),
         endpoint_url: options.endpoint_url.clone(),
+        mfa_code,
+        attempt_timeout: retry.attempt_timeout,
     };
-    BaseIdentity::load(http, &base).await
+    Box::pin(BaseIdentity::load(http, &base)).await
 }
 
 /// Refuses a copy across partitions, before a request says it in words that nobody understands.

@@ -178,6 +178,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<Cause>), JobError> {
     let mut services = JoinSet::new();
     services.spawn(job.access.credentials.clone().keep_renewed());
+    services.spawn(job.access.credentials.clone().warn_of_end());
     services.spawn(deadline(
         signals.clone(),
         Duration::from_millis(job.file.job.run.drain_timeout_ms),

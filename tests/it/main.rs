@@ -18,6 +18,7 @@ mod faults;
 mod given;
 mod guards;
 mod huge;
+mod identity;
 mod input;
 mod inspect;
 mod inventory;

@@ -188,7 +188,12 @@ async fn the_pages_name_the_flags_that_there_are() {
         known.extend(shown);
     }
     // And no others. Lines of cargo have flags of their own.
-    for page in ["docs/interface.md", "docs/properties.md", "README.md"] {
+    for page in [
+        "docs/interface.md",
+        "docs/identity.md",
+        "docs/properties.md",
+        "README.md",
+    ] {
         let text = read(page);
         let lines = text.lines().filter(|line| !line.starts_with("cargo "));
         let named = flags_in(&lines.collect::<Vec<_>>().join("\n"));
@@ -306,7 +311,9 @@ fn each_property_is_held_by_a_test() {
         assert_eq!(columns.len(), 5, "{row}");
         assert!(!named(&columns[4]).is_empty(), "no test: {row}");
     }
-    for name in named(&page) {
+    let identities = read("docs/identity.md");
+    assert!(named(&identities).len() >= 20);
+    for name in named(&page).into_iter().chain(named(&identities)) {
         assert!(is_test(&name), "{name} is no test");
     }
     assert!(!is_test("structure::root") && !is_test("structure::no_such"));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Mutex, OnceCell};
 
@@ -18,8 +18,11 @@ type SdkCredentials = aws_credential_types::Credentials;
 /// When credentials are renewed: at this part of the life that they have left.
 const RENEW_AT: f64 = 0.75;
 
-/// How often a forced renewal asks, while all requests wait for it.
+/// How often a forced renewal asks what gives base credentials, while all requests wait for it.
 const FORCED_TRIES: u32 = 8;
+
+/// How long a forced renewal waits for STS at least, while all requests wait for it.
+const LEAST_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The longest wait between two tries of a renewal.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -58,8 +61,7 @@ enum Origin {
     Role {
         client: aws_sdk_sts::Client,
         role: RoleOptions,
-        /// Whose credentials the client signs with, if it can be asked for newer ones: not with MFA.
-        base: Option<BaseIdentity>,
+        base: BaseIdentity,
     },
     #[cfg(test)]
     Given(std::sync::Mutex<Vec<Result<SdkCredentials, IdentityError>>>),
@@ -97,8 +99,7 @@ impl Credentials {
     ///
     /// None are to be had.
     pub async fn base(base: &BaseIdentity) -> Result<Self, IdentityError> {
-        let credentials = base.current().await?;
-        let life = life(&credentials);
+        let (credentials, life) = base.current().await?;
         Ok(Self::with(
             Slot::new(credentials, life),
             Origin::Base(base.clone()),
@@ -115,15 +116,24 @@ impl Credentials {
     /// STS refuses, or does not answer; a code is needed.
     pub async fn assume_role(
         base: &BaseIdentity,
-        role: RoleOptions,
+        mut role: RoleOptions,
     ) -> Result<Self, IdentityError> {
-        let (client, base) = match &role.mfa_serial {
-            None => (base.sts().client(base.clone()), Some(base.clone())),
+        let client = match &role.mfa_serial {
+            None => {
+                role.duration = base.clamped(&role.role_arn, role.duration).await;
+                base.sts().client(base.clone())
+            }
+            Some(mfa_serial) if base.is_of_profile_role().await => {
+                let mfa_serial = mfa_serial.clone();
+                return Err(IdentityError::MfaOfRole { mfa_serial });
+            }
             Some(mfa_serial) => {
-                let session = mfa_session(base, mfa_serial, &role).await?;
-                (base.sts().client(session), None)
+                let code = role.mfa_code.as_ref();
+                let session = base.mfa_session(base.clone(), mfa_serial, code).await?;
+                base.sts().client(session)
             }
         };
+        let base = base.clone();
         let session = sts::assume_role(&client, &role)
             .await
             .map_err(|error| role_refused(&role, error))?;
@@ -161,8 +171,9 @@ impl Credentials {
 
     /// Renews the credentials, as a server has said that those of `seen_generation` have ended.
     ///
-    /// Once for all: who comes while another renews shares its outcome. It asks several times, up to about a
-    /// minute, if STS does not answer.
+    /// Once for all: who comes while another renews shares its outcome. Where STS does not answer it asks for
+    /// half of a session's life, at least a minute: what is not sent meanwhile has not failed. A process or
+    /// an endpoint that gives nothing is asked eight times, in about a minute.
     ///
     /// # Errors
     ///
@@ -194,7 +205,8 @@ impl Credentials {
     }
 
     async fn force(&self) -> Result<(), IdentityError> {
-        let mut tries = 0;
+        let life = self.0.slot.read(|held| held.life).unwrap_or_default();
+        let (began, mut tries) = (Instant::now(), 0);
         loop {
             tries += 1;
             let error = match self.obtain().await {
@@ -208,11 +220,14 @@ impl Credentials {
                 }
                 Err(error) => error,
             };
-            if tries >= FORCED_TRIES || !error.is_transient() {
+            if !asks_again(&error, tries, began.elapsed(), life) {
                 return Err(error);
             }
             let wait = wait_after(tries, fastrand::f64());
-            tracing::warn!(%error, "the credentials have expired and cannot be renewed yet");
+            tracing::warn!(
+                error = error.told(),
+                "the credentials have expired and cannot be renewed yet: all requests wait"
+            );
             tokio::time::sleep(wait).await;
         }
     }
@@ -241,12 +256,21 @@ impl Credentials {
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(
-                        %error,
+                        error = error.told(),
                         expires_in_s = self.remaining().map(|left| left.as_secs()),
                         "the credentials cannot be renewed, the old ones are used"
                     );
                 }
             }
+        }
+    }
+
+    /// Warns before base credentials end that nothing renews, for ever: a service task, dropped at the end.
+    pub async fn warn_of_end(self) {
+        match &self.0.origin {
+            Origin::Base(base) | Origin::Role { base, .. } => base.warn_of_end().await,
+            #[cfg(test)]
+            Origin::Given(_) => {}
         }
     }
 
@@ -310,21 +334,17 @@ impl Credentials {
     /// Gets new ones, with the life that they have.
     async fn obtain(&self) -> Result<(SdkCredentials, Option<Duration>), IdentityError> {
         match &self.0.origin {
-            Origin::Base(base) => {
-                let credentials = base.renewed().await?;
-                let life = life(&credentials);
-                Ok((credentials, life))
-            }
+            Origin::Base(base) => base.renewed().await,
             Origin::Role { client, role, base } => {
                 let mut assumed = sts::assume_role(client, role)
                     .await
                     .map_err(|error| role_refused(role, error));
-                // Stores like S3 forget the key of a base session that has ended.
+                // Stores like S3 forget the key of a base session that has ended. An MFA session is had once.
                 let ended = matches!(
                     &assumed,
                     Err(IdentityError::ExpiredBase { .. } | IdentityError::BaseRefused { .. })
                 );
-                if let (true, Some(base)) = (ended, base) {
+                if ended && role.mfa_serial.is_none() {
                     base.renewed().await?;
                     assumed = sts::assume_role(client, role)
                         .await
@@ -368,24 +388,6 @@ impl Credentials {
     }
 }
 
-async fn mfa_session(
-    base: &BaseIdentity,
-    mfa_serial: &str,
-    role: &RoleOptions,
-) -> Result<SdkCredentials, IdentityError> {
-    let mfa_serial = mfa_serial.to_owned();
-    let Some(code) = &role.mfa_code else {
-        return Err(IdentityError::MfaCodeNeeded { mfa_serial });
-    };
-    let client = base.sts().client(base.clone());
-    match sts::session_token(&client, &mfa_serial, code.reveal()).await {
-        Ok(credentials) => Ok(credentials),
-        Err(error) => Err(IdentityError::from_sts(error, |error| {
-            IdentityError::MfaRefused { mfa_serial, error }
-        })),
-    }
-}
-
 fn role_refused(role: &RoleOptions, error: crate::S3Error) -> IdentityError {
     IdentityError::from_sts(error, |error| IdentityError::RoleRefused {
         role_arn: role.role_arn.clone(),
@@ -394,7 +396,17 @@ fn role_refused(role: &RoleOptions, error: crate::S3Error) -> IdentityError {
     })
 }
 
-/// How long credentials live that say when they end, by our clock. A role's are known better: STS tells its time.
+/// Whether a forced renewal of a session of that life asks once more. STS that does not answer will: it is
+/// waited for as long as it takes for half of such a session.
+fn asks_again(error: &IdentityError, tries: u32, elapsed: Duration, life: Duration) -> bool {
+    match error {
+        IdentityError::Unreachable { .. } => elapsed < (life / 2).max(LEAST_PATIENCE),
+        error => error.is_transient() && tries < FORCED_TRIES,
+    }
+}
+
+/// How long credentials live that say when they end.
+#[cfg(test)]
 fn life(credentials: &SdkCredentials) -> Option<Duration> {
     let end = credentials.expiry()?;
     Some(end.duration_since(SystemTime::now()).unwrap_or_default())
@@ -420,7 +432,7 @@ fn wait_after(failures: u32, jitter: f64) -> Duration {
 mod tests {
     use super::*;
     use aws_credential_types::provider::ProvideCredentials;
-    use std::time::Instant;
+    use aws_credential_types::provider::error::CredentialsError;
 
     fn keys(name: &str, life: Option<Duration>) -> SdkCredentials {
         let end = life.map(|life| SystemTime::now() + life);
@@ -537,6 +549,31 @@ mod tests {
         }
         assert!(start.elapsed() < life, "{:?}", start.elapsed());
         assert_eq!(credentials.expires_at(), None);
+    }
+
+    #[test]
+    fn how_long_to_ask() {
+        let silent = |given: &str| IdentityError::NoCredentials {
+            sso: None,
+            source: Box::new(CredentialsError::provider_error(given)),
+        };
+        let refused = IdentityError::MfaCodeNeeded {
+            mfa_serial: "m".into(),
+        };
+        // Error, tries, seconds waited, life.
+        for (error, tries, waited, life, again) in [
+            (&unreachable(), 9, 59, 0, true),
+            (&unreachable(), 9, 60, 0, false),
+            (&unreachable(), 100, 1799, 3600, true),
+            (&unreachable(), 100, 1800, 3600, false),
+            (&silent("exit code 1"), 7, 100, 3600, true),
+            (&silent("exit code 1"), 8, 0, 3600, false),
+            (&refused, 1, 0, 3600, false),
+        ] {
+            let (elapsed, life) = (Duration::from_secs(waited), Duration::from_secs(life));
+            let asks = asks_again(error, tries, elapsed, life);
+            assert_eq!(asks, again, "{error:?} {tries} {waited} {life:?}");
+        }
     }
 
     #[test]

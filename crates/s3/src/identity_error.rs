@@ -16,6 +16,8 @@ pub enum IdentityError {
     /// The chain or the profile has none.
     #[error("no AWS credentials were found")]
     NoCredentials {
+        /// The profile whose SSO login gives none.
+        sso: Option<String>,
         /// What was asked, and what it said.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -67,13 +69,19 @@ pub enum IdentityError {
     /// The shared files cannot be read.
     #[error("the AWS profiles cannot be read")]
     ProfilesUnreadable(#[source] Box<dyn Error + Send + Sync>),
-    /// A profile asks for what would be left out.
-    #[error("profile {profile} has {what} beside role_arn, which is not supported in a profile")]
-    ProfileUnsupported {
+    /// A profile makes no sense.
+    #[error("profile {profile} {why}")]
+    ProfileUnusable {
         /// The profile, perhaps one that the named one builds on.
         profile: String,
-        /// The setting.
-        what: &'static str,
+        /// What it has or lacks.
+        why: &'static str,
+    },
+    /// An MFA device was named for an identity that is a role.
+    #[error("MFA device {mfa_serial} cannot be used: the profile takes a role already")]
+    MfaOfRole {
+        /// The device.
+        mfa_serial: String,
     },
     /// STS gives no answer.
     #[error("STS does not answer")]
@@ -91,13 +99,16 @@ impl IdentityError {
     /// What to do about it, if there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoCredentials {
+                sso: Some(profile), ..
+            } => Some(format!("log in with: aws sso login --profile {profile}")),
             Self::NoCredentials { .. } => Some(
                 "name a profile with --profile, log in with `aws sso login`, set AWS_ACCESS_KEY_ID and \
                  AWS_SECRET_ACCESS_KEY, or run where an instance, task or pod role is attached"
                     .to_owned(),
             ),
             Self::ExpiredBase { .. } => {
-                Some("log in again, then resume the job".to_owned())
+                Some("log in again, or have a new MFA code ready, then resume the job".to_owned())
             }
             Self::BaseRefused { .. } => Some(
                 "the access key is wrong, inactive or deleted, or its session has ended: look at the \
@@ -115,26 +126,38 @@ impl IdentityError {
                  only an IAM user's long-term access key can start a session with it"
                     .to_owned(),
             ),
-            Self::ProfileUnsupported { what, .. } => Some(if *what == "mfa_serial" {
-                "take the role with --role-arn and --mfa-serial, and the profile it builds on with --profile"
-                    .to_owned()
-            } else {
-                "take the role with --role-arn and --role-duration, and the profile it builds on with --profile"
-                    .to_owned()
-            }),
+            Self::MfaOfRole { .. } => Some(
+                "only an IAM user has a device: set mfa_serial in the profile, which is honoured there, and leave \
+                 --mfa-serial out"
+                    .to_owned(),
+            ),
             Self::Unreachable { .. } => {
                 Some("look at --region, --sts-endpoint-url and the way to the network".to_owned())
             }
             Self::RenewalFailed(error) => error.hint(),
-            Self::ProfileNotFound { .. } | Self::ProfilesUnreadable(_) => None,
+            Self::ProfileNotFound { .. }
+            | Self::ProfileUnusable { .. }
+            | Self::ProfilesUnreadable(_) => None,
         }
+    }
+
+    /// Tells the error with its causes, in one line.
+    pub fn told(&self) -> String {
+        let mut told = self.to_string();
+        let mut error: &dyn Error = self;
+        while let Some(source) = error.source() {
+            told.push_str(": ");
+            told.push_str(&source.to_string());
+            error = source;
+        }
+        told
     }
 
     /// Whether to ask again may help.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::NoCredentials { source } => source
+            Self::NoCredentials { source, .. } => source
                 .downcast_ref::<CredentialsError>()
                 .is_some_and(|error| {
                     matches!(
@@ -154,6 +177,7 @@ impl IdentityError {
     ) -> Self {
         match (error.kind, error.class()) {
             (ErrorKind::Credentials, _) => Self::NoCredentials {
+                sso: None,
                 source: Box::new(error),
             },
             (_, Class::ExpiredToken) => Self::ExpiredBase {

@@ -5,7 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`identity`], [`identity_error`] | who we are: the default chain or a profile, and where STS is; what to do when there is no answer |
+//! | [`identity`], [`identity_error`] | who we are: the default chain or a profile with its roles, until when, and where STS is; what to do when there is no answer |
 //! | [`role`] | who we become: the role to assume, MFA |
 //! | [`credentials`] | the slot of credentials with a generation that all clients read, and its renewal |
 //! | [`client`] | one S3 client a region and endpoint, over one shared pool of connections |
@@ -90,6 +90,7 @@ pub use object::{
     Copied, CopyObject, Deleted, GetObject, Head, HeadObject, PutBody, PutObject, Tag, WholeObject,
 };
 pub use operation::{Operation, attempt_timeout};
+pub use profile::mfa_serial_of;
 pub use region::{find_region, partition_of};
 pub use requests::{OnDoubt, Requests, Tally, Totals};
 pub use retry::{Class, RetryOptions};

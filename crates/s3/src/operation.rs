@@ -57,6 +57,8 @@ pub enum Operation {
     GetBucketAcl,
     /// STS: becomes a role.
     AssumeRole,
+    /// STS: becomes a role with a token that somebody else has given.
+    AssumeRoleWithWebIdentity,
     /// STS: makes a session of an IAM user, with MFA.
     GetSessionToken,
     /// STS: asks who we are.
@@ -92,6 +94,7 @@ impl Operation {
             Self::GetBucketVersioning => "GetBucketVersioning",
             Self::GetBucketAcl => "GetBucketAcl",
             Self::AssumeRole => "AssumeRole",
+            Self::AssumeRoleWithWebIdentity => "AssumeRoleWithWebIdentity",
             Self::GetSessionToken => "GetSessionToken",
             Self::GetCallerIdentity => "GetCallerIdentity",
         }

@@ -16,6 +16,7 @@ use crate::headers::{self, CaptureHeaders};
 use crate::identity::Caller;
 use crate::object::empty_answer;
 use crate::operation::{Operation, attempt_timeout};
+use crate::profile::WebIdentity;
 use crate::quotas::MAX_USER_SESSION;
 use crate::role::RoleOptions;
 
@@ -28,6 +29,8 @@ pub(crate) struct StsEndpoint {
     pub(crate) http: HttpClient,
     pub(crate) region: String,
     pub(crate) url: Option<String>,
+    /// How long an attempt may take; that of other requests when none.
+    pub(crate) attempt_timeout: Option<Duration>,
 }
 
 /// A session as STS gives it.
@@ -44,24 +47,36 @@ impl StsEndpoint {
         &self,
         provider: impl ProvideCredentials + 'static,
     ) -> aws_sdk_sts::Client {
+        let config = self.config().credentials_provider(provider);
+        aws_sdk_sts::Client::from_conf(config.build())
+    }
+
+    /// A client for the one request that is not signed.
+    pub(crate) fn unsigned(&self) -> aws_sdk_sts::Client {
+        aws_sdk_sts::Client::from_conf(self.config().build())
+    }
+
+    fn config(&self) -> aws_sdk_sts::config::Builder {
         let retry = RetryConfig::standard()
             .with_max_attempts(MAX_ATTEMPTS)
             .with_initial_backoff(Duration::from_millis(250))
             .with_max_backoff(Duration::from_secs(5));
+        let attempt = self
+            .attempt_timeout
+            .unwrap_or_else(|| attempt_timeout(Operation::AssumeRole, None));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(attempt_timeout(Operation::AssumeRole, None))
+            .operation_attempt_timeout(attempt)
             .build();
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(self.http.shared())
             .region(Region::new(self.region.clone()))
-            .credentials_provider(provider)
             .identity_cache(IdentityCache::no_cache())
             .retry_config(retry)
             .timeout_config(timeouts);
         config.set_endpoint_url(self.url.clone());
-        aws_sdk_sts::Client::from_conf(config.build())
+        config
     }
 }
 
@@ -83,15 +98,59 @@ pub(crate) async fn assume_role(
         .send()
         .await
         .map_err(|error| S3Error::from_sdk(operation, error))?;
-    let Some(credentials) = output.credentials() else {
+    session(
+        operation,
+        output.credentials(),
+        output.assumed_role_user(),
+        &captured,
+        role.duration,
+    )
+}
+
+/// Becomes a role with a token that somebody else has given, which is read anew: whoever gives it replaces it.
+pub(crate) async fn assume_role_with_web_identity(
+    client: &aws_sdk_sts::Client,
+    role: &WebIdentity,
+    token: &str,
+) -> Result<Session> {
+    let operation = Operation::AssumeRoleWithWebIdentity;
+    let captured = CaptureHeaders::default();
+    let output = client
+        .assume_role_with_web_identity()
+        .role_arn(&role.role_arn)
+        .role_session_name(&role.session_name)
+        .web_identity_token(token)
+        .duration_seconds(seconds(role.duration))
+        .customize()
+        .interceptor(captured.clone())
+        .send()
+        .await
+        .map_err(|error| S3Error::from_sdk(operation, error))?;
+    session(
+        operation,
+        output.credentials(),
+        output.assumed_role_user(),
+        &captured,
+        role.duration,
+    )
+}
+
+fn session(
+    operation: Operation,
+    credentials: Option<&aws_sdk_sts::types::Credentials>,
+    user: Option<&aws_sdk_sts::types::AssumedRoleUser>,
+    captured: &CaptureHeaders,
+    asked: Duration,
+) -> Result<Session> {
+    let Some(credentials) = credentials else {
         return Err(empty_answer(operation, "Credentials", None));
     };
     let date = headers::find(&captured.take(), "date").and_then(headers::http_date);
     let ends = headers::offset_date_time(credentials.expiration());
     Ok(Session {
-        life: life(date, ends, role.duration),
-        credentials: taken(credentials, "AssumeRole"),
-        caller: output.assumed_role_user().map(|user| Caller {
+        life: life(date, ends, asked),
+        credentials: taken(credentials, operation.name()),
+        caller: user.map(|user| Caller {
             account: account_of_arn(user.arn()),
             arn: user.arn().to_owned(),
             user_id: user.assumed_role_id().to_owned(),
@@ -196,6 +255,7 @@ mod tests {
             http: HttpClient::new(1, &crate::Network::default()),
             region: "eu-west-1".into(),
             url: Some(server.url().to_owned()),
+            attempt_timeout: None,
         };
         endpoint.client(Credentials::new("AKIA", "base", None, None, "test"))
     }

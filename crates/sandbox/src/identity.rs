@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Error, S3Result};
+use time::OffsetDateTime;
 
 use crate::error::{access_denied, error, with_detail};
 use crate::iam::{AccountsFile, Policy, Principal};
@@ -37,6 +38,19 @@ pub(crate) struct TemporaryCredentials {
     pub(crate) secret_access_key: String,
     pub(crate) session_token: String,
     pub(crate) expires: Timestamp,
+}
+
+/// Keys of a session that was made without STS.
+#[derive(Clone, Debug)]
+pub struct SessionKeys {
+    /// The access key.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: String,
+    /// The session's token.
+    pub session_token: String,
+    /// When it ends.
+    pub expires: OffsetDateTime,
 }
 
 /// What a new session is to be.
@@ -143,6 +157,40 @@ impl Directory {
                 .unwrap_or_else(PoisonError::into_inner)
                 .get(access_key_id)
                 .cloned()
+        })
+    }
+
+    /// Makes a session of the user or the role of that ARN.
+    pub(crate) fn begin_for(
+        &self,
+        arn: &str,
+        session_name: &str,
+        seconds: u64,
+    ) -> Option<SessionKeys> {
+        let user = || {
+            let mut users = self.0.users.values();
+            let user = users.find(|user| user.principal.arn() == arn)?;
+            Some((user.principal.clone(), Arc::clone(&user.policies)))
+        };
+        let role = || {
+            let (account, role) = self.0.accounts.role_by_arn(arn)?;
+            let principal =
+                Principal::role_session(account.id.as_str(), role.name.as_str(), session_name);
+            Some((principal, role.policies.clone().into()))
+        };
+        let (principal, policies) = user().or_else(role)?;
+        let credentials = self.begin(NewSession {
+            principal,
+            policies,
+            policy: None,
+            mfa: false,
+            seconds,
+        });
+        Some(SessionKeys {
+            access_key_id: credentials.access_key_id,
+            secret_access_key: credentials.secret_access_key,
+            session_token: credentials.session_token,
+            expires: credentials.expires.date(),
         })
     }
 

@@ -52,6 +52,7 @@ mod wire;
 
 pub use fault::{Fault, FaultHandle, FaultKind, Faults, KeyFilter, When};
 pub use iam::AccountsFile;
+pub use identity::SessionKeys;
 pub use log::{LogEntry, RequestLog};
 pub use operation::{Operation, UnknownOperation};
 pub use sandbox::{DEFAULT_REGION, Sandbox, SandboxOptions};

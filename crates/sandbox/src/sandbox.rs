@@ -14,7 +14,7 @@ use crate::access::Gate;
 use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::iam::AccountsFile;
-use crate::identity::Directory;
+use crate::identity::{Directory, SessionKeys};
 use crate::log::RequestLog;
 use crate::routes::Routes;
 use crate::s3::Service;
@@ -54,6 +54,7 @@ impl Default for SandboxOptions {
 pub struct Sandbox {
     address: SocketAddr,
     accounts: AccountsFile,
+    directory: Directory,
     store: Store,
     faults: Faults,
     log: RequestLog,
@@ -110,7 +111,7 @@ impl Sandbox {
         let front = Front {
             s3: s3.build(),
             store: store.clone(),
-            directory,
+            directory: directory.clone(),
             faults: faults.clone(),
             log: log.clone(),
             clock: clock.clone(),
@@ -121,6 +122,7 @@ impl Sandbox {
         Ok(Self {
             address,
             accounts: options.accounts,
+            directory,
             store,
             faults,
             log,
@@ -147,6 +149,17 @@ impl Sandbox {
     /// Users with their keys, and roles.
     pub fn accounts(&self) -> &AccountsFile {
         &self.accounts
+    }
+
+    /// Makes the keys of a session of a user or a role, as what gives them to an instance, a container or a
+    /// login does: nobody is asked. The name is for a role. None if there is no such user or role.
+    pub fn begin_session(
+        &self,
+        arn: &str,
+        session_name: &str,
+        seconds: u64,
+    ) -> Option<SessionKeys> {
+        self.directory.begin_for(arn, session_name, seconds)
     }
 
     /// The buckets.

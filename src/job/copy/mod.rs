@@ -354,7 +354,7 @@ impl Copier {
         let why = match identity {
             Some(identity) => {
                 let hint = identity.hint().unwrap_or_default();
-                format!("{identity}\n{hint}")
+                format!("{}\n{hint}", identity.told())
             }
             None if error.kind == ErrorKind::Credentials => error.message.clone(),
             None => return,

@@ -12,6 +12,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use md5::{Digest, Md5};
 use s3haul_s3::retry::back_off;
 use s3haul_s3::{
@@ -164,6 +165,7 @@ impl BucketFolder {
         let got = self
             .requests
             .send_uncounted(&mut tally, operation, Some(0), OnDoubt::Resend, get)
+            .boxed()
             .await;
         match got {
             Ok(object) => Ok(Some(object)),
