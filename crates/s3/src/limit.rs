@@ -123,6 +123,10 @@ mod tests {
     #[test]
     fn odd_options_are_made_even() {
         assert_eq!(Limit::new(Concurrency::Fixed(0)).get(), 1);
+        let mut many = Limit::new(Concurrency::Fixed(64));
+        assert_eq!(many.get(), START);
+        succeed(&mut many, 100);
+        assert_eq!(many.get(), 64);
         let odd = Concurrency::Auto {
             start: 500,
             max: 64,

@@ -444,7 +444,14 @@ mod tests {
 
     #[tokio::test]
     async fn parts_share_the_limit() {
-        let throttle = throttle(64);
+        let throttle = Throttle::new(&ThrottleOptions {
+            concurrency: Concurrency::Auto {
+                start: 64,
+                floor: 1,
+                max: 64,
+            },
+            requests_per_second: None,
+        });
         for (objects, share) in [(0, 64), (1, 64), (4, 16), (16, 4), (100, 4)] {
             assert_eq!(throttle.large_share(objects), share, "{objects}");
         }
