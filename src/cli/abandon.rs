@@ -4,23 +4,26 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::attempt;
+use tokio::task::JoinSet;
+
+use super::attempt::{self, Listening};
 use super::exit::{Exit, Failed};
-use super::flags::{AgainArgs, WordsArgs};
-use super::resume::job_folder;
+use super::flags::{AgainArgs, SpeedArgs, WordsArgs};
+use super::reach::ReachArgs;
 use super::{previous, print_result};
-use crate::job::abort_uploads;
 use crate::job::report::passes::JobState;
-use crate::job::report::{Report, read_checkpoint, read_job};
-use crate::job::spec::JobFile;
+use crate::job::report::{Report, read_checkpoint};
+use crate::job::{abort_uploads, blocking};
 
 /// The flags of `abandon`.
 #[derive(Debug, Args)]
 pub(super) struct AbandonArgs {
-    /// The job's folder (REPORT/job-ID), or REPORT if it holds one job
+    /// The job's folder (REPORT/job-ID, here or in S3), or REPORT if it holds one job
     report: PathBuf,
     #[command(flatten)]
     again: AgainArgs,
+    #[command(flatten)]
+    reach: ReachArgs,
     #[command(flatten)]
     words: WordsArgs,
 }
@@ -28,33 +31,38 @@ pub(super) struct AbandonArgs {
 /// Runs `s3haul abandon`.
 pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
     args.words.start_log();
-    let path = job_folder(&args.report)?;
-    let mut file: JobFile = read_job(&path)?;
-    args.again.apply(&mut file.job);
-    let folder = attempt::open(&path)?;
-    let state = read_checkpoint(&path)?.state;
+    let speed = SpeedArgs::default();
+    let found = args.reach.find(&args.report, &args.again, &speed, None);
+    let (folder, reach, file) = Box::pin(found).await?;
+    let (home, begun, listening) = (folder.home(), file.begun(), Listening::start());
+    let opened = attempt::open(&folder, attempt::patience(&file.job, &listening));
+    let store = listening.unless_stopped(Box::pin(opened)).await?;
+    let state = read_checkpoint(&folder, &begun).await?.state;
     if state == JobState::Complete {
         return Err(Failed::usage(format!(
             "the job of {} ran to its end and keeps no uploads: there is nothing to abandon",
-            path.display()
+            home.address.display()
         )));
     }
     if state != JobState::Abandoned {
-        let mut report = Report::recover(folder, &file.job_id, file.job.run.report_scope)?;
+        let recover = begun.clone();
+        let mut report = blocking(move || Report::recover(store, &recover)).await?;
+        let mut services = JoinSet::new();
+        services.spawn(report.keep_alive(&listening.signals));
         let uploads = report.checkpoint().uploads.clone();
         if !uploads.is_empty() || file.own_session() {
-            let mfa_code = args.again.mfa_code.as_deref();
-            let access = attempt::establish(&file.job, &file.survey, None, mfa_code).await?;
+            let access = attempt::establish(&file.job, &file.survey, &reach).await?;
             abort_uploads(&access, &file, &uploads)
                 .await
                 .map_err(|error| Failed::new(error, Exit::Access))?;
         }
-        report.abandon()?;
-        previous::remove(&file, &path);
-        file.remove_sorted(&path, 0..=report.checkpoint().pass);
+        let pass = report.checkpoint().pass;
+        blocking(move || report.abandon()).await?;
+        previous::remove(&file, &home.local);
+        file.remove_sorted(&home, 0..=pass);
     }
-    let checkpoint = read_checkpoint(&path)?;
-    let mut summary = attempt::summary(&file, &checkpoint, &path);
+    let checkpoint = read_checkpoint(&folder, &begun).await?;
+    let mut summary = attempt::summary(&file, &checkpoint, &home.address);
     summary.exit_code = 0;
     print_result(args.words.output, &summary)?;
     Ok(0)

@@ -117,6 +117,8 @@ impl AccessArgs {
         Ok(AccessOptions {
             profile,
             manifest_profile: None,
+            report_profile: None,
+            report_account: None,
             role: self.role_arn.map(|role_arn| Role {
                 role_arn,
                 external_id: self.external_id,

@@ -3,7 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use s3haul_s3::MfaCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -11,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
+use super::reach::{Reach, is_in_s3};
 use super::settings::over_https;
-use super::values::{Location, bucket_kind, location};
+use super::spool::{self, SPOOL};
+use super::values::bucket_kind;
 use super::{Output, previous, print_result};
-use crate::job::access::{Access, AccessError, AccessOptions, Connection};
+use crate::job::access::{Access, AccessError, AccessOptions};
 use crate::job::copy::SourceChanged;
 use crate::job::copy::settings::CustomerKeys;
 use crate::job::copy::verify::acl::CannedAcl;
@@ -24,9 +28,11 @@ use crate::job::manifest::{
     ManifestError, ManifestFile, Position, Source, Survey, Versions, survey,
 };
 use crate::job::plan::DeleteMarkers;
-use crate::job::report::passes::{Checkpoint, JobState};
+use crate::job::report::passes::{Checkpoint, JOB, JobState};
 use crate::job::report::previous::CopiedBefore;
-use crate::job::report::store::Folder;
+use crate::job::report::store::bucket::{Bucket, Patience};
+use crate::job::report::store::folder::Folder;
+use crate::job::report::store::{Home, JobFolder, Store};
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
 use crate::job::summary::Summary;
@@ -34,9 +40,6 @@ use crate::job::{
     self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, owner,
     retry_options, sort_rows, versioned,
 };
-
-/// Where a manifest from stdin is kept in the job's folder.
-pub(super) const SPOOL: &str = "work/manifest.csv";
 
 /// A job that `copy` or `verify` is given.
 #[derive(Debug)]
@@ -84,45 +87,96 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 /// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
 pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     let name = folder_name(&new.job_id);
-    previous::refuse_own(&new.job, &new.report.join(&name))?;
-    if new.report.join(&name).exists() {
-        return Box::pin(again(new)).await;
+    let address = new.report.join(&name);
+    previous::refuse_own(&new.job, &address)?;
+    let reach = Reach::new(&new.job.access, &new.job.speed, new.mfa_code.clone());
+    let listening = Listening::start();
+    let work_dir = new.job.run.work_dir.as_deref();
+    let found = Box::pin(reach.job_folder(&address, work_dir));
+    let folder = listening.unless_stopped(found).await?;
+    let exists = match &folder {
+        JobFolder::Disk(path) => path.exists(),
+        JobFolder::Bucket(_) => folder.read(JOB).await?.is_some(),
+    };
+    if exists {
+        return Box::pin(again(new, folder, reach, listening)).await;
     }
     enough_files(&new.job.speed)?;
-    let listening = Listening::start();
-    let folder = Folder::stage(&new.report, &name)?;
-    let prepared = prepare(&new, &folder, &listening).await;
+    let store = match &folder {
+        JobFolder::Disk(_) => Store::Folder(Folder::stage(&new.report, &name)?),
+        JobFolder::Bucket(folder) => {
+            let patience = patience(&new.job, &listening);
+            let staged = Bucket::stage(Arc::clone(folder), patience);
+            Store::Bucket(
+                listening
+                    .unless_stopped(Box::pin(async { Ok(staged.await?) }))
+                    .await?,
+            )
+        }
+    };
+    let home = store.home();
+    let prepared = Box::pin(prepare(&new, &home, &reach, &listening)).await;
     let prepared = match prepared {
         Ok((file, reached)) => {
-            let sorted = sort(&file, &reached.manifest, &folder, &listening.signals).await;
-            sorted.map(|()| (file, reached))
+            let kept = keep(&file, &reached.manifest, &folder, &home, &listening).await;
+            kept.map(|()| (file, reached))
         }
         Err(failed) => Err(failed),
     };
-    let (file, reached) = match prepared {
+    let (file, mut reached) = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => {
-            previous::remove_of(&new.job, &new.job_id, &folder.path());
-            folder.discard();
+            previous::remove_of(&new.job, &new.job_id, &home.local);
+            store.discard();
             return Err(failed);
         }
     };
     let json = serde_json::to_vec_pretty(&file).map_err(|e| Failed::new(e, Exit::Usage))?;
-    let (rows, filtered) = (file.survey.rows, file.survey.filtered);
-    let scope = file.job.run.report_scope;
-    let id = new.job_id.clone();
-    let staged = folder.path();
-    let create = move || Report::create(folder, &id, scope, rows, filtered, json);
+    let begun = file.begun();
+    let create = move || Report::create(store, &begun, json);
     let report = blocking(create).await;
-    let report = report.inspect_err(|_| file.remove_sorted(&staged, 0..1))?;
+    let report = report.inspect_err(|_| file.remove_sorted(&home, 0..1))?;
     let words = (new.show, new.output);
-    let mut reached = reached;
     if file.job.read.keep_bad_rows {
         // The folder has its name only now.
-        reached.manifest = report.path().join(SPOOL).as_path().into();
+        reached.manifest = report.home().local.join(SPOOL).as_path().into();
     }
     let passes = Passes::InHand;
-    Box::pin(run(file, reached, report, passes, listening, words)).await
+    Box::pin(run(
+        file,
+        reached,
+        (folder, report),
+        passes,
+        listening,
+        words,
+    ))
+    .await
+}
+
+/// Sorts what is to be sorted, and puts the manifest into a report in S3, all before the job is made.
+async fn keep(
+    file: &JobFile,
+    manifest: &ManifestFile,
+    folder: &JobFolder,
+    home: &Home,
+    listening: &Listening,
+) -> Result<(), Failed> {
+    sort(file, manifest, home, &listening.signals).await?;
+    if let (JobFolder::Bucket(report), ManifestFile::Disk(path), true) =
+        (folder, manifest, file.spooled)
+    {
+        let sent = spool::send(report, path.clone(), &file.survey);
+        listening.unless_stopped(Box::pin(sent)).await?;
+    }
+    Ok(())
+}
+
+/// How long the job's report may be out of reach.
+pub(super) fn patience(job: &JobSpec, listening: &Listening) -> Patience {
+    Patience {
+        timeout: Duration::from_millis(job.run.report_timeout_ms),
+        give_up: listening.signals.abandon.clone(),
+    }
 }
 
 /// Each request in flight has a connection, which is a file to the system, and the report has files too.
@@ -157,19 +211,19 @@ struct Reached {
 /// All that can be found wrong before the first request that copies.
 async fn prepare(
     new: &NewJob,
-    folder: &Folder,
+    home: &Home,
+    reach: &Reach,
     listening: &Listening,
 ) -> Result<(JobFile, Reached), Failed> {
-    let mfa_code = new.mfa_code.as_deref();
-    let (job, spool) = (new.job.clone(), folder.path().join(SPOOL));
+    let (job, spool) = (new.job.clone(), home.local.join(SPOOL));
     let drain = &listening.signals.drain;
-    let manifest = manifest_of(&new.job, &spool, mfa_code, drain);
-    let (manifest, connection) = listening.unless_stopped(Box::pin(manifest)).await?;
+    let manifest = manifest_of(&new.job, &spool, reach, drain);
+    let manifest = listening.unless_stopped(Box::pin(manifest)).await?;
     let file = manifest.clone();
     // A manifest may be long, and stdin wait for ever: signals are listened to meanwhile.
     let survey = Box::pin(blocking(move || {
         if job.read.keep_bad_rows {
-            spool_stdin(&spool)?;
+            spool::take_stdin(&spool)?;
         }
         let survey = survey(file, &job.read)?;
         check(&survey, &job)?;
@@ -180,18 +234,19 @@ async fn prepare(
         job: new.job.clone(),
         bucket: survey.bucket.clone(),
         own: new.report.join(folder_name(&new.job_id)),
-        index: previous::index_path(&new.job, &new.job_id, &folder.path()),
+        index: previous::index_path(&new.job, &new.job_id, &home.local),
         stop: listening.signals.drain.clone(),
     };
     // Not dropped at a signal: it ends by itself, and leaves nothing.
     let before = blocking(move || indexing.write()).await?;
-    let access = establish(&new.job, &survey, connection, mfa_code);
+    let access = establish(&new.job, &survey, reach);
     let access = listening.unless_stopped(Box::pin(access)).await?;
     let file = JobFile {
         software: concat!("s3haul ", env!("CARGO_PKG_VERSION")).to_owned(),
         job_id: new.job_id.clone(),
         created_at: access.now,
         survey,
+        spooled: is_in_s3(&new.report) && !is_in_s3(&new.job.manifest),
         job: new.job.clone(),
     };
     let versioned = Box::pin(check_versioned(&file, &access));
@@ -205,48 +260,20 @@ async fn prepare(
     Ok((file, reached))
 }
 
-/// A job's manifest. One that lies in S3 takes an identity to read, by which the job may go on.
+/// A job's manifest, wherever it lies.
 pub(super) async fn manifest_of(
     job: &JobSpec,
     spool: &Path,
-    mfa_code: Option<&str>,
+    reach: &Reach,
     stop: &CancellationToken,
-) -> Result<(ManifestFile, Option<Connection>), Failed> {
+) -> Result<ManifestFile, Failed> {
     if job.read.keep_bad_rows {
-        return Ok((spool.into(), None));
+        return Ok(spool.into());
     }
-    if !job.manifest.starts_with("s3://") {
-        return Ok((job.manifest.as_path().into(), None));
+    if is_in_s3(&job.manifest) {
+        return reach.manifest(&job.manifest, stop).await;
     }
-    manifest_in_s3(&job.manifest, &job.access, &job.speed, mfa_code, stop).await
-}
-
-/// A manifest by its address, and who copies if that reads it.
-pub(super) async fn manifest_in_s3(
-    address: &Path,
-    access: &AccessOptions,
-    speed: &SpeedOptions,
-    mfa_code: Option<&str>,
-    stop: &CancellationToken,
-) -> Result<(ManifestFile, Option<Connection>), Failed> {
-    let address = address.to_string_lossy();
-    let Location { bucket, prefix } = location(&address).map_err(Failed::usage)?;
-    let (connection, reader) = if let Some(profile) = &access.manifest_profile {
-        let retry = retry_options(speed);
-        let code = mfa_code_of_profile(access, profile, mfa_code).await?;
-        let reader = Connection::of_profile(access, profile, code, retry).await?;
-        (None, reader)
-    } else {
-        let connection = begin(access, speed, mfa_code).await?;
-        (Some(connection.clone()), connection)
-    };
-    let manifest = ManifestFile::Object {
-        connection: Box::new(reader),
-        bucket,
-        key: prefix,
-        stop: stop.clone(),
-    };
-    Ok((manifest, connection))
+    Ok(job.manifest.as_path().into())
 }
 
 /// Sorts the rows of the first pass, where that is asked: whether there is room shows before the
@@ -254,14 +281,14 @@ pub(super) async fn manifest_in_s3(
 async fn sort(
     file: &JobFile,
     manifest: &ManifestFile,
-    folder: &Folder,
+    home: &Home,
     signals: &StopSignals,
 ) -> Result<(), Failed> {
     if !file.sorts() {
         return Ok(());
     }
     let (survey, read) = (&file.survey, &file.job.read);
-    let sorted = file.sorted_file(&folder.path(), 0);
+    let sorted = file.sorted_file(home, 0);
     let (rows, bytes) = (survey.rows, survey.sorted_bytes);
     let _ = writeln!(
         std::io::stderr(),
@@ -369,59 +396,13 @@ pub(super) fn check(survey: &Survey, job: &JobSpec) -> Result<(), Failed> {
     Ok(())
 }
 
-fn spool_stdin(spool: &Path) -> Result<(), Failed> {
-    let spooled = std::fs::File::create(spool).and_then(|mut file| {
-        std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
-        file.sync_all()
-    });
-    spooled.map_err(|error| {
-        let path = spool.display();
-        Failed::usage(format!(
-            "cannot spool the manifest from stdin into {path}: {error}"
-        ))
-    })
-}
-
-/// The manifest that comes in again is the one that was spooled, or none.
-fn check_stdin(survey: &Survey) -> Result<(), Failed> {
-    if std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    let (found, bytes) = crate::job::manifest::digest_of(std::io::stdin().lock())
-        .map_err(|error| Failed::usage(format!("cannot read the manifest from stdin: {error}")))?;
-    if bytes == 0 || found == survey.e_tag {
-        return Ok(());
-    }
-    Err(
-        Failed::usage("the manifest on stdin is not the one that this job began with").hinted(
-            "give this job another --job-id, or nothing on stdin to go on with the old one"
-                .to_owned(),
-        ),
-    )
-}
-
-/// Becomes who copies, and asks for the MFA code where one is needed and none was given.
-async fn begin(
-    access: &AccessOptions,
-    speed: &SpeedOptions,
-    mfa_code: Option<&str>,
-) -> Result<Connection, Failed> {
-    let connections = max_concurrency(speed) as usize;
-    let code = mfa_code_for(access, mfa_code).await?;
-    Ok(Connection::begin(access, code, connections, retry_options(speed)).await?)
-}
-
 /// Looks at both buckets, as who copies.
 pub(super) async fn establish(
     job: &JobSpec,
     survey: &Survey,
-    connection: Option<Connection>,
-    mfa_code: Option<&str>,
+    reach: &Reach,
 ) -> Result<Access, Failed> {
-    let connection = match connection {
-        Some(connection) => connection,
-        None => begin(&job.access, &job.speed, mfa_code).await?,
-    };
+    let connection = reach.connection().await?;
     over_https(&job.copy.object, &job.access, connection.s3_endpoint_url())?;
     let access = connection.job(&survey.bucket, &job.destination_bucket);
     let mut access = access.await?;
@@ -443,13 +424,13 @@ pub(super) async fn mfa_code_for(
 
 /// The MFA code that a profile of its own needs. A code serves once: the given one is for who copies, if
 /// that needs one.
-async fn mfa_code_of_profile(
+pub(super) async fn mfa_code_of_profile(
     access: &AccessOptions,
     profile: &str,
     given: Option<&str>,
 ) -> Result<Option<MfaCode>, Failed> {
     let copier = mfa_serial(access).await?;
-    let needed = Box::pin(s3haul_s3::mfa_serial_of(Some(profile))).await;
+    let needed = s3haul_s3::mfa_serial_of(Some(profile)).boxed().await;
     let needed = needed.map_err(AccessError::from)?;
     mfa_code_of(needed, given.filter(|_| copier.is_none())).await
 }
@@ -460,7 +441,9 @@ async fn mfa_serial(access: &AccessOptions) -> Result<Option<String>, Failed> {
     if let Some(serial) = role.and_then(|role| role.mfa_serial.clone()) {
         return Ok(Some(serial));
     }
-    let needed = Box::pin(s3haul_s3::mfa_serial_of(access.profile.as_deref())).await;
+    let needed = s3haul_s3::mfa_serial_of(access.profile.as_deref())
+        .boxed()
+        .await;
     Ok(needed.map_err(AccessError::from)?)
 }
 
@@ -493,10 +476,14 @@ fn ask_mfa_code(serial: &str) -> Result<String, Failed> {
 }
 
 /// The same command line again: goes on with the job, or says how it ended.
-async fn again(new: NewJob) -> Result<u8, Failed> {
-    let name = folder_name(&new.job_id);
-    let path = new.report.join(&name);
-    let mut file: JobFile = read_job(&path)?;
+async fn again(
+    new: NewJob,
+    folder: JobFolder,
+    reach: Reach,
+    listening: Listening,
+) -> Result<u8, Failed> {
+    let path = folder.address();
+    let mut file: JobFile = read_job(&folder).await?;
     let differences = new.job.differences(&file.job);
     if !differences.is_empty() {
         return Err(Failed::usage(format!(
@@ -518,17 +505,18 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
     }
     if file.job.read.keep_bad_rows {
         let survey = file.survey.clone();
-        blocking(move || check_stdin(&survey)).await?;
+        blocking(move || spool::check_stdin(&survey)).await?;
     }
-    let checkpoint = read_checkpoint(&path)?;
+    let checkpoint = read_checkpoint(&folder, &file.begun()).await?;
     let manifest = &file.job.manifest;
     // A job that has ended needs its manifest no more, but one that has other rows now is another job,
-    // of which nothing is copied: exit code 0 would say that it was. [`go_on`] looks at the others.
+    // of which nothing is copied: exit code 0 would say that it was. [`go_on`] looks at the others, but for
+    // one that lies in the report.
     let local = !file.job.read.keep_bad_rows && manifest.exists();
-    if checkpoint.state == JobState::Complete && (local || manifest.starts_with("s3://")) {
-        let mfa_code = new.mfa_code.as_deref();
+    let ends = checkpoint.state == JobState::Complete;
+    if ends && is_in_s3(manifest) || local && (ends || file.spooled) {
         let never = CancellationToken::new();
-        let (manifest, _) = manifest_of(&new.job, &path, mfa_code, &never).await?;
+        let manifest = manifest_of(&new.job, Path::new(""), &reach, &never).await?;
         let survey = file.survey.clone();
         match blocking(move || manifest.check_unchanged(&survey)).await {
             Err(ManifestError::Object { source, .. }) => {
@@ -545,13 +533,13 @@ async fn again(new: NewJob) -> Result<u8, Failed> {
         ..new.job
     };
     let job = OldJob {
-        report: path,
+        folder,
+        reach,
         file,
         keys: new.keys,
-        mfa_code: new.mfa_code,
         passes: Passes::InHand,
     };
-    Box::pin(go_on(job, new.show, new.output)).await
+    Box::pin(go_on(job, listening, new.show, new.output)).await
 }
 
 /// Prints the summary of a job that has ended; `None` for one that can go on.
@@ -589,53 +577,64 @@ pub(super) fn summary(file: &JobFile, checkpoint: &Checkpoint, report: &Path) ->
 /// A job whose report exists.
 #[derive(Debug)]
 pub(super) struct OldJob {
-    /// The job's folder.
-    pub(super) report: PathBuf,
+    pub(super) folder: JobFolder,
+    pub(super) reach: Reach,
     pub(super) file: JobFile,
     pub(super) keys: CustomerKeys,
-    pub(super) mfa_code: Option<String>,
     pub(super) passes: Passes,
 }
 
 /// Goes on with a job from its report.
-pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Result<u8, Failed> {
+pub(super) async fn go_on(
+    old: OldJob,
+    listening: Listening,
+    show: ProgressMode,
+    output: Output,
+) -> Result<u8, Failed> {
     let OldJob {
-        report: path,
+        folder,
+        reach,
         file,
         keys,
-        mfa_code,
         passes,
     } = old;
     enough_files(&file.job.speed)?;
-    let listening = Listening::start();
-    let folder = open(&path)?;
-    let at = read_checkpoint(&path)?;
-    let mfa_code = mfa_code.as_deref();
+    let home = folder.home();
+    let opened = Box::pin(open(&folder, patience(&file.job, &listening)));
+    let store = listening.unless_stopped(opened).await?;
+    let at = read_checkpoint(&folder, &file.begun()).await?;
     let mut before = None;
     let mut manifest = file.job.manifest.as_path().into();
-    let mut connection = None;
     // A later pass reads the report alone.
     if at.pass == 0 && !at.done.is_all_of(at.rows) {
-        let (spool, drain) = (path.join(SPOOL), &listening.signals.drain);
-        let reached = manifest_of(&file.job, &spool, mfa_code, drain);
-        (manifest, connection) = listening.unless_stopped(Box::pin(reached)).await?;
+        let drain = &listening.signals.drain;
+        let reached = async {
+            match &folder {
+                JobFolder::Bucket(report) if file.spooled => {
+                    let fetched = spool::fetch(report, &file, drain).await?;
+                    Ok(fetched.as_path().into())
+                }
+                _ => manifest_of(&file.job, &home.local.join(SPOOL), &reach, drain).await,
+            }
+        };
+        manifest = listening.unless_stopped(Box::pin(reached)).await?;
         let unchanged = unchanged(manifest.clone(), &file);
         listening.unless_stopped(unchanged).await?;
         let indexing = previous::Indexing {
             job: file.job.clone(),
             bucket: file.survey.bucket.clone(),
-            own: path.clone(),
-            index: previous::index_path(&file.job, &file.job_id, &path),
+            own: home.address.clone(),
+            index: previous::index_path(&file.job, &file.job_id, &home.local),
             stop: listening.signals.drain.clone(),
         };
         before = blocking(move || indexing.open_or_write()).await?;
     }
-    let access = establish(&file.job, &file.survey, connection, mfa_code);
+    let access = establish(&file.job, &file.survey, &reach);
     let access = listening.unless_stopped(Box::pin(access)).await?;
     let versioned = Box::pin(check_versioned(&file, &access));
     listening.unless_stopped(versioned).await?;
-    let (id, scope) = (file.job_id.clone(), file.job.run.report_scope);
-    let report = blocking(move || Report::recover(folder, &id, scope)).await?;
+    let begun = file.begun();
+    let report = blocking(move || Report::recover(store, &begun)).await?;
     let reached = Reached {
         manifest,
         access,
@@ -643,7 +642,15 @@ pub(super) async fn go_on(old: OldJob, show: ProgressMode, output: Output) -> Re
         before,
     };
     let words = (show, output);
-    Box::pin(run(file, reached, report, passes, listening, words)).await
+    Box::pin(run(
+        file,
+        reached,
+        (folder, report),
+        passes,
+        listening,
+        words,
+    ))
+    .await
 }
 
 /// Whether a manifest is still the one that the job began with.
@@ -652,18 +659,26 @@ async fn unchanged(manifest: ManifestFile, file: &JobFile) -> Result<(), Failed>
     Ok(blocking(move || manifest.check_unchanged(&survey)).await?)
 }
 
-/// Opens and locks a job's folder.
-pub(super) fn open(path: &Path) -> Result<Folder, Failed> {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    let (Some(parent), Some(name)) = (path.parent(), name) else {
-        return Err(Failed::usage(format!(
-            "{} is no job's folder",
-            path.display()
-        )));
-    };
-    Ok(Folder::open(parent, &name)?)
+/// Opens a job's report to write it, as the only one.
+pub(super) async fn open(folder: &JobFolder, patience: Patience) -> Result<Store, Failed> {
+    match folder {
+        JobFolder::Bucket(folder) => {
+            let bucket = Bucket::open(Arc::clone(folder), patience).await?;
+            Ok(Store::Bucket(bucket))
+        }
+        JobFolder::Disk(path) => {
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            let (Some(parent), Some(name)) = (path.parent(), name) else {
+                return Err(Failed::usage(format!(
+                    "{} is no job's folder",
+                    path.display()
+                )));
+            };
+            Ok(Store::Folder(Folder::open(parent, &name)?))
+        }
+    }
 }
 
 /// Runs the job and prints its summary.
@@ -675,7 +690,7 @@ async fn run(
         keys,
         before,
     }: Reached,
-    report: Report,
+    (folder, report): (JobFolder, Report),
     passes: Passes,
     listening: Listening,
     (show, output): (ProgressMode, Output),
@@ -691,7 +706,8 @@ async fn run(
         rows = file.survey.rows,
         "the job runs"
     );
-    let path = report.path();
+    let home = report.home();
+    let path = home.address;
     let file_again = file.clone();
     let job = Job {
         file,
@@ -708,7 +724,7 @@ async fn run(
     let (report, cause) = match ran {
         Ok(ran) => ran,
         Err(error) => {
-            if let Ok(checkpoint) = read_state(&path) {
+            if let Ok(checkpoint) = read_state(&folder, &file_again.begun()).await {
                 print_result(output, &summary(&file_again, &checkpoint, &path))?;
             }
             return Err(error.into());
@@ -716,7 +732,7 @@ async fn run(
     };
     let summary = summary(&file_again, report.checkpoint(), &path);
     if summary.state == JobState::Complete {
-        previous::remove(&file_again, &path);
+        previous::remove(&file_again, &home.local);
     }
     tracing::info!(
         job_id = summary.job_id,
@@ -761,7 +777,7 @@ impl Listening {
     }
 
     /// Does what comes before the job, unless a signal comes first.
-    async fn unless_stopped<T>(
+    pub(super) async fn unless_stopped<T>(
         &self,
         preparation: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, Failed> {

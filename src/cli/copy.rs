@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use futures::FutureExt;
 
 use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
@@ -174,9 +175,11 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     let mfa_code = args.again.mfa_code.clone();
     let (job, keys) = spec(args, &job_id)?;
     if dry_run {
-        return super::dry_run::run(job, mfa_code.as_deref(), output).await;
+        return super::dry_run::run(job, mfa_code, output)
+            .boxed_local()
+            .await;
     }
-    Box::pin(attempt::start(NewJob {
+    attempt::start(NewJob {
         job_id,
         report,
         job,
@@ -184,7 +187,8 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
         mfa_code,
         show,
         output,
-    }))
+    })
+    .boxed_local()
     .await
 }
 
@@ -212,6 +216,7 @@ fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed>
     let requester_pays = args.access.requester_pays;
     let mut access = args.access.options(args.again.profile, job_id)?;
     access.manifest_profile = args.manifest.read.manifest_profile;
+    args.evidence.report.access(&mut access);
     let wanted = args.settings.settings()?;
     let verify = verify(args.evidence.verify);
     settings::check(

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Failed;
 use super::inspection::Inspection;
+use super::reach::Reach;
 use super::{Output, attempt, previous, print_result};
 use crate::job::blocking;
 use crate::job::manifest::{ManifestError, ManifestFile, Position, Source, survey};
@@ -14,7 +15,7 @@ use crate::job::spec::JobSpec;
 /// Counts, and prints what was counted.
 pub(super) async fn run(
     job: JobSpec,
-    mfa_code: Option<&str>,
+    mfa_code: Option<String>,
     output: Output,
 ) -> Result<u8, Failed> {
     if job.read.keep_bad_rows {
@@ -23,7 +24,8 @@ pub(super) async fn run(
         ));
     }
     let never = CancellationToken::new();
-    let (manifest, _) = attempt::manifest_of(&job, Path::new(""), mfa_code, &never).await?;
+    let reach = Reach::new(&job.access, &job.speed, mfa_code);
+    let manifest = attempt::manifest_of(&job, Path::new(""), &reach, &never).await?;
     let counted = blocking(move || count(manifest, &job)).await?;
     print_result(output, &counted)?;
     Ok(0)

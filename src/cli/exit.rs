@@ -176,6 +176,20 @@ impl From<ReportError> for Failed {
             ReportError::Store(StoreError::Locked { .. }) => {
                 Some("wait for it to end, or stop it: one process writes a report at a time")
             }
+            ReportError::Store(StoreError::Lost { .. }) => Some(
+                "this one has stopped and changed nothing since: the other goes on with the job",
+            ),
+            ReportError::Store(StoreError::S3 { source, .. }) if source.is_access_refusal() => {
+                Some(
+                    "who works on the report (--report-profile; else the role, if there is one) needs \
+                 s3:GetObject, s3:PutObject and s3:ListBucket there; without the last what is not there \
+                 answers 403 too",
+                )
+            }
+            ReportError::Store(StoreError::Unconditional { .. }) => Some(
+                "two processes could write one report there: keep the report in another store, or in a \
+                 folder",
+            ),
             ReportError::Store(StoreError::Io { .. }) => {
                 Some("the report's folder must be writable and have room: see --report")
             }
@@ -196,7 +210,21 @@ impl From<ReportError> for Failed {
             ReportError::Broken(_)
                 | ReportError::Store(StoreError::Journal { .. } | StoreError::Gone { .. })
         );
-        let exit = if damaged { Exit::Stopped } else { Exit::Usage };
+        let exit = match &error {
+            _ if damaged => Exit::Stopped,
+            ReportError::Store(StoreError::S3 { source, .. }) if source.is_access_refusal() => {
+                Exit::Access
+            }
+            // Nothing that other flags would mend: what was durable still is.
+            ReportError::Store(
+                StoreError::S3 { .. }
+                | StoreError::Out { .. }
+                | StoreError::Lost { .. }
+                | StoreError::Moved { .. }
+                | StoreError::Restless { .. },
+            ) => Exit::Stopped,
+            _ => Exit::Usage,
+        };
         Self::new(error, exit).hinted(hint.map(str::to_owned))
     }
 }

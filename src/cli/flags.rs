@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 use super::exit::Failed;
 use super::log::{self, LogFormat, LogLevel};
 use super::progress::ProgressMode;
+use super::reach::{is_in_s3, report_location};
 use super::{Output, attempt, values};
+use crate::job::access::AccessOptions;
 use crate::job::report::ReportScope;
 use crate::job::spec::{JobSpec, RunOptions, SpeedOptions};
 
@@ -21,7 +23,7 @@ pub(super) const REQUESTS_PER_SECOND: u32 = 3_000;
 pub(super) const KMS_REQUESTS_PER_SECOND: u32 = 1_000;
 
 /// Speed of a job. Each can be given again to a resume.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Speed")]
 pub(super) struct SpeedArgs {
     /// Requests in flight: a number, or auto (adaptive: from 16, up to 256)
@@ -113,9 +115,10 @@ impl RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Running")]
 pub(super) struct WorkArgs {
-    /// Where --versions all and --previous-report sort on disk [default: the job's own folder]
+    /// Where --versions all and --previous-report sort on disk [default: the job's own folder; a temporary one
+    /// for a report in S3]
     #[arg(long, env = "S3HAUL_WORK_DIR", value_name = "DIR")]
-    work_dir: Option<PathBuf>,
+    pub(super) work_dir: Option<PathBuf>,
 }
 
 impl WorkArgs {
@@ -137,14 +140,26 @@ impl WorkArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Evidence")]
 pub(super) struct ReportArgs {
-    /// The folder of reports
+    /// The folder of reports, here or in S3
     #[arg(
         long,
         env = "S3HAUL_REPORT",
-        value_name = "DIR",
+        value_name = "DIR|s3://BUCKET/PREFIX",
         default_value = "./s3haul-report"
     )]
     pub(super) report: PathBuf,
+    /// Profile that reads and writes a report in S3 [default: whoever works on the buckets]
+    #[arg(long, env = "S3HAUL_REPORT_PROFILE", value_name = "NAME")]
+    report_profile: Option<String>,
+    /// Expected owner of the report's bucket [default: anybody]
+    #[arg(long, env = "S3HAUL_REPORT_ACCOUNT", value_name = "ID", value_parser = values::account)]
+    report_account: Option<String>,
+    /// Longest time between a row's end and its outcome being safe, for a report in S3
+    #[arg(long, env = "S3HAUL_REPORT_INTERVAL", value_name = "DUR", value_parser = values::report_interval, default_value = "5s")]
+    report_interval: Duration,
+    /// How long the store of a report in S3 may be out before the job stops
+    #[arg(long, env = "S3HAUL_REPORT_TIMEOUT", value_name = "DUR", value_parser = values::timeout, default_value = "10m")]
+    report_timeout: Duration,
     /// The job's ID: 1 to 40 of A-Z a-z 0-9 . _ - [default: of AWS Batch or Slurm, else new]
     #[arg(long, env = "S3HAUL_JOB_ID", value_name = "ID", value_parser = values::job_id)]
     job_id: Option<String>,
@@ -182,10 +197,18 @@ impl ReportArgs {
 
     /// How a job runs that is told nothing else.
     pub(super) fn options(&self) -> Result<RunOptions, Failed> {
-        if self.report.to_string_lossy().starts_with("s3://") {
-            return Err(Failed::usage(
-                "--report takes a local folder; reports in S3 are not supported",
-            ));
+        if is_in_s3(&self.report) {
+            report_location(&self.report)?;
+        } else if let Some(flag) = [
+            ("--report-profile", self.report_profile.is_some()),
+            ("--report-account", self.report_account.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(flag, given)| given.then_some(flag))
+        {
+            return Err(Failed::usage(format!(
+                "{flag} is for a report in S3, and --report names a folder"
+            )));
         }
         Ok(RunOptions {
             report_scope: match self.report_scope {
@@ -196,7 +219,15 @@ impl ReportArgs {
             failed_rows_exit: 1,
             drain_timeout_ms: 20_000,
             work_dir: None,
+            report_interval_ms: values::milliseconds(self.report_interval),
+            report_timeout_ms: values::milliseconds(self.report_timeout),
         })
+    }
+
+    /// Who reads and writes a report in S3.
+    pub(super) fn access(&self, access: &mut AccessOptions) {
+        access.report_profile.clone_from(&self.report_profile);
+        access.report_account.clone_from(&self.report_account);
     }
 }
 

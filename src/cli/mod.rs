@@ -14,10 +14,12 @@ mod log;
 mod manifest;
 mod previous;
 mod progress;
+mod reach;
 mod read;
 mod report;
 mod resume;
 mod settings;
+mod spool;
 mod values;
 mod verify;
 
@@ -55,7 +57,7 @@ enum Command {
     /// Compare what a manifest or a report lists with what stands at the destination; write a report
     Verify(Box<verify::VerifyArgs>),
     /// Abort the multipart uploads that an interrupted job keeps, and mark the job abandoned
-    Abandon(abandon::AbandonArgs),
+    Abandon(Box<abandon::AbandonArgs>),
     /// Make manifests, and see what is in them
     #[command(subcommand)]
     Manifest(manifest::ManifestCommand),
@@ -93,9 +95,9 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         Command::Copy(args) => Box::pin(copy::run(*args)).await,
         Command::Resume(args) => Box::pin(resume::run(*args)).await,
         Command::Verify(args) => Box::pin(verify::run(*args)).await,
-        Command::Abandon(args) => abandon::run(args).await,
+        Command::Abandon(args) => Box::pin(abandon::run(*args)).await,
         Command::Manifest(command) => Box::pin(manifest::run(command)).await,
-        Command::Report(command) => report::run(command),
+        Command::Report(command) => Box::pin(report::run(command)).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,
     };

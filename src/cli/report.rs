@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit::Failed;
-use super::resume::job_folder;
+use super::flags::{AgainArgs, SpeedArgs};
+use super::reach::ReachArgs;
 use super::{Output, attempt, print_result};
-use crate::job::report::{read_job, read_state};
-use crate::job::spec::JobFile;
+use crate::job::report::read_state;
 
 /// What is done with reports.
 #[derive(Debug, Subcommand)]
@@ -20,20 +20,25 @@ pub(super) enum ReportCommand {
 /// The flags of `report show`.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// The job's folder (REPORT/job-ID), or REPORT if it holds one job
+    /// The job's folder (REPORT/job-ID, here or in S3), or REPORT if it holds one job
     report: PathBuf,
+    #[command(flatten)]
+    again: AgainArgs,
+    #[command(flatten)]
+    reach: ReachArgs,
     /// The form of the result on stdout
     #[arg(long, env = "S3HAUL_OUTPUT", value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
 /// Runs `s3haul report`.
-pub(super) fn run(command: ReportCommand) -> Result<u8, Failed> {
+pub(super) async fn run(command: ReportCommand) -> Result<u8, Failed> {
     let ReportCommand::Show(args) = command;
-    let path = job_folder(&args.report)?;
-    let file: JobFile = read_job(&path)?;
-    let checkpoint = read_state(&path)?;
-    let summary = attempt::summary(&file, &checkpoint, &path);
+    let speed = SpeedArgs::default();
+    let found = args.reach.find(&args.report, &args.again, &speed, None);
+    let (folder, _, file) = Box::pin(found).await?;
+    let checkpoint = read_state(&folder, &file.begun()).await?;
+    let summary = attempt::summary(&file, &checkpoint, &folder.address());
     print_result(args.output, &summary)?;
     Ok(summary.exit_code)
 }

@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::attempt::{self, OldJob};
+use super::attempt::{self, Listening, OldJob};
 use super::exit::Failed;
 use super::flags::{AgainArgs, RunArgs, SpeedArgs, WorkArgs};
 use super::print_result;
+use super::reach::{ReachArgs, one_of};
 use super::settings::customer_keys;
 use crate::job::Passes;
 use crate::job::report::passes::JobState;
-use crate::job::report::{read_checkpoint, read_job};
-use crate::job::spec::JobFile;
+use crate::job::report::read_checkpoint;
 
 /// The flags of `resume`. All else is as the job was given.
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
-    /// The job's folder (REPORT/job-ID), or REPORT if it holds one job
+    /// The job's folder (REPORT/job-ID, here or in S3), or REPORT if it holds one job
     report: PathBuf,
     /// The manifest, if it has been moved; it must be the same file
     #[arg(long, env = "S3HAUL_MANIFEST", value_name = "PATH|s3://BUCKET/KEY")]
@@ -27,6 +27,8 @@ pub(super) struct ResumeArgs {
     manifest_profile: Option<String>,
     #[command(flatten)]
     again: AgainArgs,
+    #[command(flatten)]
+    reach: ReachArgs,
     #[command(flatten)]
     speed: SpeedArgs,
     #[command(flatten)]
@@ -38,39 +40,45 @@ pub(super) struct ResumeArgs {
 /// Runs `s3haul resume`.
 pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
     args.run.words.start_log();
-    let report = job_folder(&args.report)?;
-    let mut file: JobFile = read_job(&report)?;
-    args.again.apply(&mut file.job);
-    args.speed.apply(&mut file.job.speed);
+    let (folder, reach, mut file) = args
+        .reach
+        .find(
+            &args.report,
+            &args.again,
+            &args.speed,
+            args.work.work_dir.as_deref(),
+        )
+        .await?;
     args.run.apply(&mut file.job.run);
     args.work.apply(&mut file.job.run)?;
     if let Some(manifest) = args.manifest {
-        file.job.manifest = manifest;
+        (file.job.manifest, file.spooled) = (manifest, false);
     }
     if args.manifest_profile.is_some() {
         file.job.access.manifest_profile = args.manifest_profile;
     }
     let output = args.run.words.output;
-    let checkpoint = read_checkpoint(&report)?;
+    let address = folder.address();
+    let checkpoint = read_checkpoint(&folder, &file.begun()).await?;
     match checkpoint.state {
-        JobState::Abandoned => return Err(attempt::abandoned(&report)),
+        JobState::Abandoned => return Err(attempt::abandoned(&address)),
         JobState::Complete if checkpoint.counts.failed == 0 => {
-            let summary = attempt::summary(&file, &checkpoint, &report);
+            let summary = attempt::summary(&file, &checkpoint, &address);
             print_result(output, &summary)?;
             return Ok(summary.exit_code);
         }
         _ => {}
     }
-    let mfa_code = args.again.mfa_code;
     let keys = customer_keys(&file.job.copy.object)?;
     let job = OldJob {
-        report,
+        folder,
+        reach,
         file,
         keys,
-        mfa_code,
         passes: Passes::AndFailed,
     };
-    Box::pin(attempt::go_on(job, args.run.progress, output)).await
+    let listening = Listening::start();
+    Box::pin(attempt::go_on(job, listening, args.run.progress, output)).await
 }
 
 /// The job's folder: the one given, or the one job in it.
@@ -85,22 +93,11 @@ pub(super) fn job_folder(given: &Path) -> Result<PathBuf, Failed> {
             given.display()
         ))
     })?;
-    let mut jobs: Vec<PathBuf> = entries
+    let jobs: Vec<PathBuf> = entries
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
         .map(|entry| entry.path())
         .filter(|path| path.join("job.json").is_file())
         .collect();
-    jobs.sort();
-    match jobs.len() {
-        0 => Err(Failed::usage(format!("{} holds no job", given.display()))),
-        1 => Ok(jobs.swap_remove(0)),
-        _ => {
-            let names: Vec<_> = jobs.iter().map(|job| job.display().to_string()).collect();
-            Err(
-                Failed::usage(format!("{} holds several jobs", given.display()))
-                    .hinted(format!("name one of them:\n  {}", names.join("\n  "))),
-            )
-        }
-    }
+    one_of(given, jobs)
 }

@@ -75,6 +75,15 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     Ok(timeout)
 }
 
+/// How often a report in S3 is put: a writer that is silent for longer is taken for dead.
+pub(super) fn report_interval(text: &str) -> Result<Duration, String> {
+    let interval = timeout(text)?;
+    if interval > Duration::from_secs(15) {
+        return Err("15s at most".to_owned());
+    }
+    Ok(interval)
+}
+
 /// A duration as the job file has it.
 pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

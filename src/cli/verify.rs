@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use futures::FutureExt;
 
 use super::access::AccessArgs;
 use super::attempt::{self, NewJob};
@@ -147,7 +148,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
     let (job, keys) = spec(args, &job_id)?;
-    Box::pin(attempt::start(NewJob {
+    attempt::start(NewJob {
         job_id,
         report,
         job,
@@ -155,7 +156,8 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
         mfa_code,
         show,
         output,
-    }))
+    })
+    .boxed_local()
     .await
 }
 
@@ -186,6 +188,7 @@ fn spec(args: VerifyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Faile
     let requester_pays = args.access.requester_pays;
     let mut access = args.access.options(args.again.profile, job_id)?;
     access.manifest_profile = args.manifest.read.manifest_profile;
+    args.evidence.report.access(&mut access);
     let (object, keys) = args.keys.read()?;
     over_https(&object, &access, None)?;
     let copy = CopyOptions {

@@ -52,6 +52,12 @@ pub struct AccessOptions {
     /// Profile that reads a manifest in S3; who copies does without one.
     #[serde(default)]
     pub manifest_profile: Option<String>,
+    /// Profile that reads and writes a report in S3; who copies does without one.
+    #[serde(default)]
+    pub report_profile: Option<String>,
+    /// Expected owner of the bucket of a report in S3.
+    #[serde(default)]
+    pub report_account: Option<String>,
     /// The role that reads and writes; the base identity without one.
     pub role: Option<Role>,
     /// Expected owner of the source bucket.
@@ -327,6 +333,14 @@ impl Connection {
         ))
     }
 
+    /// The same identity for a job of which more is known now.
+    pub fn with_options(self, options: &AccessOptions) -> Self {
+        Self {
+            options: options.clone(),
+            ..self
+        }
+    }
+
     /// The endpoint of S3 that was given, or that the environment or the profile sets.
     pub fn s3_endpoint_url(&self) -> Option<&str> {
         self.base.s3_endpoint_url()
@@ -416,10 +430,22 @@ impl Connection {
     /// # Errors
     /// There is no such bucket, or it cannot be asked for.
     pub async fn manifest(&self, bucket: &str) -> Result<S3Client, AccessError> {
+        self.elsewhere("manifest's", bucket).await
+    }
+
+    /// A client of the region in which a report's bucket is, wherever that is.
+    ///
+    /// # Errors
+    /// There is no such bucket, or it cannot be asked for.
+    pub async fn report(&self, bucket: &str) -> Result<S3Client, AccessError> {
+        self.elsewhere("report's", bucket).await
+    }
+
+    async fn elsewhere(&self, side: &'static str, bucket: &str) -> Result<S3Client, AccessError> {
         let endpoint_url = self.options.endpoint_url.as_ref();
         let side = Side {
             requests: self.looks.clone(),
-            side: "manifest's",
+            side,
             bucket,
             account: None,
             flag: "",

@@ -205,7 +205,7 @@ impl Worker {
             .iter()
             .rposition(|row| !matches!(row, Planned::Ended(..)));
         for (at, planned) in rows.into_iter().enumerate() {
-            if self.signals.drain.is_cancelled() {
+            if !self.may_begin().await {
                 return false;
             }
             let (started, mut tally) = (Instant::now(), Tally::default());

@@ -48,6 +48,7 @@ use self::plan::{DeleteMarkers, Planned, plan};
 use self::report::journal::{OpenUpload, OutcomeRecord};
 use self::report::passes::JobState;
 use self::report::previous::CopiedBefore;
+use self::report::store::bucket::Alive;
 use self::report::{Event, Report, ReportError};
 use self::spec::{JobFile, SpeedOptions};
 use self::watch::Watch;
@@ -182,6 +183,7 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
         signals.clone(),
         Duration::from_millis(job.file.job.run.drain_timeout_ms),
     ));
+    services.spawn(job.report.keep_alive(signals));
     let shared = Shared::of(&mut job);
     loop {
         if let Err(error) = shared.sort(&job.report, signals).await {
@@ -201,8 +203,8 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
             let next = close_pass(&mut report, passes, cause)?;
             let pass = report.checkpoint().pass;
             match next {
-                Next::Pass => file.remove_sorted(&report.path(), 0..pass),
-                Next::End(None) => file.remove_sorted(&report.path(), 0..=pass),
+                Next::Pass => file.remove_sorted(&report.home(), 0..pass),
+                Next::End(None) => file.remove_sorted(&report.home(), 0..=pass),
                 Next::End(Some(_)) => {}
             }
             Ok::<_, JobError>((report, next))
@@ -320,32 +322,36 @@ impl Shared {
         }
     }
 
-    fn source(&self, report: &Report) -> Source {
+    fn source(&self, report: &Report, signals: &StopSignals) -> Source {
         let at = report.checkpoint();
         if at.done.is_all_of(at.rows) {
             Source::failed_rows(Vec::new(), at.position)
         } else if self.file.sorts() {
-            let sorted = self.file.sorted_file(&report.path(), at.pass);
-            Source::failed_rows(vec![sorted.path().to_owned()], at.position)
+            let sorted = self.file.sorted_file(&report.home(), at.pass);
+            Source::failed_rows(vec![sorted.path().into()], at.position)
         } else {
-            self.unsorted(report, at.position)
+            self.unsorted(report, at.position, signals).0
         }
     }
 
-    /// The rows of the pass in hand as they come.
-    fn unsorted(&self, report: &Report, start: Position) -> Source {
-        if report.checkpoint().pass == 0 {
+    /// The rows of the pass in hand as they come, and about what they take on disk to be sorted.
+    fn unsorted(&self, report: &Report, start: Position, signals: &StopSignals) -> (Source, u64) {
+        let at = report.checkpoint();
+        if at.pass == 0 {
             let (survey, options) = (&self.file.survey, &self.file.job.read);
-            Source::manifest(self.manifest.clone(), survey, options, start)
+            let source = Source::manifest(self.manifest.clone(), survey, options, start);
+            (source, survey.sorted_bytes)
         } else {
-            Source::failed_rows(report.source_files(), start)
+            let (files, lines) = report.source_files(&signals.drain);
+            let bytes = sort::segment_bytes(lines, at.rows);
+            (Source::failed_rows(files, start), bytes)
         }
     }
 
     /// Sorts the rows of the pass in hand if that is asked, and was not done or is not there any more.
     async fn sort(&self, report: &Report, signals: &StopSignals) -> Result<(), SortError> {
         let at = report.checkpoint();
-        let sorted = self.file.sorted_file(&report.path(), at.pass);
+        let sorted = self.file.sorted_file(&report.home(), at.pass);
         if !self.file.sorts() || at.done.is_all_of(at.rows) {
             return Ok(());
         }
@@ -359,16 +365,13 @@ impl Shared {
                 "the sorted rows are not this job's, or not whole: they are sorted again"
             );
         }
-        let (order, bytes) = if at.pass == 0 {
-            (Order::Versions, self.file.survey.sorted_bytes)
+        // Rows that failed in a chain were recorded in its order, those of other keys among them.
+        let order = if at.pass == 0 {
+            Order::Versions
         } else {
-            // Rows that failed in a chain were recorded in its order, those of other keys among them.
-            let files = report.source_files();
-            let sizes = files.iter().flat_map(|path| path.metadata());
-            let lines = sizes.map(|found| found.len()).sum();
-            (Order::Failed, sort::segment_bytes(lines, at.rows))
+            Order::Failed
         };
-        let source = self.unsorted(report, Position::default());
+        let (source, bytes) = self.unsorted(report, Position::default(), signals);
         let (bucket, stop) = (self.file.survey.bucket.clone(), signals.drain.clone());
         sort_rows(sorted, source, order, at.rows, bytes, bucket, stop).await
     }
@@ -433,7 +436,7 @@ async fn run_pass(
     let copier = Arc::new(shared.copier(&report, events.clone(), &watch, signals));
 
     let mut stages = JoinSet::new();
-    let source = shared.source(&report);
+    let source = shared.source(&report, signals);
     let done = report.checkpoint().done.clone();
     let expected = report.checkpoint().rows;
     // Failed rows of this job are its own.
@@ -494,6 +497,7 @@ async fn run_pass(
             tasks: to_small.clone(),
             large: Some(large.clone()),
             verify: shared.file.job.verify.clone(),
+            alive: report.alive(),
             signals: signals.clone(),
         };
         stages.spawn(worker.run());
@@ -505,6 +509,7 @@ async fn run_pass(
             tasks: to_large.clone(),
             large: None,
             verify: shared.file.job.verify.clone(),
+            alive: report.alive(),
             signals: signals.clone(),
         };
         stages.spawn(worker.run());
@@ -735,6 +740,8 @@ struct Worker {
     large: Option<Sender<Work>>,
     /// Rows are compared so, and nothing is copied.
     verify: Option<VerifyOptions>,
+    /// No row is begun while somebody else may take the report over.
+    alive: Option<Alive>,
     signals: StopSignals,
 }
 
@@ -745,9 +752,18 @@ impl Worker {
         Stage::Worker
     }
 
+    /// Whether the next row may be begun: not if the job is to stop, and not while somebody else may take
+    /// the report over.
+    async fn may_begin(&self) -> bool {
+        if let Some(alive) = &self.alive {
+            self.signals.drain.run_until_cancelled(alive.wait()).await;
+        }
+        !self.signals.drain.is_cancelled()
+    }
+
     async fn work(&self) {
         while let Ok(work) = self.tasks.recv().await {
-            if self.signals.drain.is_cancelled() {
+            if !self.may_begin().await {
                 break;
             }
             let mut task = match work {

@@ -1,6 +1,7 @@
 //! The job as given: what `job.json` holds, composed of the options of each part.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -11,9 +12,10 @@ use super::copy::settings::{Archived, CustomerKeyFile, Encryption, ObjectSetting
 use super::copy::verify::VerifyOptions;
 use super::manifest::sort::SortedFile;
 use super::manifest::{ManifestOptions, Survey, Versions};
-use super::report::ReportScope;
 use super::report::passes::hex;
 use super::report::previous::PreviousOptions;
+use super::report::store::Home;
+use super::report::{Begun, ReportScope};
 
 /// How fast a job may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,22 @@ pub struct RunOptions {
     /// Where rows are sorted; in the job's own folder where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_dir: Option<PathBuf>,
+    /// Longest time between a row's end and its outcome being durable, for a report in S3, in milliseconds.
+    #[serde(default = "report_interval_ms")]
+    pub report_interval_ms: u64,
+    /// How long the store of a report in S3 may be out before the job stops, in milliseconds.
+    #[serde(default = "report_timeout_ms")]
+    pub report_timeout_ms: u64,
+}
+
+/// Five seconds.
+pub fn report_interval_ms() -> u64 {
+    5_000
+}
+
+/// Ten minutes: longer than most outages, shorter than a session.
+pub fn report_timeout_ms() -> u64 {
+    600_000
 }
 
 /// A job as it was given.
@@ -81,27 +99,50 @@ pub struct JobFile {
     pub created_at: time::OffsetDateTime,
     /// The manifest's identity.
     pub survey: Survey,
+    /// Its manifest was here, or on stdin, and lies in the report.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spooled: bool,
     /// The job as given; no key, token or password is part of it.
     pub job: JobSpec,
 }
 
 impl JobFile {
+    /// What the report says of the job from the first attempt on.
+    pub fn begun(&self) -> Begun {
+        Begun {
+            job_id: self.job_id.clone(),
+            scope: self.job.run.report_scope,
+            rows: self.survey.rows,
+            filtered: self.survey.filtered,
+            interval: Duration::from_millis(self.job.run.report_interval_ms),
+        }
+    }
+
+    /// The name that the manifest has in the report, if it is there.
+    pub fn spooled_name(&self) -> String {
+        if self.job.read.keep_bad_rows {
+            return "manifest.csv".to_owned();
+        }
+        let name = self.job.manifest.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// Whether each pass walks its rows in the order of keys, the older version first.
     pub fn sorts(&self) -> bool {
         self.job.read.versions == Some(Versions::All)
     }
 
-    /// Where the sorted rows of a pass lie; `folder` is the job's.
-    pub fn sorted_file(&self, folder: &Path, pass: u32) -> SortedFile {
+    /// Where the sorted rows of a pass lie.
+    pub fn sorted_file(&self, home: &Home, pass: u32) -> SortedFile {
         // The folder of a job that is being made has another name, in the same report.
-        let report = folder.parent().unwrap_or(folder);
+        let report = home.address.parent().unwrap_or(&home.address);
         let report = std::fs::canonicalize(report).unwrap_or_else(|_| report.to_owned());
         let report = hex(&Md5::digest(report.as_os_str().as_encoded_bytes()));
         let (id, began) = (&self.job_id, self.created_at);
         let (e_tag, rows) = (&self.survey.e_tag, self.survey.rows);
         let owner = format!("{id} of {report}, begun {began}, {rows} rows of {e_tag}, pass {pass}");
         let path = match &self.job.run.work_dir {
-            None => folder.join(format!("work/sorted-{pass}.csv")),
+            None => home.local.join(format!("work/sorted-{pass}.csv")),
             // Other jobs of the same ID have other reports.
             Some(work_dir) => work_dir.join(format!("s3haul-{id}-{report}-sorted-{pass}.csv")),
         };
@@ -109,9 +150,9 @@ impl JobFile {
     }
 
     /// Removes the sorted rows of `passes`.
-    pub fn remove_sorted(&self, folder: &Path, passes: impl Iterator<Item = u32>) {
+    pub fn remove_sorted(&self, home: &Home, passes: impl Iterator<Item = u32>) {
         for pass in passes.filter(|_| self.sorts()) {
-            self.sorted_file(folder, pass).remove();
+            self.sorted_file(home, pass).remove();
         }
     }
 

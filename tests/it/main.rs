@@ -9,6 +9,7 @@
 mod access;
 mod archived;
 mod both;
+mod bucket;
 mod conditions;
 mod corpus;
 mod encryption;
@@ -24,6 +25,7 @@ mod inventory;
 mod keys;
 mod listing;
 mod made_up;
+mod model;
 mod network;
 mod objects;
 mod overwritten;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use s3haul::job::manifest::key::encode;
-use s3haul_sandbox::{LogEntry, ObjectProperties, Operation};
+use s3haul_sandbox::{LogEntry, ObjectProperties, ObjectView, Operation};
 
 use crate::support::{DESTINATION, SOURCE, World};
 
@@ -98,6 +98,11 @@ impl Seen {
 pub(crate) fn seen(world: &World, bucket: &str, key: &str) -> Seen {
     let object = world.store().object(bucket, key);
     let object = object.unwrap_or_else(|| panic!("no {key:?} in {bucket}"));
+    seen_of(&object)
+}
+
+/// What is seen of a version.
+pub(crate) fn seen_of(object: &ObjectView) -> Seen {
     let acl = object.acl().map(str::to_owned);
     Seen {
         grants: object.grants().to_vec(),

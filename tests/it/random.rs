@@ -34,27 +34,27 @@ const TEXT: [&str; 16] = [
 ];
 const NAME: [&str; 10] = ["a", "z9", "-", "_", ".", "!#$", "%41", "'*+", "^`", "|~&"];
 
-fn text(rng: &mut Rng, pieces: &[&str], least: usize, most: usize) -> String {
+pub(crate) fn text(rng: &mut Rng, pieces: &[&str], least: usize, most: usize) -> String {
     let count = rng.usize(least..=most);
     let text: String = (0..count).map(|_| *rng.choice(pieces).unwrap()).collect();
     // White space at an end is none of a header's value.
     text.trim().to_owned()
 }
 
-fn maybe<T>(rng: &mut Rng, value: impl FnOnce(&mut Rng) -> T) -> Option<T> {
+pub(crate) fn maybe<T>(rng: &mut Rng, value: impl FnOnce(&mut Rng) -> T) -> Option<T> {
     rng.bool().then(|| value(rng))
 }
 
-fn of<T: Copy>(rng: &mut Rng, values: &[T]) -> T {
+pub(crate) fn of<T: Copy>(rng: &mut Rng, values: &[T]) -> T {
     *rng.choice(values).unwrap()
 }
 
-fn metadata(rng: &mut Rng) -> BTreeMap<String, String> {
+pub(crate) fn metadata(rng: &mut Rng) -> BTreeMap<String, String> {
     let entry = |rng: &mut Rng| (text(rng, &NAME, 1, 4), text(rng, &TEXT, 0, 12));
     (0..rng.usize(0..6)).map(|_| entry(rng)).collect()
 }
 
-fn tags(rng: &mut Rng) -> Vec<(String, String)> {
+pub(crate) fn tags(rng: &mut Rng) -> Vec<(String, String)> {
     // Each tenth set is over what a header takes.
     let long = rng.usize(0..10) == 0;
     let count = if long { 10 } else { rng.usize(0..=4) };

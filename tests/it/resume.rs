@@ -105,7 +105,7 @@ pub(crate) async fn durable_at_least(world: &World, least: usize) {
 }
 
 /// The files of `results/`, and those that `manifest.json` names.
-fn assert_only_named_results(world: &World) {
+pub(crate) fn assert_only_named_results(world: &World) {
     let there: BTreeSet<_> = std::fs::read_dir(world.job().join("results"))
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())

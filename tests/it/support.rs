@@ -130,7 +130,10 @@ impl World {
             .args(["--endpoint-url", endpoint_url])
             .args(["--job-id", JOB, "--output", "json"])
             .arg("--report")
-            .arg(self.path(report));
+            .arg(match report.strip_prefix("s3://") {
+                Some(_) => PathBuf::from(report),
+                None => self.path(report),
+            });
         command
     }
 
@@ -223,9 +226,18 @@ impl World {
 
 /// Reads the rows that `manifest.json` names, and checks names, checksums and statuses.
 pub(crate) fn read_report(job: &Path) -> Vec<ReportRow> {
-    let read = |name: &str| {
+    let folder = format!("{}/", job.file_name().unwrap().to_string_lossy());
+    read_report_by("", &folder, |name| {
         std::fs::read(job.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", job.display()))
-    };
+    })
+}
+
+/// The same of a report wherever it lies; `prefix` is what its files' keys begin with.
+pub(crate) fn read_report_by(
+    bucket: &str,
+    prefix: &str,
+    read: impl Fn(&str) -> Vec<u8>,
+) -> Vec<ReportRow> {
     let manifest = read("manifest.json");
     assert_eq!(
         read("manifest.json.md5"),
@@ -235,9 +247,8 @@ pub(crate) fn read_report(job: &Path) -> Vec<ReportRow> {
     assert_eq!(manifest["Format"], "Report_CSV_20180820");
     let mut rows = Vec::new();
     for file in manifest["Results"].as_array().unwrap() {
-        let key = file["Key"].as_str().unwrap();
-        let path = job.parent().unwrap().join(key);
-        let content = std::fs::read(path).unwrap();
+        assert_eq!(file["Bucket"], bucket);
+        let content = read(file["Key"].as_str().unwrap().strip_prefix(prefix).unwrap());
         assert_eq!(file["MD5Checksum"], md5(&content).as_str());
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)

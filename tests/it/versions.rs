@@ -65,7 +65,7 @@ fn delete(world: &World, key: &str) {
 /// Writes an inventory of all versions of the source, in no order. Versions of a key are a minute
 /// apart, but the latest, which is dated before all others: an object that was uploaded in parts is dated
 /// by the beginning of its upload.
-fn inventory(world: &World) {
+pub(crate) fn inventory(world: &World) {
     inventory_of(world, SCHEMA);
 }
 

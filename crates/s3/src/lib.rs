@@ -85,7 +85,9 @@ pub use multipart::{
     UploadPartCopy,
 };
 pub use network::{Network, NetworkError};
-pub use object::{Copied, CopyObject, Deleted, GetObject, Head, HeadObject, PutObject, Tag};
+pub use object::{
+    Copied, CopyObject, Deleted, GetObject, Head, HeadObject, PutBody, PutObject, Tag, WholeObject,
+};
 pub use operation::{Operation, attempt_timeout};
 pub use profile::mfa_serial_of;
 pub use region::{find_region, partition_of};

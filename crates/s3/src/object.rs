@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{GlacierJobParameters, RestoreRequest, Tagging};
+use bytes::Bytes;
 use time::OffsetDateTime;
 
 use crate::checksum::{ChecksumAlgorithm, PartChecksum, checksum_of};
@@ -130,7 +131,7 @@ pub struct GetObject<'a> {
     pub headers: &'a [HeaderPair],
 }
 
-/// Sends a file of up to 5 GiB as an object.
+/// Sends up to 5 GiB as an object.
 ///
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>
 #[derive(Debug, Clone, Copy)]
@@ -139,12 +140,34 @@ pub struct PutObject<'a> {
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// What is sent, read as it goes out.
-    pub file: &'a Path,
-    /// The file's MD5. The body is not signed: S3 compares this with what it got.
+    /// What is sent.
+    pub body: PutBody<'a>,
+    /// Its MD5. The body of a file is not signed: S3 compares this with what it got.
     pub content_md5: [u8; 16],
-    /// All settings, as headers.
+    /// All settings, as headers; conditions too.
     pub headers: &'a [HeaderPair],
+}
+
+/// What a `PutObject` sends.
+#[derive(Debug, Clone, Copy)]
+pub enum PutBody<'a> {
+    /// A file, read as it goes out.
+    File(&'a Path),
+    /// Bytes in memory.
+    Bytes(&'a Bytes),
+}
+
+/// An object that was read whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeObject {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its ETag, without quotes.
+    pub e_tag: String,
+    /// When it was made, to the second.
+    pub last_modified: Option<OffsetDateTime>,
+    /// `Date`: the server's time.
+    pub date: Option<OffsetDateTime>,
 }
 
 /// What `DeleteObject` did.
@@ -296,7 +319,67 @@ impl S3Client {
         Ok(bytes)
     }
 
-    /// Sends a file as an object, and gives the object's ETag.
+    /// Reads a small object whole, as it stands.
+    ///
+    /// # Errors
+    ///
+    /// S3's: 404 `NoSuchKey` if it is not there; `AnswerLost` if the connection ended before its end.
+    pub async fn get_whole_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        headers: &[HeaderPair],
+    ) -> Result<WholeObject> {
+        let operation = Operation::GetObject;
+        let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
+        let captured = CaptureHeaders::default();
+        let output = self
+            .sdk
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .customize()
+            .interceptor(headers)
+            .interceptor(captured.clone())
+            .send()
+            .await
+            .map_err(|error| S3Error::from_sdk(operation, error))?;
+        let request_id = aws_sdk_s3::operation::RequestId::request_id(&output).map(str::to_owned);
+        let e_tag = result_e_tag(output.e_tag())
+            .ok_or_else(|| empty_answer(operation, "ETag", request_id.as_deref()))?;
+        let lost = |message: String| {
+            no_result(
+                operation,
+                ErrorKind::AnswerLost,
+                message,
+                request_id.as_deref(),
+            )
+        };
+        let due = output.content_length();
+        let body = output.body.collect().await.map_err(|cause| {
+            let mut error = lost("the answer was cut off".to_owned());
+            error.source = Some(Box::new(cause));
+            error
+        })?;
+        let bytes = body.to_vec();
+        if let Some(due) = due.and_then(|due| usize::try_from(due).ok())
+            && due != bytes.len()
+        {
+            return Err(lost(format!(
+                "{due} bytes were due, and {} came",
+                bytes.len()
+            )));
+        }
+        let headers = captured.take();
+        Ok(WholeObject {
+            bytes,
+            e_tag,
+            last_modified: headers::find(&headers, "last-modified").and_then(headers::http_date),
+            date: headers::find(&headers, "date").and_then(headers::http_date),
+        })
+    }
+
+    /// Sends an object, and gives its ETag.
     ///
     /// # Errors
     ///
@@ -305,15 +388,20 @@ impl S3Client {
         let operation = Operation::PutObject;
         let headers = AddHeaders::new(operation, request.headers).map_err(|error| *error)?;
         let not_built = |message: &str| S3Error::new(operation, ErrorKind::NotBuilt, message);
-        let body = ByteStream::read_from().path(request.file).build().await;
-        let body = body.map_err(|cause| {
-            let mut error = not_built("the file cannot be read");
-            error.source = Some(Box::new(cause));
-            error
-        })?;
+        let body = match request.body {
+            PutBody::Bytes(bytes) => ByteStream::from(bytes.clone()),
+            PutBody::File(file) => {
+                let body = ByteStream::read_from().path(file).build().await;
+                body.map_err(|cause| {
+                    let mut error = not_built("the file cannot be read");
+                    error.source = Some(Box::new(cause));
+                    error
+                })?
+            }
+        };
         if body.size_hint().0 > MAX_PUT_BYTES {
             return Err(not_built(
-                "the file is over 5 GiB, the most that one PutObject takes",
+                "it is over 5 GiB, the most that one PutObject takes",
             ));
         }
         let output = self

@@ -639,7 +639,7 @@ async fn a_file_is_sent_as_it_is() {
         let request = PutObject {
             bucket: "b",
             key: "m/a b.csv",
-            file,
+            body: crate::PutBody::File(file),
             content_md5: [0; 16],
             headers: &[],
         };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::operation::Operation;
 
@@ -119,6 +120,9 @@ pub enum FaultKind {
     ExpireToken,
     /// The work is done, then the connection closes without an answer.
     AnswerLost,
+    /// The work is done when the fault is removed, also if the client has gone meanwhile: a request that was on
+    /// its way for long.
+    Hold,
     /// The work is done and 200 is sent at once, with white space for a while before the XML, as S3 keeps long
     /// requests alive. Answers that are not XML with 200 are left as they are.
     Trickle {
@@ -145,6 +149,7 @@ impl FaultKind {
             Self::Latency(_) => "latency",
             Self::ExpireToken => "expire_token",
             Self::AnswerLost => "answer_lost",
+            Self::Hold => "hold",
             Self::Trickle { .. } => "trickle",
         }
     }
@@ -257,12 +262,20 @@ struct Active {
     seen: AtomicU64,
     hits: AtomicU64,
     removed: AtomicBool,
+    /// Closed when it is removed: what is held goes on.
+    held: Semaphore,
     bucket: Mutex<TokenBucket>,
 }
 
 /// A fault that was added: what it did so far.
 #[derive(Clone, Debug)]
 pub struct FaultHandle(Arc<Active>);
+
+impl PartialEq for FaultHandle {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl FaultHandle {
     /// How many requests it hit.
@@ -275,9 +288,15 @@ impl FaultHandle {
         self.0.seen.load(Ordering::SeqCst)
     }
 
-    /// Ends it.
+    /// Ends it; what it holds goes on.
     pub fn remove(&self) {
         self.0.removed.store(true, Ordering::SeqCst);
+        self.0.held.close();
+    }
+
+    /// Waits until it is removed.
+    pub(crate) async fn removed(&self) {
+        let _ = self.0.held.acquire().await;
     }
 }
 
@@ -289,6 +308,7 @@ impl Faults {
             seen: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             removed: AtomicBool::new(false),
+            held: Semaphore::new(0),
             bucket: Mutex::default(),
         });
         self.0
@@ -306,7 +326,7 @@ impl Faults {
             .unwrap_or_else(PoisonError::into_inner)
             .drain(..)
         {
-            active.removed.store(true, Ordering::SeqCst);
+            FaultHandle(active).remove();
         }
     }
 
@@ -341,6 +361,8 @@ impl Faults {
                 kind => {
                     if active.hit() {
                         fate.kind = Some(kind.clone());
+                        fate.held =
+                            (*kind == FaultKind::Hold).then(|| FaultHandle(Arc::clone(active)));
                     }
                 }
             }
@@ -363,6 +385,8 @@ impl Faults {
 pub(crate) struct Fate {
     pub(crate) delay: Duration,
     pub(crate) kind: Option<FaultKind>,
+    /// The fault that holds it.
+    pub(crate) held: Option<FaultHandle>,
 }
 
 impl Active {

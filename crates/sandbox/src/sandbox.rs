@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use s3s::service::S3ServiceBuilder;
 use tokio::runtime::Handle;
@@ -17,7 +18,7 @@ use crate::routes::Routes;
 use crate::s3::Service;
 use crate::store::Store;
 use crate::sts::Sts;
-use crate::wire::{Front, accept};
+use crate::wire::{Clock, Front, accept};
 
 /// The Region of clients that name none, and of buckets made without one.
 pub const DEFAULT_REGION: &str = "us-east-1";
@@ -52,6 +53,7 @@ pub struct Sandbox {
     store: Store,
     faults: Faults,
     log: RequestLog,
+    clock: Clock,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -77,6 +79,7 @@ impl Sandbox {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (store, faults, log) = (Store::default(), Faults::default(), RequestLog::default());
+        let clock = Clock::default();
         let directory = Directory::new(options.accounts.clone());
         let service = Service {
             store: store.clone(),
@@ -102,6 +105,8 @@ impl Sandbox {
             directory: directory.clone(),
             faults: faults.clone(),
             log: log.clone(),
+            clock: clock.clone(),
+            late: Mutex::default(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn_on(accept(listener, Arc::new(front)), &runtime);
@@ -112,6 +117,7 @@ impl Sandbox {
             store,
             faults,
             log,
+            clock,
             tasks: Mutex::new(tasks),
         })
     }
@@ -160,6 +166,12 @@ impl Sandbox {
     /// The requests that it answered.
     pub fn log(&self) -> &RequestLog {
         &self.log
+    }
+
+    /// Moves the server's clock forward: `Date`, `Last-Modified` and the ends of sessions, of all that arrives from
+    /// now on. What tests put past the server is dated by this machine's clock.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
     }
 
     /// Closes the listener and all connections, and waits until they are gone.

@@ -1,15 +1,14 @@
 //! `s3haul manifest create`: list a bucket into a manifest.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use md5::{Digest, Md5};
 use s3haul_s3::{
-    HeaderPair, ListedObject, OnDoubt, Operation, PutObject, Requests, S3Client, Tally, Throttle,
+    HeaderPair, ListedObject, OnDoubt, Operation, PutBody, PutObject, Requests, S3Client, Tally,
+    Throttle,
 };
 use serde::Serialize;
 use tempfile::NamedTempFile;
@@ -23,7 +22,7 @@ use crate::cli::flags::REQUESTS_PER_SECOND;
 use crate::cli::values::Location;
 use crate::cli::{print_result, progress};
 use crate::job::access::{AccessOptions, Connection};
-use crate::job::manifest::Field;
+use crate::job::manifest::{Field, md5_of};
 use crate::job::spec::SpeedOptions;
 use crate::job::summary::Size;
 use crate::job::{max_concurrency, retry_options, throttle_options};
@@ -310,7 +309,7 @@ impl Store {
     async fn send(&self, requests: &Requests, file: NamedTempFile) -> Result<String, Failed> {
         let mut stages = JoinSet::new();
         stages.spawn_blocking(move || {
-            let (bytes, content_md5) = digest(file.reopen()?)?;
+            let (content_md5, bytes) = md5_of(file.reopen()?)?;
             Ok::<_, io::Error>((file, bytes, content_md5))
         });
         let digested = joined(&mut stages).await?;
@@ -319,7 +318,7 @@ impl Store {
         let request = PutObject {
             bucket: &self.to.bucket,
             key: &self.to.prefix,
-            file: file.path(),
+            body: PutBody::File(file.path()),
             content_md5,
             headers: &self.headers,
         };
@@ -337,20 +336,6 @@ impl Store {
                         to a file";
             Failed::new(error, exit).hinted(hint.to_owned())
         })
-    }
-}
-
-/// A file's size and MD5.
-fn digest(mut file: File) -> io::Result<(u64, [u8; 16])> {
-    let (mut md5, mut bytes) = (Md5::new(), 0);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((bytes, md5.finalize().into()));
-        }
-        md5.update(&buffer[..read]);
-        bytes += read as u64;
     }
 }
 

@@ -3,11 +3,11 @@
 use tokio_util::sync::CancellationToken;
 
 use super::InspectArgs;
-use crate::cli::attempt::manifest_in_s3;
 use crate::cli::exit::Failed;
 use crate::cli::flags::REQUESTS_PER_SECOND;
 use crate::cli::inspection::Inspection;
 use crate::cli::print_result;
+use crate::cli::reach::Reach;
 use crate::cli::read::manifest_path;
 use crate::job::blocking;
 use crate::job::copy::CopyOptions;
@@ -22,13 +22,10 @@ pub(super) async fn run(args: InspectArgs) -> Result<u8, Failed> {
     let manifest = if path.starts_with("s3://") {
         let mut access = args.access.options(args.again.profile, "inspect")?;
         access.manifest_profile = args.read.manifest_profile;
-        let (mfa_code, speed) = (
-            args.again.mfa_code.as_deref(),
-            args.speed.options(REQUESTS_PER_SECOND),
-        );
+        let speed = args.speed.options(REQUESTS_PER_SECOND);
+        let reach = Reach::new(&access, &speed, args.again.mfa_code);
         let never = CancellationToken::new();
-        let manifest = manifest_in_s3(&path, &access, &speed, mfa_code, &never);
-        Box::pin(manifest).await?.0
+        Box::pin(reach.manifest(&path, &never)).await?
     } else if path.as_os_str() == "-" {
         return Err(Failed::usage(
             "a manifest is read twice: give a file, not -",

@@ -5,7 +5,7 @@ mod survey;
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Chain, Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
@@ -33,8 +33,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug)]
 pub struct Rows {
     /// Files that are not begun; of a manifest its name alone, of a report their names in it.
-    files: VecDeque<PathBuf>,
-    open: Option<(PathBuf, Reader<Input>)>,
+    files: VecDeque<ManifestFile>,
+    open: Option<(ManifestFile, Reader<Input>)>,
     /// Number of `open`, and the byte at which it was begun to be read.
     base: Place,
     /// Number of the next file, and the byte at which to begin it.
@@ -62,7 +62,7 @@ impl Rows {
         options: &ManifestOptions,
         start: Position,
     ) -> Self {
-        let files = [file.name()];
+        let files = [file.clone()];
         let parser = RowParser::new(form.fields.clone(), form.key_encoding, options);
         let parser = RowParser {
             bucket: Some(survey.bucket.clone()),
@@ -85,7 +85,8 @@ impl Rows {
         options: &ManifestOptions,
         start: Position,
     ) -> Self {
-        let files = form.files.iter().map(|listed| listed.name.as_str().into());
+        let files = form.files.iter();
+        let files = files.map(|listed| Path::new(&listed.name).into());
         let parser = RowParser::new(report::FIELDS.to_vec(), KeyEncoding::Url, options);
         let parser = RowParser {
             bucket: Some(survey.bucket.clone()),
@@ -98,11 +99,11 @@ impl Rows {
     }
 
     /// The failed rows of an earlier pass, from `start`.
-    pub fn failed(files: Vec<PathBuf>, start: Position) -> Self {
+    pub fn failed(files: Vec<ManifestFile>, start: Position) -> Self {
         Self::new(files.into(), start, Parse::FailedRows)
     }
 
-    fn new(mut files: VecDeque<PathBuf>, start: Position, parse: Parse) -> Self {
+    fn new(mut files: VecDeque<ManifestFile>, start: Position, parse: Parse) -> Self {
         files.drain(..(start.place.file as usize).min(files.len()));
         Self {
             files,
@@ -133,7 +134,7 @@ impl Rows {
     /// Reading fails, or a row is bad that the survey found good: the file has changed.
     pub fn next_row(&mut self) -> Result<Option<Row>, ManifestError> {
         loop {
-            let Some((path, reader)) = &mut self.open else {
+            let Some((file, reader)) = &mut self.open else {
                 if !self.open_next()? {
                     return Ok(None);
                 }
@@ -142,7 +143,7 @@ impl Rows {
             let more = match reader.read_byte_record(&mut self.record) {
                 Ok(more) => more,
                 Err(source) => {
-                    let path = path.clone();
+                    let path = file.name();
                     self.check_unchanged()?;
                     return Err(ManifestError::Csv { path, source });
                 }
@@ -179,46 +180,43 @@ impl Rows {
 
     /// The last row is bad.
     fn bad_row(&self, problem: String) -> Result<ManifestError, ManifestError> {
-        let path = self.open.as_ref().map(|(path, _)| path.clone());
-        let path = path.unwrap_or_default();
+        let file = self.open.as_ref().map(|(file, _)| file.clone());
+        let file = file.unwrap_or_else(|| Path::new("").into());
+        let path = file.name();
         let (start, at) = (self.base.byte, self.record.position());
         let content = |byte| match &self.parse {
             Parse::Manifest(_, surveyed) => {
                 let pinned = surveyed.0.look_again(&surveyed.1)?;
                 pinned.content(byte).map_err(io_error(&path))
             }
-            Parse::Report(..) | Parse::FailedRows => {
-                Content::unwatched(&path, byte).map_err(io_error(&path))
-            }
+            Parse::Report(..) | Parse::FailedRows => unwatched(&file, byte),
         };
         let row = bad_row(content, start, at, problem)?;
         Ok(bad_rows(&path, row))
     }
 
     fn open_next(&mut self) -> Result<bool, ManifestError> {
-        let Some(mut path) = self.files.pop_front() else {
+        let Some(mut file) = self.files.pop_front() else {
             return Ok(false);
         };
         let start = self.next.byte;
         let content = match &self.parse {
             Parse::Manifest(_, surveyed) => {
                 let pinned = surveyed.0.look_again(&surveyed.1)?;
-                pinned.content(start)
+                pinned.content(start).map_err(io_error(&file.name()))?
             }
             Parse::Report(_, surveyed) => {
-                let (file, _, form) = &**surveyed;
+                let (manifest, _, form) = &**surveyed;
                 let Some(listed) = form.files.get(self.next.file as usize) else {
                     return Ok(false);
                 };
-                let (found, content) = report::open(&file.name(), listed, start)?;
-                path = found;
-                Ok(content)
+                let (found, content) = report::open(&manifest.name(), listed, start)?;
+                file = found.as_path().into();
+                content
             }
-            Parse::FailedRows => Content::unwatched(&path, start),
+            Parse::FailedRows => unwatched(&file, start)?,
         };
-        let (reader, byte) = content
-            .and_then(|content| past_mark(content, start))
-            .map_err(io_error(&path))?;
+        let (reader, byte) = past_mark(content, start).map_err(io_error(&file.name()))?;
         self.base = Place {
             file: self.next.file,
             byte,
@@ -227,9 +225,18 @@ impl Rows {
             file: self.next.file + 1,
             byte: 0,
         };
-        self.open = Some((path, csv_reader(reader)));
+        self.open = Some((file, csv_reader(reader)));
         Ok(true)
     }
+}
+
+/// A file of the report, to which nobody else writes.
+fn unwatched(file: &ManifestFile, byte: u64) -> Result<Content, ManifestError> {
+    let content = match file {
+        ManifestFile::Disk(path) => Content::unwatched(path, byte),
+        ManifestFile::Object { .. } => file.look()?.content(byte),
+    };
+    content.map_err(io_error(&file.name()))
 }
 
 /// What was read to look for a mark, and what follows it.

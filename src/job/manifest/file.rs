@@ -72,6 +72,18 @@ impl ManifestFile {
         self.look()?.check(self, &survey.e_tag)
     }
 
+    /// Saves it, as it is now.
+    ///
+    /// # Errors
+    /// It cannot be read, or the file not be written.
+    pub fn save(&self, to: &Path) -> Result<(), ManifestError> {
+        let mut from = self.look()?.raw(0).map_err(io_error(&self.name()))?;
+        let file = File::create(to).map_err(io_error(to))?;
+        let mut file = io::BufWriter::with_capacity(BUFFER_BYTES, file);
+        io::copy(&mut from, &mut file).map_err(io_error(&self.name()))?;
+        io::Write::flush(&mut file).map_err(io_error(to))
+    }
+
     /// Looks at it: from now on nothing is handed out that was written later.
     pub(super) fn look(&self) -> Result<Pinned, ManifestError> {
         match self {

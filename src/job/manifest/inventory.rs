@@ -38,6 +38,9 @@ struct Manifest {
     files: Vec<DataFile>,
 }
 
+/// What lies beside the manifest of an inventory.
+pub(super) const CHECKSUM: &str = "manifest.checksum";
+
 #[derive(Debug, Clone, Deserialize)]
 struct DataFile {
     key: String,
@@ -337,7 +340,7 @@ impl Inventory {
     /// Where a data file lies. In S3 that is `destinationBucket`.
     fn locate(&self, key: &str) -> Result<ManifestFile, ManifestError> {
         match &self.file {
-            ManifestFile::Disk(path) => Ok(ManifestFile::Disk(self.locate_on_disk(path, key)?)),
+            ManifestFile::Disk(path) => Ok(ManifestFile::Disk(locate_on_disk(path, key)?)),
             ManifestFile::Object {
                 connection,
                 bucket,
@@ -354,35 +357,6 @@ impl Inventory {
                 })
             }
         }
-    }
-
-    /// A data file's key is of the inventory's bucket, of which any part may have been copied, the
-    /// manifest with it. The nearest file under the longest end of its key is the one; its MD5 says so.
-    fn locate_on_disk(&self, manifest: &Path, key: &str) -> Result<PathBuf, ManifestError> {
-        let parts: Vec<&str> = key.split('/').filter(|part| !part.is_empty()).collect();
-        let manifest = std::fs::canonicalize(manifest).map_err(io_error(manifest))?;
-        for folder in manifest.ancestors().skip(1).take(SEARCHED_FOLDERS) {
-            for from in 0..parts.len() {
-                let end = parts.get(from..).unwrap_or_default();
-                if end.contains(&"..") {
-                    continue;
-                }
-                let path = end
-                    .iter()
-                    .fold(folder.to_owned(), |path, part| path.join(part));
-                if path.is_file() {
-                    return Ok(path);
-                }
-            }
-        }
-        Err(ManifestError::Inventory {
-            path: self.file.name(),
-            what: format!(
-                "lists the data file {}, which lies neither beside it nor above: copy the \
-                 inventory's data folder too",
-                Shown(key)
-            ),
-        })
     }
 
     /// What a record says; `None` if it is not selected.
@@ -484,9 +458,54 @@ fn parsed(seen: Seen<'_>) -> Parsed {
     }
 }
 
+/// A data file's key is of the inventory's bucket, of which any part may have been copied, the
+/// manifest with it. The nearest file under the longest end of its key is the one; its MD5 says so.
+fn locate_on_disk(manifest: &Path, key: &str) -> Result<PathBuf, ManifestError> {
+    let parts: Vec<&str> = key.split('/').filter(|part| !part.is_empty()).collect();
+    let found = std::fs::canonicalize(manifest).map_err(io_error(manifest))?;
+    for folder in found.ancestors().skip(1).take(SEARCHED_FOLDERS) {
+        for from in 0..parts.len() {
+            let end = parts.get(from..).unwrap_or_default();
+            if end.contains(&"..") {
+                continue;
+            }
+            let path = end
+                .iter()
+                .fold(folder.to_owned(), |path, part| path.join(part));
+            if path.is_file() {
+                return Ok(path);
+            }
+        }
+    }
+    Err(ManifestError::Inventory {
+        path: manifest.to_owned(),
+        what: format!(
+            "lists the data file {}, which lies neither beside it nor above: copy the \
+             inventory's data folder too",
+            Shown(key)
+        ),
+    })
+}
+
+/// Where the data files of an inventory on disk lie.
+pub(super) fn data_files(manifest: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+    let json = std::fs::read(manifest).map_err(io_error(manifest))?;
+    let inventory: Manifest = serde_json::from_slice(&json).map_err(|error| {
+        let what = format!("is no manifest.json of S3 Inventory: {error}");
+        ManifestError::Inventory {
+            path: manifest.to_owned(),
+            what,
+        }
+    })?;
+    let files = inventory.files.iter();
+    files
+        .map(|listed| locate_on_disk(manifest, &listed.key))
+        .collect()
+}
+
 /// `manifest.checksum` beside the manifest, where it was copied too, has its MD5.
 fn check_sum(file: &ManifestFile, json: &[u8]) -> Result<(), ManifestError> {
-    let Some(listed) = file.beside("manifest.checksum")? else {
+    let Some(listed) = file.beside(CHECKSUM)? else {
         return Ok(());
     };
     let listed = String::from_utf8_lossy(&listed);

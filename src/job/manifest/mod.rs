@@ -200,7 +200,7 @@ impl Source {
     }
 
     /// The failed rows of an earlier pass, from `start`.
-    pub fn failed_rows(files: Vec<PathBuf>, start: Position) -> Self {
+    pub fn failed_rows(files: Vec<ManifestFile>, start: Position) -> Self {
         Self::Csv(Box::new(csv::Rows::failed(files, start)))
     }
 
@@ -293,24 +293,61 @@ fn look(
     }
 }
 
+/// The files of a surveyed manifest on disk, by names under which they are found beside it: itself first.
+///
+/// # Errors
+/// One is not there.
+pub fn files_on_disk(
+    manifest: &Path,
+    survey: &Survey,
+) -> Result<Vec<(String, PathBuf)>, ManifestError> {
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let mut files = vec![(name(manifest), manifest.to_owned())];
+    match &survey.form {
+        Form::Csv(_) => {}
+        Form::Report(form) => files.extend(form.files.iter().map(|listed| {
+            let path = manifest.with_file_name(&listed.name);
+            (listed.name.clone(), path)
+        })),
+        Form::Inventory(_) => {
+            let data = inventory::data_files(manifest)?;
+            files.extend(data.into_iter().map(|path| (name(&path), path)));
+            let sum = manifest.with_file_name(inventory::CHECKSUM);
+            files.extend(sum.is_file().then(|| (inventory::CHECKSUM.to_owned(), sum)));
+        }
+    }
+    Ok(files)
+}
+
 /// MD5, hex, and size of what is read.
 ///
 /// # Errors
 /// Reading fails.
-pub fn digest_of(mut from: impl Read) -> io::Result<(String, u64)> {
+pub fn digest_of(from: impl Read) -> io::Result<(String, u64)> {
+    let (md5, bytes) = md5_of(from)?;
+    Ok((crate::job::report::passes::hex(&md5), bytes))
+}
+
+/// MD5 and size of what is read.
+///
+/// # Errors
+/// Reading fails.
+pub fn md5_of(mut from: impl Read) -> io::Result<([u8; 16], u64)> {
     let mut md5 = Md5::new();
     let mut bytes = 0;
     let mut buffer = vec![0; 256 << 10];
     loop {
         match from.read(&mut buffer)? {
-            0 => break,
+            0 => return Ok((md5.finalize().into(), bytes)),
             n => {
                 md5.update(buffer.get(..n).unwrap_or_default());
                 bytes += n as u64;
             }
         }
     }
-    Ok((crate::job::report::passes::hex(&md5.finalize()), bytes))
 }
 
 /// A column of a CSV manifest: S3 Batch Operations' names, and those of S3 Inventory that a copy

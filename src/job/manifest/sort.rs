@@ -431,7 +431,7 @@ mod tests {
     }
 
     fn read(path: &Path) -> Vec<Row> {
-        let mut rows = Source::failed_rows(vec![path.to_owned()], Position::default());
+        let mut rows = Source::failed_rows(vec![path.into()], Position::default());
         std::iter::from_fn(|| rows.next_row().unwrap()).collect()
     }
 
@@ -480,7 +480,7 @@ mod tests {
         let failed = folder.path().join("failed.csv");
         fs::write(&failed, shuffled.concat()).unwrap();
         let file = SortedFile::at(folder.path().join("sorted-1.csv"), "job 1".into());
-        let source = Source::failed_rows(vec![failed], Position::default());
+        let source = Source::failed_rows(vec![(&failed).into()], Position::default());
         let stop = CancellationToken::new();
         file.write(source, Order::Failed, "b", &stop).unwrap();
         let again = read(file.path());
@@ -495,7 +495,7 @@ mod tests {
         }
 
         stop.cancel();
-        let source = Source::failed_rows(vec![path.clone()], Position::default());
+        let source = Source::failed_rows(vec![(&path).into()], Position::default());
         let stopped = file.write(source, Order::Failed, "b", &stop);
         assert!(matches!(stopped, Err(SortError::Stopped)));
         assert!(!file.path().exists());

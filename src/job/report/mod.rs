@@ -18,19 +18,50 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, TryRecvError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use self::journal::{OpenUpload, OutcomeRecord, Record, write_frame};
 use self::passes::{Broken, CHECKPOINT, Checkpoint, JOB, JobState, State};
-use self::store::{Folder, StoreError};
+use self::store::bucket::Alive;
+use self::store::{Home, JobFolder, Store, StoreError};
+use crate::job::StopSignals;
+use crate::job::manifest::ManifestFile;
 
-/// Longest time between a row's end and its outcome being durable.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long events may gather before the recorder looks again.
 const GATHER_INTERVAL: Duration = Duration::from_millis(5);
-/// Frames that are committed without waiting for the interval.
-const COMMIT_BYTES: usize = 1 << 20;
-/// Journal that is sealed.
-const SEAL_BYTES: u64 = 64 << 20;
+
+/// When outcomes are made durable, and the journal is sealed.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Longest time between a row's end and its outcome being durable.
+    commit: Duration,
+    /// Shortest time between two commits, also where an upload's parts wait for one.
+    apart: Duration,
+    /// Frames that are committed without waiting.
+    commit_bytes: usize,
+    /// Journal that is sealed.
+    seal_bytes: u64,
+}
+
+impl Pace {
+    /// An append and a sync.
+    const DISK: Self = Self {
+        commit: Duration::from_secs(1),
+        apart: Duration::ZERO,
+        commit_bytes: 1 << 20,
+        seal_bytes: 64 << 20,
+    };
+
+    /// The journal is put whole each time, from memory.
+    fn in_s3(commit: Duration) -> Self {
+        Self {
+            commit,
+            apart: Duration::from_secs(1).min(commit),
+            commit_bytes: 4 << 20,
+            seal_bytes: 8 << 20,
+        }
+    }
+}
 
 /// How a report is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,32 +119,55 @@ pub enum Event {
     },
 }
 
-/// A report that this process writes: its folder, locked, and its state.
+/// A report that this process writes: its store, in which nobody else does, and its state.
 #[derive(Debug)]
 pub struct Report {
-    folder: Folder,
+    store: Store,
     state: State,
+    pace: Pace,
     sealed_at: Instant,
 }
 
+/// What a job's report says of it from the first attempt on.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// The job's ID.
+    pub job_id: String,
+    /// How the report is kept.
+    pub scope: ReportScope,
+    /// Selected rows of the manifest.
+    pub rows: u64,
+    /// Rows that the filters leave out.
+    pub filtered: u64,
+    /// Longest time between a row's end and its outcome being durable, in S3.
+    pub interval: Duration,
+}
+
+impl Begun {
+    fn start(&self, files: Vec<(String, Vec<u8>)>) -> (State, Vec<passes::Step>) {
+        let all = self.scope == ReportScope::All;
+        State::start(&self.job_id, all, self.rows, self.filtered, files)
+    }
+
+    fn pace(&self, store: &Store) -> Pace {
+        match store {
+            Store::Folder(_) => Pace::DISK,
+            Store::Bucket(_) => Pace::in_s3(self.interval),
+        }
+    }
+}
+
 impl Report {
-    /// Makes the folder of a new job, whole or not at all. `folder` is a staged one.
+    /// Makes the folder of a new job, whole or not at all. `store` is a staged one.
     ///
     /// # Errors
-    /// The folder cannot be written, or the job exists.
-    pub fn create(
-        mut folder: Folder,
-        job_id: &str,
-        scope: ReportScope,
-        rows: u64,
-        filtered: u64,
-        job_json: Vec<u8>,
-    ) -> Result<Self, ReportError> {
-        let files = vec![(JOB.to_owned(), job_json)];
-        let (state, steps) = State::start(job_id, scope == ReportScope::All, rows, filtered, files);
-        folder.apply(&steps)?;
+    /// The store cannot be written, or the job exists.
+    pub fn create(mut store: Store, begun: &Begun, job_json: Vec<u8>) -> Result<Self, ReportError> {
+        let (state, steps) = begun.start(vec![(JOB.to_owned(), job_json)]);
+        store.apply(&steps)?;
         Ok(Self {
-            folder,
+            pace: begun.pace(&store),
+            store,
             state,
             sealed_at: Instant::now(),
         })
@@ -124,42 +178,25 @@ impl Report {
     ///
     /// # Errors
     /// Another process is at work on it, it cannot be written, or it is damaged.
-    pub fn recover(
-        mut folder: Folder,
-        job_id: &str,
-        scope: ReportScope,
-    ) -> Result<Self, ReportError> {
-        let checkpoint = read_checkpoint(&folder.path())?;
-        if let Some(file) = checkpoint
-            .sealed
-            .iter()
-            .find(|file| !folder.has(&file.name))
-        {
-            let path = folder.path().join(&file.name);
-            return Err(StoreError::Gone { path }.into());
+    pub fn recover(mut store: Store, begun: &Begun) -> Result<Self, ReportError> {
+        loop {
+            let state = recover(&mut store, begun);
+            return match state {
+                // Whoever had it sealed its journal meanwhile, and cannot do so again.
+                Err(ReportError::Store(StoreError::Moved { .. })) => continue,
+                state => Ok(Self {
+                    state: state?,
+                    pace: begun.pace(&store),
+                    store,
+                    sealed_at: Instant::now(),
+                }),
+            };
         }
-        let mut state = State::of(job_id, scope == ReportScope::All, checkpoint);
-        let mut broken = None;
-        let bytes = folder.read_journal(&state.journal(), |record| {
-            if broken.is_none() {
-                broken = state.take(&record).err();
-            }
-            Ok(())
-        })?;
-        if let Some(broken) = broken {
-            return Err(broken.into());
-        }
-        folder.apply(&state.recover(bytes))?;
-        Ok(Self {
-            folder,
-            state,
-            sealed_at: Instant::now(),
-        })
     }
 
-    /// The job's folder.
-    pub fn path(&self) -> PathBuf {
-        self.folder.path()
+    /// Where the job's folder is, and its files of this machine.
+    pub fn home(&self) -> Home {
+        self.store.home()
     }
 
     /// Where the report stands.
@@ -167,64 +204,139 @@ impl Report {
         self.state.checkpoint()
     }
 
-    /// The files that the pass in hand reads; none in pass 0, which reads the manifest.
-    pub fn source_files(&self) -> Vec<PathBuf> {
-        let folder = self.folder.path();
-        self.state
-            .source_files()
-            .into_iter()
-            .map(|file| folder.join(file.name))
-            .collect()
+    /// What tells rows to wait while it is not known whether this process is the writer.
+    pub fn alive(&self) -> Option<Alive> {
+        self.store.alive()
+    }
+
+    /// Says that this process lives, where nothing else does; drains the job when nobody listens.
+    pub fn keep_alive(&self, signals: &StopSignals) -> impl Future<Output = ()> + Send + 'static {
+        let bucket = match &self.store {
+            Store::Folder(_) => None,
+            Store::Bucket(bucket) => Some(bucket.clone()),
+        };
+        let signals = signals.clone();
+        async move {
+            if let Some(bucket) = bucket {
+                bucket.keep_alive(signals).await;
+            }
+        }
+    }
+
+    /// The files that the pass in hand reads, and their size; none in pass 0, which reads the manifest.
+    /// Who waits for one in S3 is told to stop by `drain`.
+    pub fn source_files(&self, drain: &CancellationToken) -> (Vec<ManifestFile>, u64) {
+        let files = self.state.source_files();
+        let names = files.iter().map(|file| &file.name);
+        match &self.store {
+            Store::Folder(folder) => {
+                let paths: Vec<_> = names.map(|name| folder.path().join(name)).collect();
+                let sizes = paths.iter().flat_map(|path| path.metadata());
+                let bytes = sizes.map(|found| found.len()).sum();
+                (paths.iter().map(ManifestFile::from).collect(), bytes)
+            }
+            Store::Bucket(bucket) => {
+                let bytes = names.clone().map(|name| bucket.bytes_of(name)).sum();
+                let files = names.map(|name| bucket.folder().file(name, drain));
+                (files.collect(), bytes)
+            }
+        }
     }
 
     /// Seals the journal and says where the job stands.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The store cannot be written.
     pub fn seal(&mut self, state: JobState) -> Result<(), ReportError> {
         let elapsed = self.sealed_at.elapsed();
         self.sealed_at = Instant::now();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        Ok(self.folder.apply(&self.state.seal(state, elapsed_ms))?)
+        Ok(self.store.apply(&self.state.seal(state, elapsed_ms))?)
     }
 
     /// Begins the pass over what failed; the journal is sealed.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The store cannot be written.
     pub fn next_pass(&mut self) -> Result<(), ReportError> {
-        Ok(self.folder.apply(&self.state.next_pass())?)
+        Ok(self.store.apply(&self.state.next_pass())?)
     }
 
     /// Ends the report: every row is accounted for. The journal is sealed.
     ///
     /// # Errors
-    /// The folder cannot be written, or rows are missing, which only a bug can cause.
+    /// The store cannot be written, or rows are missing, which only a bug can cause.
     pub fn finish(&mut self) -> Result<(), ReportError> {
-        let prefix = self.folder.path();
-        let prefix = prefix
-            .file_name()
-            .map(|job| format!("{}/", job.to_string_lossy()));
-        let steps = self.state.finish(&now(), &prefix.unwrap_or_default())?;
-        Ok(self.folder.apply(&steps)?)
+        let (bucket, prefix) = match &self.store {
+            Store::Folder(folder) => {
+                let path = folder.path();
+                let job = path.file_name().unwrap_or_default().to_string_lossy();
+                ("", format!("{job}/"))
+            }
+            Store::Bucket(bucket) => {
+                let (bucket, prefix) = bucket.folder().place();
+                (bucket, prefix.to_owned())
+            }
+        };
+        let steps = self.state.finish(&now(), bucket, &prefix)?;
+        Ok(self.store.apply(&steps)?)
     }
 
     /// Marks the job abandoned; its uploads are gone.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The store cannot be written.
     pub fn abandon(&mut self) -> Result<(), ReportError> {
-        Ok(self.folder.apply(&self.state.abandon())?)
+        Ok(self.store.apply(&self.state.abandon())?)
     }
 
     fn commit(&mut self, frames: &mut Vec<u8>) -> Result<(), ReportError> {
         let steps = self.state.commit(std::mem::take(frames));
-        self.folder.apply(&steps)?;
-        if self.state.journal_bytes() >= SEAL_BYTES {
+        self.store.apply(&steps)?;
+        if self.state.journal_bytes() >= self.pace.seal_bytes {
             self.seal(JobState::Running)?;
         }
         Ok(())
     }
+}
+
+/// Seals what the last attempt had made durable.
+fn recover(store: &mut Store, begun: &Begun) -> Result<State, ReportError> {
+    let all = begun.scope == ReportScope::All;
+    let home = store.home();
+    let checkpoint = match store {
+        Store::Folder(_) => {
+            let path = home.address.join(CHECKPOINT);
+            let json = std::fs::read(&path).map_err(file_error(&path))?;
+            Some(parse_checkpoint(&path, &json)?)
+        }
+        Store::Bucket(bucket) => match bucket.read(CHECKPOINT)? {
+            Some(json) => Some(parse_checkpoint(&home.address.join(CHECKPOINT), &json)?),
+            None => None,
+        },
+    };
+    let mut state = match checkpoint {
+        Some(checkpoint) => State::of(&begun.job_id, all, checkpoint),
+        // In S3 files are made one by one: whoever made the job died before the second.
+        None => begun.start(Vec::new()).0,
+    };
+    let gone = |file: &&passes::SealedFile| !store.has(&file.name);
+    if let Some(file) = state.checkpoint().sealed.iter().find(gone) {
+        let path = home.address.join(&file.name);
+        return Err(StoreError::Gone { path }.into());
+    }
+    let mut broken = None;
+    let bytes = store.read_journal(&state.journal(), |record| {
+        if broken.is_none() {
+            broken = state.take(&record).err();
+        }
+        Ok(())
+    })?;
+    if let Some(broken) = broken {
+        return Err(broken.into());
+    }
+    store.apply(&state.recover(bytes))?;
+    Ok(state)
 }
 
 /// The present, as reports write times.
@@ -242,35 +354,42 @@ pub fn time_text(at: time::OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
-/// Reads the checkpoint of a job's folder.
+/// Reads the checkpoint of a job's folder. In S3 files are made one by one: without one the job has just
+/// begun.
 ///
 /// # Errors
-/// It is not there or not of this version.
-pub fn read_checkpoint(job: &Path) -> Result<Checkpoint, ReportError> {
-    let path = job.join(CHECKPOINT);
-    let checkpoint: Checkpoint = read_json(&path)?;
+/// It cannot be read, or is not of this version.
+pub async fn read_checkpoint(job: &JobFolder, begun: &Begun) -> Result<Checkpoint, ReportError> {
+    let path = job.address().join(CHECKPOINT);
+    match job.read(CHECKPOINT).await? {
+        Some(json) => parse_checkpoint(&path, &json),
+        None if matches!(job, JobFolder::Bucket(_)) => {
+            Ok(begun.start(Vec::new()).0.checkpoint().clone())
+        }
+        None => Err(missing(&path)),
+    }
+}
+
+fn parse_checkpoint(path: &Path, json: &[u8]) -> Result<Checkpoint, ReportError> {
+    let checkpoint: Checkpoint = serde_json::from_slice(json).map_err(file_error(path))?;
     if checkpoint.format == passes::FORMAT {
         return Ok(checkpoint);
     }
-    let source = format!(
-        "its form is {}, and this version knows {}",
-        checkpoint.format,
-        passes::FORMAT
-    );
-    Err(ReportError::File {
-        path,
-        source: source.into(),
-    })
+    let (found, known) = (checkpoint.format, passes::FORMAT);
+    let why = format!("its form is {found}, and this version knows {known}");
+    Err(file_error(path)(why))
 }
 
 /// Reads where a job stands, without touching it: its checkpoint, and what the journal adds to it.
 ///
 /// # Errors
 /// As [`read_checkpoint`]; the journal is damaged.
-pub fn read_state(job: &Path) -> Result<Checkpoint, ReportError> {
-    let mut state = State::of("", true, read_checkpoint(job)?);
+pub async fn read_state(job: &JobFolder, begun: &Begun) -> Result<Checkpoint, ReportError> {
+    // The journal first: one that was sealed meanwhile is another one than the checkpoint's.
+    let journal = job.journal().await?;
+    let mut state = State::of("", true, read_checkpoint(job, begun).await?);
     let mut broken = None;
-    store::read_journal(&job.join(state.journal()), |record| {
+    journal.read(&state.journal(), |record| {
         broken = broken.take().or(state.take(&record).err());
         Ok(())
     })?;
@@ -284,21 +403,29 @@ pub fn read_state(job: &Path) -> Result<Checkpoint, ReportError> {
 ///
 /// # Errors
 /// It is not there or not of this version.
-pub fn read_job<T: serde::de::DeserializeOwned>(job: &Path) -> Result<T, ReportError> {
-    read_json(&job.join(JOB))
+pub async fn read_job<T: serde::de::DeserializeOwned>(job: &JobFolder) -> Result<T, ReportError> {
+    let path = job.address().join(JOB);
+    let json = job.read(JOB).await?.ok_or_else(|| missing(&path))?;
+    serde_json::from_slice(&json).map_err(file_error(&path))
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
-    let error = |source| ReportError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let json = std::fs::read(path).map_err(|source| error(source.into()))?;
-    serde_json::from_slice(&json).map_err(|source| error(source.into()))
+fn missing(path: &Path) -> ReportError {
+    file_error(path)(std::io::Error::from(std::io::ErrorKind::NotFound))
 }
 
-/// The stage that records: takes events until their senders are gone, and makes them durable at
-/// most a second later. Runs on a blocking thread.
+fn file_error<E>(path: &Path) -> impl FnOnce(E) -> ReportError
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let path = path.to_owned();
+    move |source| ReportError::File {
+        path,
+        source: source.into(),
+    }
+}
+
+/// The stage that records: takes events until their senders are gone, and makes them durable soon
+/// after. Runs on a blocking thread.
 ///
 /// `ended` sees every outcome in the order of recording.
 ///
@@ -312,6 +439,8 @@ pub fn record(
     let mut frames = Vec::new();
     let mut waiting = Vec::new();
     let mut deadline: Option<Instant> = None;
+    let pace = report.pace;
+    let mut last: Option<Instant> = None;
     loop {
         let event = match deadline {
             None => events.recv_blocking().map_err(|_| Pause::Closed),
@@ -336,10 +465,13 @@ pub fn record(
                 if let Record::Outcome(outcome) = &record {
                     ended(outcome, refused);
                 }
-                deadline.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+                let due = deadline.get_or_insert_with(|| Instant::now() + pace.commit);
                 // An upload's parts wait for its frame; what came meanwhile goes along.
                 let urgent = !waiting.is_empty() && events.is_empty();
-                if !urgent && frames.len() < COMMIT_BYTES {
+                if urgent {
+                    *due = last.map_or_else(Instant::now, |last| (*due).min(last + pace.apart));
+                }
+                if !(urgent && *due <= Instant::now()) && frames.len() < pace.commit_bytes {
                     continue;
                 }
             }
@@ -347,7 +479,7 @@ pub fn record(
             Err(Pause::Closed) => return report.commit(&mut frames),
         }
         report.commit(&mut frames)?;
-        deadline = None;
+        (deadline, last) = (None, Some(Instant::now()));
         for durable in waiting.drain(..) {
             // The row may have been given up meanwhile.
             let _ = durable.send(());

@@ -157,7 +157,15 @@ pub enum Step {
     Remove {
         /// Path.
         path: String,
+        /// A writer that was taken for dead may be about to write it, which must not land any more.
+        late: bool,
     },
+}
+
+impl Step {
+    fn remove(path: String) -> Self {
+        Self::Remove { path, late: false }
+    }
 }
 
 /// A rule of the report that the program checks on itself was broken: a bug.
@@ -395,7 +403,7 @@ impl State {
         self.checkpoint.counts.elapsed_ms += elapsed_ms;
         steps.push(self.write_checkpoint());
         if used {
-            steps.push(Step::Remove { path: journal });
+            steps.push(Step::remove(journal));
         }
         steps
     }
@@ -407,13 +415,19 @@ impl State {
     /// and the end of a report that is no longer ended.
     pub fn recover(&mut self, valid_bytes: u64) -> Vec<Step> {
         self.journal_bytes = valid_bytes;
-        let mut leftovers = self.end_files();
-        leftovers.push(journal_path(self.checkpoint.journal.saturating_sub(1)));
-        // A journal with nothing but a torn frame is not sealed, and must not be appended to.
-        leftovers.push(self.journal());
+        let at = &self.checkpoint;
+        // Only then the attempt before may have been about to end the report.
+        let late = at.done.is_all_of(at.rows);
+        let end = self.end_files();
+        let journals = [
+            journal_path(at.journal.saturating_sub(1)),
+            // A journal with nothing but a torn frame is not sealed, and must not be appended to.
+            self.journal(),
+        ];
         self.checkpoint.attempt += 1;
         let mut steps = self.seal(JobState::Running, 0);
-        steps.extend(leftovers.into_iter().map(|path| Step::Remove { path }));
+        steps.extend(end.into_iter().map(|path| Step::Remove { path, late }));
+        steps.extend(journals.map(Step::remove));
         steps
     }
 
@@ -430,15 +444,21 @@ impl State {
         at.broken.clear();
         at.state = JobState::Running;
         let mut steps = vec![self.write_checkpoint()];
-        steps.extend(leftovers.into_iter().map(|path| Step::Remove { path }));
+        steps.extend(leftovers.into_iter().map(Step::remove));
         steps
     }
 
-    /// Ends the report; the journal is sealed.
+    /// Ends the report; the journal is sealed. Files are listed with the bucket that they are in, which is
+    /// empty for a folder on disk, and with what is before their names.
     ///
     /// # Errors
     /// Rows are unaccounted for: a bug, and nothing is written.
-    pub fn finish(&mut self, now: &str, key_prefix: &str) -> Result<Vec<Step>, Broken> {
+    pub fn finish(
+        &mut self,
+        now: &str,
+        bucket: &str,
+        key_prefix: &str,
+    ) -> Result<Vec<Step>, Broken> {
         let at = &self.checkpoint;
         let counts = &at.counts;
         let accounted = counts.succeeded + counts.skipped + counts.failed;
@@ -469,7 +489,7 @@ impl State {
                 to: self.results_path(file),
             })
             .collect();
-        let manifest = self.manifest_json(now, key_prefix);
+        let manifest = self.manifest_json(now, bucket, key_prefix);
         let sum = format!("{}\n", hex(&Md5::digest(&manifest)));
         steps.push(Step::Replace {
             path: MANIFEST_MD5.into(),
@@ -481,10 +501,7 @@ impl State {
         });
         self.checkpoint.state = JobState::Complete;
         steps.push(self.write_checkpoint());
-        steps.extend(
-            past.into_iter()
-                .map(|file| Step::Remove { path: file.name }),
-        );
+        steps.extend(past.into_iter().map(|file| Step::remove(file.name)));
         Ok(steps)
     }
 
@@ -551,7 +568,7 @@ impl State {
         format!("results/{}.csv", hex(&Sha1::digest(name)))
     }
 
-    fn manifest_json(&self, now: &str, key_prefix: &str) -> Vec<u8> {
+    fn manifest_json(&self, now: &str, bucket: &str, key_prefix: &str) -> Vec<u8> {
         let results: Vec<_> = self
             .checkpoint
             .sealed
@@ -559,7 +576,7 @@ impl State {
             .map(|file| {
                 serde_json::json!({
                     "TaskExecutionStatus": file.status.as_str(),
-                    "Bucket": "",
+                    "Bucket": bucket,
                     "MD5Checksum": file.md5,
                     "Key": format!("{key_prefix}{}", self.results_path(file)),
                 })

@@ -1,17 +1,18 @@
-//! The folder that a report lies in: applies [`Step`]s as operations on files.
-//!
-//! A step becomes a list of operations, pure again, so that a test can stop between any two of
-//! them and drop what was not synced. A write or sync that failed is never tried again on that
-//! file: what the disk then holds is unknown until a later attempt reads it.
+//! Where a report lies: a folder on disk, or one in S3. Applies [`Step`]s, each durable before the next.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::MetadataExt;
+pub mod bucket;
+pub mod folder;
+
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use s3haul_s3::S3Error;
+
+use self::bucket::{Alive, Bucket, BucketFolder};
+use self::folder::Folder;
 use super::journal::{self, JournalError};
 use super::passes::Step;
-use super::row::{COLUMNS, TaskStatus, write_line};
 
 /// Why the report cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -66,418 +67,220 @@ pub enum StoreError {
         /// The job's folder.
         path: PathBuf,
     },
-}
-
-/// What a file is to hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Content {
-    Bytes(Vec<u8>),
-    Extract { journal: String, status: TaskStatus },
-    Cut { from: String },
-}
-
-/// One system call's worth of a step; paths are below the report's folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Operation {
-    Write {
-        path: String,
-        content: Content,
+    /// S3 answered otherwise.
+    #[error("cannot {doing} {}", path.display())]
+    S3 {
+        /// What was being done.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// S3's answer.
+        source: Box<S3Error>,
     },
-    Append {
-        path: String,
-        bytes: Vec<u8>,
-        first: bool,
+    /// S3 has not taken what is written for too long.
+    #[error("cannot write {}: it has been tried for {seconds} s", path.display())]
+    Out {
+        /// On what.
+        path: PathBuf,
+        /// How long.
+        seconds: u64,
+        /// The last answer, if there was one.
+        source: Option<Box<S3Error>>,
     },
-    Sync {
-        path: String,
+    /// Another process has taken the report over.
+    #[error("another s3haul process has taken over {}", path.display())]
+    Lost {
+        /// The job's folder.
+        path: PathBuf,
     },
-    SyncFolder {
-        path: String,
+    /// A file was written while it was being taken over: what was read of it is old.
+    #[error("{} was written just now", path.display())]
+    Moved {
+        /// The file.
+        path: PathBuf,
     },
-    Rename {
-        from: String,
-        to: String,
+    /// A file is not what was written to it.
+    #[error("{} is changed by somebody else, again and again", path.display())]
+    Restless {
+        /// The file.
+        path: PathBuf,
     },
-    Remove {
-        path: String,
+    /// The store would let two processes write one report.
+    #[error("the store of {} does not honour {condition}", path.display())]
+    Unconditional {
+        /// The job's folder.
+        path: PathBuf,
+        /// The condition.
+        condition: &'static str,
     },
 }
 
-/// Name of the folder in which a job is made before it is renamed.
-fn staging(job: &str) -> String {
-    format!(".{job}.new")
-}
-
-fn parent(path: &str) -> String {
-    path.rsplit_once('/')
-        .map_or(".", |(folder, _)| folder)
-        .to_owned()
-}
-
-fn replace(path: &str, content: Content) -> Vec<Operation> {
-    let temporary = format!("{path}.tmp");
-    vec![
-        Operation::Write {
-            path: temporary.clone(),
-            content,
-        },
-        Operation::Sync {
-            path: temporary.clone(),
-        },
-        Operation::Rename {
-            from: temporary,
-            to: path.to_owned(),
-        },
-        Operation::SyncFolder { path: parent(path) },
-    ]
-}
-
-/// The operations that make `step` durable, for the job whose folder is `job`.
-fn operations(step: &Step, job: &str) -> Vec<Operation> {
-    let at = |path: &String| format!("{job}/{path}");
-    match step {
-        Step::Create { files } => create(files, job),
-        Step::Append {
-            path,
-            frames,
-            first,
-        } => {
-            let path = at(path);
-            let mut operations = vec![
-                Operation::Append {
-                    path: path.clone(),
-                    bytes: frames.clone(),
-                    first: *first,
-                },
-                Operation::Sync { path: path.clone() },
-            ];
-            if *first {
-                operations.push(Operation::SyncFolder {
-                    path: parent(&path),
-                });
-            }
-            operations
-        }
-        Step::Extract {
-            journal,
-            status,
-            to,
-        } => replace(
-            &at(to),
-            Content::Extract {
-                journal: at(journal),
-                status: *status,
-            },
-        ),
-        Step::Cut { from, to } => replace(&at(to), Content::Cut { from: at(from) }),
-        Step::Replace { path, bytes } => replace(&at(path), Content::Bytes(bytes.clone())),
-        Step::Remove { path } => {
-            let path = at(path);
-            // Else a file could come back when nothing remembers it any more.
-            let folder = Operation::SyncFolder {
-                path: parent(&path),
-            };
-            vec![Operation::Remove { path }, folder]
-        }
-    }
-}
-
-fn create(files: &[(String, Vec<u8>)], job: &str) -> Vec<Operation> {
-    let folder = staging(job);
-    let mut operations = Vec::new();
-    for (path, bytes) in files {
-        let path = format!("{folder}/{path}");
-        let content = Content::Bytes(bytes.clone());
-        operations.push(Operation::Write {
-            path: path.clone(),
-            content,
-        });
-        operations.push(Operation::Sync { path });
-    }
-    for inside in ["/work", "/results", ""] {
-        operations.push(Operation::SyncFolder {
-            path: format!("{folder}{inside}"),
-        });
-    }
-    operations.push(Operation::Rename {
-        from: folder,
-        to: job.to_owned(),
-    });
-    operations.push(Operation::SyncFolder {
-        path: ".".to_owned(),
-    });
-    operations
-}
-
-/// Writes the report's columns of a failed-rows file.
-fn cut(from: impl Read, to: &mut impl Write) -> io::Result<Result<(), csv::Error>> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .from_reader(from);
-    let mut record = csv::StringRecord::new();
-    let mut line = Vec::new();
-    loop {
-        match reader.read_record(&mut record) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Ok(())),
-            Err(error) => return Ok(Err(error)),
-        }
-        line.clear();
-        write_line(&mut line, record.iter().take(COLUMNS));
-        to.write_all(&line)?;
-    }
-}
-
-/// A job's folder, locked for this process.
+/// A report that this process alone writes.
 #[derive(Debug)]
-pub struct Folder {
-    /// The report's folder, which holds the job's.
-    report: PathBuf,
-    /// The job's folder, by name.
-    job: String,
-    /// Held until the process ends.
-    lock: File,
-    /// The job's folder is still being made.
-    staged: bool,
-    /// The journal that the last frames went to: one handle for all its appends and syncs.
-    journal: Option<(String, File)>,
+pub enum Store {
+    /// On disk.
+    Folder(Folder),
+    /// In S3.
+    Bucket(Bucket),
 }
 
-const LOCK: &str = "work/lock";
+/// What a job has besides its report's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// How the job's folder is named to the user.
+    pub address: PathBuf,
+    /// Where files go that only this machine needs: the job's folder itself, if that is on disk.
+    pub local: PathBuf,
+}
 
-impl Folder {
-    /// Prepares a new job: makes and locks the folder that [`Step::Create`] will rename.
-    ///
-    /// # Errors
-    /// The report's folder cannot be written; the job exists; another process is starting it.
-    pub fn stage(report: &Path, job: &str) -> Result<Self, StoreError> {
-        let exists = report.join(job);
-        if exists.exists() {
-            return Err(StoreError::Exists { path: exists });
-        }
-        let folder = report.join(staging(job));
-        for path in [folder.join("work"), folder.join("results")] {
-            fs::create_dir_all(&path).map_err(io_error("make the folder", &path))?;
-        }
-        let lock = lock(&folder)?;
-        // Another process may have made the job between the first look and the lock.
-        if exists.exists() {
-            let _ = fs::remove_dir_all(&folder);
-            return Err(StoreError::Exists { path: exists });
-        }
-        Ok(Self {
-            report: report.to_owned(),
-            job: job.to_owned(),
-            lock,
-            staged: true,
-            journal: None,
-        })
-    }
-
-    /// Removes a folder that was staged for a job which did not come to be.
-    pub fn discard(self) {
-        let staged = self.report.join(staging(&self.job));
-        // What is left of it is taken over by the next start of the same job.
-        let _ = fs::remove_dir_all(staged);
-        let _ = fs::remove_dir(&self.report);
-    }
-
-    /// Locks the folder of a job that exists.
-    ///
-    /// # Errors
-    /// It is not there or not writable; another process is at work on it.
-    pub fn open(report: &Path, job: &str) -> Result<Self, StoreError> {
-        let lock = lock(&report.join(job))?;
-        Ok(Self {
-            report: report.to_owned(),
-            job: job.to_owned(),
-            lock,
-            staged: false,
-            journal: None,
-        })
-    }
-
-    /// The job's folder; before [`Step::Create`] the one in which it is being made.
-    pub fn path(&self) -> PathBuf {
-        if self.staged {
-            self.report.join(staging(&self.job))
-        } else {
-            self.report.join(&self.job)
-        }
-    }
-
-    /// Reads a journal of the job, record by record; a journal that is not there is empty.
-    ///
-    /// # Errors
-    /// Reading fails, or the journal is damaged.
-    pub fn read_journal(
-        &self,
-        path: &str,
-        each: impl FnMut(journal::Record) -> Result<(), JournalError>,
-    ) -> Result<u64, StoreError> {
-        read_journal(&self.report.join(&self.job).join(path), each)
-    }
-
+impl Store {
     /// Applies steps, each durable before the next.
     ///
     /// # Errors
-    /// An operation fails; nothing behind it is done.
-    pub fn apply(&mut self, steps: &[Step]) -> Result<(), StoreError> {
-        if !steps.is_empty() {
-            self.check_ours()?;
+    /// One fails; nothing behind it is done.
+    pub(super) fn apply(&mut self, steps: &[Step]) -> Result<(), StoreError> {
+        match self {
+            Self::Folder(folder) => folder.apply(steps),
+            Self::Bucket(bucket) => bucket.apply(steps),
         }
-        for step in steps {
-            for operation in operations(step, &self.job) {
-                self.perform(&operation)?;
-            }
-            if matches!(step, Step::Create { .. }) {
-                self.staged = false;
-            }
-        }
-        Ok(())
     }
 
-    /// A folder that was moved away, or replaced by another job's, is not written to.
-    fn check_ours(&self) -> Result<(), StoreError> {
-        let path = self.path().join(LOCK);
-        let ours = self.lock.metadata().map_err(io_error("look at", &path))?;
-        let there = fs::metadata(&path).map_err(io_error("find", &path))?;
-        if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
-            return Ok(());
+    pub(super) fn read_journal(
+        &self,
+        name: &str,
+        each: impl FnMut(journal::Record) -> Result<(), JournalError>,
+    ) -> Result<u64, StoreError> {
+        match self {
+            Self::Folder(folder) => folder.read_journal(name, each),
+            Self::Bucket(bucket) => bucket.read_journal(name, each),
         }
-        Err(StoreError::Replaced { path: self.path() })
     }
 
     /// Whether a file of the job is there.
-    pub fn has(&self, name: &str) -> bool {
-        self.path().join(name).is_file()
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.has(name),
+            Self::Bucket(bucket) => bucket.bytes_of(name) > 0,
+        }
     }
 
-    fn perform(&mut self, operation: &Operation) -> Result<(), StoreError> {
-        match operation {
-            Operation::Write { path, content } => self.write(path, content),
-            Operation::Append { path, bytes, first } => self.append(path, bytes, *first),
-            Operation::Sync { path } => {
-                if let Some((open, file)) = &self.journal
-                    && open == path
-                {
-                    return file
-                        .sync_data()
-                        .map_err(io_error("sync", &self.report.join(path)));
+    /// Where the job is, and its files of this machine.
+    pub fn home(&self) -> Home {
+        match self {
+            Self::Folder(folder) => Home {
+                address: folder.path(),
+                local: folder.path(),
+            },
+            Self::Bucket(bucket) => JobFolder::Bucket(Arc::clone(bucket.folder())).home(),
+        }
+    }
+
+    /// What tells rows to wait while it is not known whether this process is the writer.
+    pub fn alive(&self) -> Option<Alive> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Bucket(bucket) => Some(bucket.alive()),
+        }
+    }
+
+    /// Removes what was staged for a job that did not come to be.
+    pub fn discard(self) {
+        match self {
+            Self::Folder(folder) => folder.discard(),
+            // Nothing of it is there yet.
+            Self::Bucket(_) => {}
+        }
+    }
+}
+
+/// Where a job's report lies, for whoever only looks.
+#[derive(Debug, Clone)]
+pub enum JobFolder {
+    /// On disk.
+    Disk(PathBuf),
+    /// In S3.
+    Bucket(Arc<BucketFolder>),
+}
+
+impl JobFolder {
+    /// Where the job is, and its files of this machine.
+    pub fn home(&self) -> Home {
+        match self {
+            Self::Disk(path) => Home {
+                address: path.clone(),
+                local: path.clone(),
+            },
+            Self::Bucket(folder) => Home {
+                address: folder.address(),
+                local: folder.local().to_owned(),
+            },
+        }
+    }
+
+    /// How it is named to the user.
+    pub fn address(&self) -> PathBuf {
+        self.home().address
+    }
+
+    /// Reads a file of the job; what is not there, or was emptied in S3, is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Disk(folder) => {
+                let path = folder.join(name);
+                match std::fs::read(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(io_error("read", &path)(error)),
+                    Ok(bytes) => Ok(Some(bytes)),
                 }
-                let path = self.report.join(path);
-                let synced = File::open(&path).and_then(|file| file.sync_all());
-                synced.map_err(io_error("sync", &path))
             }
-            Operation::SyncFolder { path } => {
-                let path = self.report.join(path);
-                let synced = File::open(&path).and_then(|folder| folder.sync_all());
-                synced.map_err(io_error("sync the folder", &path))
+            Self::Bucket(folder) => {
+                let object = folder.get(name).await?;
+                let bytes = object.map(|object| object.bytes);
+                Ok(bytes.filter(|bytes| !bytes.is_empty()))
             }
-            Operation::Rename { from, to } => {
-                let to = self.report.join(to);
-                fs::rename(self.report.join(from), &to).map_err(|error| {
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
-                    ) {
-                        StoreError::Exists { path: to.clone() }
-                    } else {
-                        io_error("rename a file to", &to)(error)
-                    }
+        }
+    }
+
+    /// Hands the records of a journal to `each`; one that is not there is empty.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub(super) async fn journal(&self) -> Result<Journal<'_>, StoreError> {
+        Ok(match self {
+            Self::Disk(folder) => Journal::Disk(folder),
+            Self::Bucket(folder) => Journal::Bucket(folder.journal().await?),
+        })
+    }
+}
+
+/// A journal to look at, as it is.
+pub(super) enum Journal<'a> {
+    /// In this folder.
+    Disk(&'a Path),
+    /// Of that name, with its frames.
+    Bucket(Option<(PathBuf, String, Vec<u8>)>),
+}
+
+impl Journal<'_> {
+    pub(super) fn read(
+        &self,
+        name: &str,
+        each: impl FnMut(journal::Record) -> Result<(), JournalError>,
+    ) -> Result<u64, StoreError> {
+        match self {
+            Self::Disk(folder) => folder::read_journal(&folder.join(name), each),
+            Self::Bucket(Some((path, held, frames))) if held == name => {
+                journal::read_frames(&frames[..], each).map_err(|source| StoreError::Journal {
+                    path: path.clone(),
+                    source,
                 })
             }
-            Operation::Remove { path } => {
-                if self.journal.as_ref().is_some_and(|(open, _)| open == path) {
-                    self.journal = None;
-                }
-                let path = self.report.join(path);
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        Err(io_error("remove", &path)(error))
-                    }
-                    _ => Ok(()),
-                }
-            }
+            // Its rows are in the checkpoint.
+            Self::Bucket(_) => Ok(0),
         }
-    }
-
-    fn append(&mut self, path: &str, bytes: &[u8], first: bool) -> Result<(), StoreError> {
-        let place = self.report.join(path);
-        if first {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&place);
-            self.journal = Some((path.to_owned(), file.map_err(io_error("create", &place))?));
-        }
-        match &mut self.journal {
-            Some((open, file)) if open == path => {
-                file.write_all(bytes).map_err(io_error("append to", &place))
-            }
-            // A journal is created by its first frames and kept open until it is sealed.
-            _ => Err(io_error("append to", &place)(
-                io::ErrorKind::NotFound.into(),
-            )),
-        }
-    }
-
-    fn write(&self, path: &str, content: &Content) -> Result<(), StoreError> {
-        let path = self.report.join(path);
-        let file = File::create(&path).map_err(io_error("create", &path))?;
-        let mut file = BufWriter::with_capacity(64 << 10, file);
-        let failed = io_error("write", &path);
-        match content {
-            Content::Bytes(bytes) => file.write_all(bytes).map_err(failed)?,
-            Content::Extract { journal, status } => {
-                let from = self.report.join(journal);
-                let source = File::open(&from).map_err(io_error("open", &from))?;
-                journal::extract(source, *status, &mut file)
-                    .map_err(failed)?
-                    .map_err(|source| StoreError::Journal { path: from, source })?;
-            }
-            Content::Cut { from } => {
-                let from = self.report.join(from);
-                let source = File::open(&from).map_err(io_error("open", &from))?;
-                cut(source, &mut file)
-                    .map_err(failed)?
-                    .map_err(|source| StoreError::FailedRows { path: from, source })?;
-            }
-        }
-        file.flush().map_err(io_error("write", &path))
-    }
-}
-
-/// Reads a journal, record by record; one that is not there is empty.
-pub(super) fn read_journal(
-    path: &Path,
-    each: impl FnMut(journal::Record) -> Result<(), JournalError>,
-) -> Result<u64, StoreError> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(io_error("open", path)(error)),
-        Ok(file) => journal::read_frames(file, each).map_err(|source| StoreError::Journal {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn lock(folder: &Path) -> Result<File, StoreError> {
-    let path = folder.join(LOCK);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io_error("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
-            path: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
     }
 }
 
@@ -489,6 +292,3 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Store
         source,
     }
 }
-
-#[cfg(test)]
-mod crash_tests;

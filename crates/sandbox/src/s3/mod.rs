@@ -4,7 +4,7 @@
 //! lack is read from the raw headers.
 
 mod annotation;
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod body;
 mod bucket;
 mod complete;

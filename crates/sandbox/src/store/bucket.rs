@@ -84,6 +84,8 @@ pub struct BucketSettings {
     /// `If-None-Match` or `If-Match`, and `CopyObject` is refused either way, with them by 501.
     /// `https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html`
     pub enforces_conditional_writes: bool,
+    /// Whether `PutObject` takes no notice of `If-None-Match` and `If-Match`, as some stores like S3.
+    pub ignores_conditional_writes: bool,
     /// The most entries of a page of a listing, whatever is asked for; 1,000 by default. S3 may answer fewer than asked.
     pub page_entries: usize,
 }
@@ -99,6 +101,7 @@ impl Default for BucketSettings {
             kms_key_id: None,
             bucket_key: false,
             enforces_conditional_writes: false,
+            ignores_conditional_writes: false,
             page_entries: 1000,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -316,12 +316,19 @@ pub(crate) fn encrypted_md5(encryption: &Encryption, md5: [u8; 16]) -> [u8; 16] 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timestamp(pub(crate) u64);
 
+tokio::task_local! {
+    /// How far the clock of the server that answers is ahead of this machine's.
+    pub(crate) static AHEAD: Duration;
+}
+
 impl Timestamp {
+    /// The time by the clock of the server that answers; outside of a request, by this machine's.
     pub(crate) fn now() -> Self {
         let elapsed = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+        let ahead = AHEAD.try_with(|ahead| *ahead).unwrap_or_default();
+        Self(u64::try_from((elapsed + ahead).as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The whole second, which is all that S3 shows.

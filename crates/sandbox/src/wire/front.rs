@@ -1,29 +1,34 @@
 //! One request from its head to its answer: log, faults, s3s, and what s3s leaves out.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, S3ErrorCode};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::bodies::{CutBody, TrickleBody};
 use super::document::{Refusal, rewrite_e_tags, with_control_references};
 use super::server::Fuse;
 use crate::error::{STATUS, take_details};
 use crate::exchange::Exchange;
-use crate::fault::{FaultKind, Faults};
+use crate::fault::{FaultHandle, FaultKind, Faults};
 use crate::identity::{Directory, random};
 use crate::log::{InFlight, RequestLog};
 use crate::operation::Operation;
+use crate::s3::answer::http_date;
 use crate::s3::body::check_digests;
 use crate::store::Store;
+use crate::store::object::{AHEAD, Timestamp};
 
 /// What is in front of s3s.
 pub(crate) struct Front {
@@ -32,6 +37,24 @@ pub(crate) struct Front {
     pub(crate) directory: Directory,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
+    pub(crate) clock: Clock,
+    /// Work that is done later.
+    pub(crate) late: Mutex<JoinSet<()>>,
+}
+
+/// How many milliseconds the server's clock is ahead of this machine's. All clones are the same clock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    pub(crate) fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.0.fetch_add(by, Ordering::SeqCst);
+    }
+
+    pub(super) fn ahead(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
 }
 
 /// A connection ends without an answer.
@@ -48,7 +71,7 @@ struct Answer {
 
 impl Front {
     pub(super) async fn serve(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         fuse: &Fuse,
     ) -> Result<Response<Body>, Dropped> {
@@ -94,14 +117,39 @@ impl Front {
         let body = body.take().await?;
         let exchange = Arc::new(exchange);
         let refusal = fate.kind.as_ref().and_then(refusal_of);
-        let mut answer = match refusal {
-            Some(refusal) => document(&exchange, refusal),
-            None => self.work(parts, body, &exchange).await,
+        let mut answer = match (refusal, fate.held) {
+            (Some(refusal), _) => document(&exchange, refusal),
+            (None, None) => self.work(parts, body, &exchange).await,
+            (None, Some(held)) => self.work_later(parts, body, &exchange, held).await?,
         };
         if let Some(kind) = fate.kind {
             answer = spoil(answer, &kind, &exchange)?;
         }
         self.finish(answer, &exchange, &mut entry)
+    }
+
+    /// Does the work when the fault that holds it is removed, whether the client is still there or not.
+    async fn work_later(
+        self: &Arc<Self>,
+        parts: Parts,
+        body: Bytes,
+        exchange: &Arc<Exchange>,
+        held: FaultHandle,
+    ) -> Result<Answer, Dropped> {
+        let (front, exchange) = (Arc::clone(self), Arc::clone(exchange));
+        let (done, answer) = oneshot::channel();
+        let work = async move {
+            held.removed().await;
+            let ahead = front.clock.ahead();
+            let work = front.work(parts, body, &exchange);
+            // The client may have gone.
+            let _ = done.send(AHEAD.scope(ahead, work).await);
+        };
+        self.late
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spawn(work);
+        answer.await.map_err(|_| Dropped)
     }
 
     /// Lets s3s do the work and puts its answer into S3's form.
@@ -135,6 +183,8 @@ impl Front {
         entry.answered(response.status().as_u16(), error_code);
         entry.write();
         let headers = response.headers_mut();
+        let date = HeaderValue::from_str(&http_date(Timestamp::now().date()));
+        headers.insert(DATE, date.map_err(|_| Dropped)?);
         let id = HeaderValue::from_str(&exchange.request_id).map_err(|_| Dropped)?;
         if exchange.is_sts() {
             headers.insert("x-amzn-requestid", id);

@@ -6,5 +6,5 @@ mod front;
 mod server;
 
 pub(crate) use self::document::xml_text;
-pub(crate) use self::front::Front;
+pub(crate) use self::front::{Clock, Front};
 pub(crate) use self::server::accept;

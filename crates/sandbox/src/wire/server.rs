@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::front::Front;
+use crate::store::object::AHEAD;
 
 /// Serves connections until it is dropped, and them with it.
 pub(crate) async fn accept(listener: TcpListener, front: Arc<Front>) {
@@ -54,7 +55,8 @@ async fn serve(stream: TcpStream, front: Arc<Front>) {
     };
     let service = service_fn(move |request| {
         let (front, fuse) = (Arc::clone(&front), fuse.clone());
-        async move { front.serve(request, &fuse).await }
+        let ahead = front.clock.ahead();
+        AHEAD.scope(ahead, async move { front.serve(request, &fuse).await })
     });
     if let Err(error) = http1::Builder::new()
         .serve_connection(TokioIo::new(socket), service)

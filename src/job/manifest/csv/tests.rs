@@ -302,7 +302,7 @@ fn failed_rows_come_back_with_what_the_manifest_knew() {
     let bad = "b,%25zz,,failed,,InvalidManifestRow,\"{\"\"message\"\":\"\"why\"\"}\",,,,\n";
     let (first, second) = (manifest(line), manifest(format!("{bad}{line}")));
     let files = |first: &tempfile::NamedTempFile, second: &tempfile::NamedTempFile| {
-        vec![first.path().to_owned(), second.path().to_owned()]
+        vec![first.path().into(), second.path().into()]
     };
     let all = read(Source::failed_rows(
         files(&first, &second),

@@ -235,7 +235,7 @@ impl Machine {
             self.apply(&steps)?;
             passes -= 1;
             if passes == 0 || state.checkpoint().counts.failed == 0 {
-                let steps = state.finish("now", "job-x/").unwrap();
+                let steps = state.finish("now", "", "job-x/").unwrap();
                 return self.apply(&steps);
             }
             let steps = state.next_pass();
