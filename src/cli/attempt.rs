@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use s3haul_s3::MfaCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -429,7 +430,7 @@ pub(super) async fn mfa_code_of_profile(
     given: Option<&str>,
 ) -> Result<Option<MfaCode>, Failed> {
     let copier = mfa_serial(access).await?;
-    let needed = Box::pin(s3haul_s3::mfa_serial_of(Some(profile))).await;
+    let needed = s3haul_s3::mfa_serial_of(Some(profile)).boxed().await;
     let needed = needed.map_err(AccessError::from)?;
     mfa_code_of(needed, given.filter(|_| copier.is_none())).await
 }
@@ -440,7 +441,9 @@ async fn mfa_serial(access: &AccessOptions) -> Result<Option<String>, Failed> {
     if let Some(serial) = role.and_then(|role| role.mfa_serial.clone()) {
         return Ok(Some(serial));
     }
-    let needed = Box::pin(s3haul_s3::mfa_serial_of(access.profile.as_deref())).await;
+    let needed = s3haul_s3::mfa_serial_of(access.profile.as_deref())
+        .boxed()
+        .await;
     Ok(needed.map_err(AccessError::from)?)
 }
 

@@ -1,6 +1,7 @@
 //! Who we are before any role: the default chain or a profile, and where STS and S3 are.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -100,6 +101,8 @@ struct Held {
     /// They are known to be a role's.
     role: bool,
 }
+
+type Provided = std::result::Result<Held, IdentityError>;
 
 /// Credentials that nothing renews.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -402,14 +405,18 @@ impl BaseIdentity {
         }
     }
 
-    async fn provide(&self) -> std::result::Result<Held, IdentityError> {
-        let origin = profile::find(self.0.profile.as_deref()).await?;
-        let mut held = self.first(origin.source).await?;
-        checked(&held.credentials)?;
-        for role in &origin.roles {
-            held = self.take(held, role).await?;
-        }
-        Ok(held)
+    /// Its type is erased, for it is part of every request that may have to renew: the SDK's providers nest
+    /// deeper than the compiler goes.
+    fn provide(&self) -> Pin<Box<dyn Future<Output = Provided> + Send + '_>> {
+        Box::pin(async move {
+            let origin = profile::find(self.0.profile.as_deref()).await?;
+            let mut held = self.first(origin.source).await?;
+            checked(&held.credentials)?;
+            for role in &origin.roles {
+                held = self.take(held, role).await?;
+            }
+            Ok(held)
+        })
     }
 
     /// What gives the first credentials is asked.

@@ -447,7 +447,6 @@ mod tests {
         let throttle = Throttle::new(&ThrottleOptions {
             concurrency: Concurrency::Auto {
                 start: 64,
-                floor: 1,
                 max: 64,
             },
             requests_per_second: None,
