@@ -63,7 +63,7 @@ enum Command {
     Manifest(manifest::ManifestCommand),
     /// Read completion reports
     #[command(subcommand)]
-    Report(report::ReportCommand),
+    Report(Box<report::ReportCommand>),
     /// The whole job on an embedded two-account S3, with no account and no set-up
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
@@ -97,7 +97,7 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         Command::Verify(args) => Box::pin(verify::run(*args)).await,
         Command::Abandon(args) => Box::pin(abandon::run(*args)).await,
         Command::Manifest(command) => Box::pin(manifest::run(command)).await,
-        Command::Report(command) => Box::pin(report::run(command)).await,
+        Command::Report(command) => Box::pin(report::run(*command)).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,
     };

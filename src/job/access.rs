@@ -334,6 +334,7 @@ impl Connection {
     }
 
     /// The same identity for a job of which more is known now.
+    #[must_use]
     pub fn with_options(self, options: &AccessOptions) -> Self {
         Self {
             options: options.clone(),

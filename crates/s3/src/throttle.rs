@@ -445,10 +445,7 @@ mod tests {
     #[tokio::test]
     async fn parts_share_the_limit() {
         let throttle = Throttle::new(&ThrottleOptions {
-            concurrency: Concurrency::Auto {
-                start: 64,
-                max: 64,
-            },
+            concurrency: Concurrency::Auto { start: 64, max: 64 },
             requests_per_second: None,
         });
         for (objects, share) in [(0, 64), (1, 64), (4, 16), (16, 4), (100, 4)] {
