@@ -1,7 +1,7 @@
 //! The report in S3: the same job, the same files, and one writer at a time.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fmt::Write as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -138,9 +138,8 @@ fn slow(world: &World, milliseconds: u64) -> FaultHandle {
 async fn the_same_report_as_in_a_folder() {
     let world = world();
     world.small_objects(30);
-    let mut manifest = std::fs::read_to_string(world.path("manifest.csv")).unwrap();
-    manifest += &format!("{SOURCE},not%20there\n{SOURCE},k00001\n");
-    world.manifest(manifest);
+    let manifest = std::fs::read_to_string(world.path("manifest.csv")).unwrap();
+    world.manifest(format!("{manifest}{SOURCE},not%20there\n{SOURCE},k00001\n"));
     world.copy(&["--overwrite", "never"]).await.expect(1);
     let in_folder = world.rows();
     for object in world.store().objects(DESTINATION) {
@@ -199,7 +198,7 @@ async fn another_machine_goes_on_with_nothing_but_the_address() {
         let content = std::fs::read(&path).unwrap();
         if kind == "gzip" {
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gzip.write_all(&content).unwrap();
+            std::io::Write::write_all(&mut gzip, &content).unwrap();
             std::fs::write(&path, gzip.finish().unwrap()).unwrap();
         }
         let fault = slow(&world, 100);
@@ -518,13 +517,11 @@ async fn one_job_of_a_report_is_found_and_several_are_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inventory_on_disk_goes_with_the_report() {
     let world = world();
-    let keys = (0..50).map(|n| format!("k{n:03}"));
-    let data: String = keys
-        .map(|key| {
-            world.put(&key, &key);
-            format!("\"{SOURCE}\",\"{key}\",\"4\"\n")
-        })
-        .collect();
+    let mut data = String::new();
+    for n in 0..50 {
+        world.put(&format!("k{n:03}"), "content");
+        writeln!(data, "\"{SOURCE}\",\"k{n:03}\",\"7\"").unwrap();
+    }
     let folder = world.path("inventory/config");
     std::fs::create_dir_all(folder.join("2026-01-01")).unwrap();
     std::fs::create_dir_all(folder.join("data")).unwrap();
@@ -555,7 +552,7 @@ async fn an_inventory_on_disk_goes_with_the_report() {
 async fn an_abandoned_job_in_s3_keeps_no_upload() {
     let world = world();
     world.declare("large", LARGE);
-    sized_manifest(&world, &["large"]);
+    sized_manifest(&world, ["large"]);
     let parts = Fault::on(Operation::UploadPartCopy, FaultKind::Hang);
     let parts = world.sandbox.faults().add(parts);
     let mut first = copy(&world, &IN_PARTS).spawn().unwrap();
