@@ -91,6 +91,7 @@ pub(super) enum Overwrite {
 
 /// A job, as it is given.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(super) struct Plan {
     /// Flags and their values, in their order.
     flags: Vec<(&'static str, String)>,
