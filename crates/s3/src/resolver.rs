@@ -163,7 +163,8 @@ mod tests {
 }
 
 /// On systems where all of 127.0.0.0/8 is this machine.
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests_of_connections {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
