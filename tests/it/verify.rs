@@ -1252,8 +1252,8 @@ async fn what_means_nothing_is_refused() {
         (world.verifying().set("--part-size", "auto"), "--part-size"),
         (world.verifying().set("--work-dir", "."), "--work-dir"),
         (
-            world.verifying().set("--report", "s3://b/p"),
-            "reports in S3 are not supported",
+            world.verifying().set("--report", "s3://b--x-s3/p"),
+            "directory buckets are not supported",
         ),
         (
             world.verifying().set("--sse-c-key-file", "none"),

@@ -303,7 +303,7 @@ async fn every_flag_has_a_variable() {
 }
 
 /// Flags with a value that `job.json` shows: the flag, where it is shown, a value, another.
-const SHOWN: [(&str, &str, &str, &str); 62] = [
+const SHOWN: [(&str, &str, &str, &str); 64] = [
     ("--manifest", "/job/manifest", "a.csv", "b.csv"),
     (
         "--manifest-fields",
@@ -577,6 +577,13 @@ const SHOWN: [(&str, &str, &str, &str); 62] = [
         "none",
     ),
     ("--drain-timeout", "/job/run/drain_timeout_ms", "5s", "6s"),
+    (
+        "--report-interval",
+        "/job/run/report_interval_ms",
+        "2s",
+        "3s",
+    ),
+    ("--report-timeout", "/job/run/report_timeout_ms", "8m", "9m"),
     ("--failed-rows-exit", "/job/run/failed_rows_exit", "0", "1"),
     ("--work-dir", "/job/run/work_dir", "work-a", "work-b"),
     (
@@ -827,6 +834,9 @@ async fn flags_beat_variables() {
             "--manifest-etag",
             "--mfa-code",
             "--report",
+            // For reports in S3 alone: `bucket` has them.
+            "--report-account",
+            "--report-profile",
             "--help",
             // With all versions alone: `versions` has it.
             "--delete-markers",
