@@ -303,7 +303,7 @@ async fn a_thousand_expired_requests_are_one_renewal() {
     const IN_FLIGHT: usize = 1000;
     let world = World::new();
     // The limit begins with 16, and grows with the answers.
-    const BEFORE: usize = 1300;
+    const BEFORE: usize = 1400;
     let rows = BEFORE + IN_FLIGHT + 200;
     world.small_objects(rows);
     // None is answered before all are there.
@@ -311,11 +311,15 @@ async fn a_thousand_expired_requests_are_one_renewal() {
     let late = Fault::on(Operation::CopyObject, FaultKind::Latency(10_000)).when(hit);
     let expired = Fault::on(Operation::CopyObject, FaultKind::ExpireToken).when(hit);
     world.sandbox.faults().add(late);
+    let slow = Fault::on(Operation::CopyObject, FaultKind::Latency(200));
+    let first = When::First(BEFORE as u64);
+    world.sandbox.faults().add(slow.when(first));
     let expired = world.sandbox.faults().add(expired);
     let given = world.given().set("--concurrency", IN_FLIGHT.to_string());
     let run = given.set("--max-rps", "none").run().await;
     assert_eq!(expired.hits(), IN_FLIGHT as u64);
-    assert!(world.sandbox.log().max_in_flight() >= IN_FLIGHT);
+    let in_flight = world.sandbox.log().max_in_flight();
+    assert!(in_flight >= IN_FLIGHT, "{in_flight}");
     assert_all(&world, &run, rows);
     assert_eq!(calls(&world, Operation::AssumeRole), 2);
     assert_eq!(calls(&world, Operation::CopyObject), rows + IN_FLIGHT);
