@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use tokio::task::JoinSet;
-
 use super::attempt::{self, Listening};
 use super::exit::{Exit, Failed};
 use super::flags::{AgainArgs, SpeedArgs, WordsArgs};
@@ -34,9 +32,10 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
     let speed = SpeedArgs::default();
     let found = args.reach.find(&args.report, &args.again, &speed, None);
     let (folder, reach, file) = Box::pin(found).await?;
-    let (home, begun, listening) = (folder.home(), file.begun(), Listening::start());
+    let (home, begun, mut listening) = (folder.home(), file.begun(), Listening::start());
     let opened = attempt::open(&folder, attempt::patience(&file.job, &listening));
     let store = listening.unless_stopped(Box::pin(opened)).await?;
+    listening.keep_alive(&store);
     let state = read_checkpoint(&folder, &begun).await?.state;
     if state == JobState::Complete {
         return Err(Failed::usage(format!(
@@ -47,8 +46,6 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
     if state != JobState::Abandoned {
         let recover = begun.clone();
         let mut report = blocking(move || Report::recover(store, &recover)).await?;
-        let mut services = JoinSet::new();
-        services.spawn(report.keep_alive(&listening.signals));
         let uploads = report.checkpoint().uploads.clone();
         if !uploads.is_empty() || file.own_session() {
             let access = attempt::establish(&file.job, &file.survey, &reach).await?;

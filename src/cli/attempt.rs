@@ -90,7 +90,7 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     let address = new.report.join(&name);
     previous::refuse_own(&new.job, &address)?;
     let reach = Reach::new(&new.job.access, &new.job.speed, new.mfa_code.clone());
-    let listening = Listening::start();
+    let mut listening = Listening::start();
     let work_dir = new.job.run.work_dir.as_deref();
     let found = Box::pin(reach.job_folder(&address, work_dir));
     let folder = listening.unless_stopped(found).await?;
@@ -132,6 +132,7 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
         }
     };
     let json = serde_json::to_vec_pretty(&file).map_err(|e| Failed::new(e, Exit::Usage))?;
+    listening.keep_alive(&store);
     let begun = file.begun();
     let create = move || Report::create(store, &begun, json);
     let report = blocking(create).await;
@@ -587,7 +588,7 @@ pub(super) struct OldJob {
 /// Goes on with a job from its report.
 pub(super) async fn go_on(
     old: OldJob,
-    listening: Listening,
+    mut listening: Listening,
     show: ProgressMode,
     output: Output,
 ) -> Result<u8, Failed> {
@@ -602,6 +603,7 @@ pub(super) async fn go_on(
     let home = folder.home();
     let opened = Box::pin(open(&folder, patience(&file.job, &listening)));
     let store = listening.unless_stopped(opened).await?;
+    listening.keep_alive(&store);
     let at = read_checkpoint(&folder, &file.begun()).await?;
     let mut before = None;
     let mut manifest = file.job.manifest.as_path().into();
@@ -777,6 +779,11 @@ impl Listening {
         // and not the end without a word.
         let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         Self { signals, services }
+    }
+
+    /// From now on whoever else comes is told that this process is at work on the report.
+    pub(super) fn keep_alive(&mut self, store: &Store) {
+        self.services.spawn(store.keep_alive(&self.signals));
     }
 
     /// Does what comes before the job, unless a signal comes first.

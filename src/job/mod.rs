@@ -183,7 +183,6 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
         signals.clone(),
         Duration::from_millis(job.file.job.run.drain_timeout_ms),
     ));
-    services.spawn(job.report.keep_alive(signals));
     let shared = Shared::of(&mut job);
     loop {
         if let Err(error) = shared.sort(&job.report, signals).await {

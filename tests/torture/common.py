@@ -11,6 +11,10 @@ BIN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / PROFIL
 ROLE = "arn:aws:iam::222222222222:role/s3haul-copy"
 POLICY = json.loads((ROOT / "sample-manifests/source-bucket-policy.json").read_text())
 
+REPORT_POLICY = {"Version": "2012-10-17", "Statement": [{
+    "Effect": "Allow", "Principal": {"AWS": ROLE}, "Action": ["s3:GetObject", "s3:PutObject", "s3:ListBucket"],
+    "Resource": ["arn:aws:s3:::example-reports", "arn:aws:s3:::example-reports/*"]}]}
+
 
 def build():
     if os.environ.get("BUILT"):
@@ -28,6 +32,7 @@ class Sandbox:
         fill = {"buckets": [
             {"name": "example-source", "account": "111111111111", "policy": POLICY, "objects": objects},
             {"name": "example-destination", "account": "222222222222"},
+            {"name": "example-reports", "account": "222222222222", "policy": REPORT_POLICY},
         ]}
         (self.folder / "fill.json").write_text(json.dumps(fill))
         (self.folder / "faults.json").write_text(json.dumps(list(faults)))
@@ -101,7 +106,7 @@ def signature(endpoint, method, path, query, user):
 class Job:
     """A job of `rows` (key, size or None), and the command line that runs it."""
 
-    def __init__(self, sandbox, folder, job_id, keys, more=(), fields="Bucket,Key,Size"):
+    def __init__(self, sandbox, folder, job_id, keys, more=(), fields="Bucket,Key,Size", report=None):
         self.sandbox, self.keys, self.id = sandbox, keys, job_id
         self.report = pathlib.Path(folder) / "report"
         self.manifest = pathlib.Path(folder) / f"{job_id}.csv"
@@ -113,7 +118,7 @@ class Job:
             str(BIN / "s3haul"), "copy", "--manifest", str(self.manifest), "--manifest-fields", fields,
             "--to", f"s3://example-destination/{job_id}/", "--role-arn", ROLE, "--external-id", "s3haul-demo",
             "--endpoint-url", sandbox.endpoint, "--region", "us-east-1", "--source-region", "us-east-1",
-            "--report", str(self.report), "--job-id", job_id, "--output", "json", *more]
+            "--report", report or str(self.report), "--job-id", job_id, "--output", "json", *more]
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "S3HAUL_"))},
             "AWS_ACCESS_KEY_ID": sandbox.operator["access_key_id"],

@@ -24,7 +24,6 @@ use self::journal::{OpenUpload, OutcomeRecord, Record, write_frame};
 use self::passes::{Broken, CHECKPOINT, Checkpoint, JOB, JobState, State};
 use self::store::bucket::Alive;
 use self::store::{Home, JobFolder, Store, StoreError};
-use crate::job::StopSignals;
 use crate::job::manifest::ManifestFile;
 
 /// How long events may gather before the recorder looks again.
@@ -207,20 +206,6 @@ impl Report {
     /// What tells rows to wait while it is not known whether this process is the writer.
     pub fn alive(&self) -> Option<Alive> {
         self.store.alive()
-    }
-
-    /// Says that this process lives, where nothing else does; drains the job when nobody listens.
-    pub fn keep_alive(&self, signals: &StopSignals) -> impl Future<Output = ()> + Send + 'static {
-        let bucket = match &self.store {
-            Store::Folder(_) => None,
-            Store::Bucket(bucket) => Some(bucket.clone()),
-        };
-        let signals = signals.clone();
-        async move {
-            if let Some(bucket) = bucket {
-                bucket.keep_alive(signals).await;
-            }
-        }
     }
 
     /// The files that the pass in hand reads, and their size; none in pass 0, which reads the manifest.

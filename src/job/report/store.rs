@@ -13,6 +13,7 @@ use self::bucket::{Alive, Bucket, BucketFolder};
 use self::folder::Folder;
 use super::journal::{self, JournalError};
 use super::passes::Step;
+use crate::job::StopSignals;
 
 /// Why the report cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +181,21 @@ impl Store {
         match self {
             Self::Folder(_) => None,
             Self::Bucket(bucket) => Some(bucket.alive()),
+        }
+    }
+
+    /// Says that this process is at work on the report, where nothing else says so, until it is dropped; stops
+    /// the job where the report is lost.
+    pub fn keep_alive(&self, signals: &StopSignals) -> impl Future<Output = ()> + Send + 'static {
+        let bucket = match self {
+            Self::Folder(_) => None,
+            Self::Bucket(bucket) => Some(bucket.clone()),
+        };
+        let signals = signals.clone();
+        async move {
+            if let Some(bucket) = bucket {
+                bucket.keep_alive(signals).await;
+            }
         }
     }
 

@@ -1,0 +1,479 @@
+//! The objects of a job's report: reads, conditional writes, and how long they are tried.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use md5::{Digest, Md5};
+use s3haul_s3::retry::back_off;
+use s3haul_s3::{
+    Class, HeadObject, HeaderPair, ListFrom, ListObjects, ListedPage, OnDoubt, Operation, PutBody,
+    PutObject, Requests, RetryOptions, S3Client, S3Error, Tally, Throttle, ThrottleOptions,
+    WholeObject,
+};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::HEARTBEAT;
+use crate::job::access::{AccessError, Connection};
+use crate::job::manifest::ManifestFile;
+use crate::job::report::store::StoreError;
+
+/// What the proof is tried on.
+const PROOF: &str = "work/conditions";
+/// Who wrote `job.json`: two processes may begin the same job in the same second.
+const WRITER: &str = "x-amz-meta-s3haul-writer";
+/// How long an attempt may take, and for each MiB more.
+const ATTEMPT: Duration = Duration::from_secs(15);
+const ATTEMPT_PER_MIB: Duration = Duration::from_secs(4);
+
+/// Where a job's report lies in S3, and who reaches it.
+#[derive(Debug)]
+pub struct BucketFolder {
+    connection: Connection,
+    client: S3Client,
+    /// Reads, with the attempts of the job.
+    requests: Requests,
+    /// Writes, each once.
+    once: Requests,
+    retry: RetryOptions,
+    pub(super) runtime: Handle,
+    bucket: String,
+    /// What keys of the job begin with: ends in `/`.
+    prefix: String,
+    headers: Vec<HeaderPair>,
+    /// For files that only this machine needs.
+    local: TempDir,
+}
+
+/// How patient a writer is.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// How long the store may be out before the job stops.
+    pub timeout: Duration,
+    /// No longer than until this.
+    pub give_up: CancellationToken,
+}
+
+impl BucketFolder {
+    /// The folder of a job, `address` with its name; whether it is there is not asked.
+    ///
+    /// # Errors
+    /// The bucket cannot be reached.
+    pub async fn find(
+        connection: Connection,
+        (bucket, prefix): (&str, &str),
+        owner: Option<&str>,
+        retry: RetryOptions,
+        local: TempDir,
+    ) -> Result<Self, AccessError> {
+        let client = connection.report(bucket).await?;
+        let throttle = Throttle::new(&ThrottleOptions::default());
+        let once = RetryOptions {
+            max_attempts: 1,
+            ..retry.clone()
+        };
+        let credentials = connection.requests().credentials().clone();
+        let owner = owner.map(|owner| ("x-amz-expected-bucket-owner".into(), owner.to_owned()));
+        Ok(Self {
+            client,
+            requests: connection.requests().clone(),
+            once: Requests::new(throttle, credentials, once),
+            connection,
+            retry,
+            runtime: Handle::current(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            headers: owner.into_iter().collect(),
+            local,
+        })
+    }
+
+    /// How it is named to the user.
+    pub fn address(&self) -> PathBuf {
+        let folder = self.prefix.trim_end_matches('/');
+        ManifestFile::address(&self.bucket, folder)
+    }
+
+    /// The bucket, and what keys of the job begin with.
+    pub fn place(&self) -> (&str, &str) {
+        (&self.bucket, &self.prefix)
+    }
+
+    /// A folder on this machine, which is gone when this process ends.
+    pub fn local(&self) -> &Path {
+        self.local.path()
+    }
+
+    /// A file of the job, to be read as a manifest is.
+    pub fn file(&self, name: &str, stop: &CancellationToken) -> ManifestFile {
+        ManifestFile::Object {
+            connection: Box::new(self.connection.clone()),
+            bucket: self.bucket.clone(),
+            key: self.key(name),
+            stop: stop.clone(),
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        ManifestFile::address(&self.bucket, &self.key(name))
+    }
+
+    /// Reads a file whole. What is empty was removed.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub async fn get(&self, name: &str) -> Result<Option<WholeObject>, StoreError> {
+        let key = self.key(name);
+        let (mut tally, operation) = (Tally::default(), Operation::GetObject);
+        let get = || {
+            let client = &self.client;
+            client.get_whole_object(&self.bucket, &key, &self.headers)
+        };
+        let got = self
+            .requests
+            .send_uncounted(&mut tally, operation, Some(0), OnDoubt::Resend, get)
+            .boxed()
+            .await;
+        match got {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.status == Some(404) && error.report_code() != "NoSuchBucket" => {
+                Ok(None)
+            }
+            Err(error) => Err(self.failed("read", name, error)),
+        }
+    }
+
+    pub(super) async fn head(&self, name: &str) -> Result<Option<Head>, StoreError> {
+        let key = self.key(name);
+        let request = HeadObject {
+            bucket: &self.bucket,
+            key: &key,
+            version_id: None,
+            part_number: None,
+            headers: &self.headers,
+        };
+        let (mut tally, operation) = (Tally::default(), Operation::HeadObject);
+        let head = self
+            .requests
+            .send_uncounted(&mut tally, operation, None, OnDoubt::Resend, || {
+                self.client.head_object(request)
+            })
+            .await;
+        match head {
+            Ok(head) => Ok(Some(Head {
+                writer: head.header(WRITER).map(str::to_owned),
+                known: Known {
+                    e_tag: head.e_tag,
+                    bytes: head.bytes,
+                },
+            })),
+            Err(error) if error.status == Some(404) => Ok(None),
+            Err(error) => Err(self.failed("look at", name, error)),
+        }
+    }
+
+    /// Names and sizes of the files below a folder of the job.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub async fn list(&self, folder: &str) -> Result<HashMap<String, Known>, StoreError> {
+        let prefix = self.key(folder);
+        let mut found = HashMap::new();
+        let mut from = ListFrom::Start;
+        loop {
+            let request = ListObjects {
+                bucket: &self.bucket,
+                prefix: &prefix,
+                from: &from,
+                headers: &self.headers,
+            };
+            let page = self.list_page(request).await?;
+            for object in page.objects {
+                let (e_tag, bytes) = (object.e_tag, object.bytes);
+                if let Some(name) = object.key.strip_prefix(&self.prefix) {
+                    found.insert(name.to_owned(), Known { e_tag, bytes });
+                }
+            }
+            match page.next {
+                Some(next) => from = next,
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// Names of the jobs below this place.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub async fn jobs(&self) -> Result<Vec<String>, StoreError> {
+        let prefix = self.key("job-");
+        let mut found = Vec::new();
+        let mut from = ListFrom::Start;
+        loop {
+            let request = ListObjects {
+                bucket: &self.bucket,
+                prefix: &prefix,
+                from: &from,
+                headers: &self.headers,
+            };
+            let page = self.list_page(request).await?;
+            let next = page.objects.iter().find_map(|object| {
+                let name = object.key.strip_prefix(&self.prefix)?;
+                name.split_once('/').map(|(job, _)| job.to_owned())
+            });
+            match (next, page.next) {
+                (Some(job), _) => {
+                    // Behind all that begins with the job's name and a slash.
+                    from = ListFrom::After(self.key(&format!("{job}/\u{10FFFF}")));
+                    found.push(job);
+                }
+                (None, Some(next)) => from = next,
+                (None, None) => return Ok(found),
+            }
+        }
+    }
+
+    async fn list_page(&self, request: ListObjects<'_>) -> Result<ListedPage, StoreError> {
+        let (mut tally, operation) = (Tally::default(), Operation::ListObjectsV2);
+        let list = || self.client.list_objects_v2(request);
+        let page = self
+            .requests
+            .send_uncounted(&mut tally, operation, None, OnDoubt::Resend, list)
+            .await;
+        page.map_err(|error| self.failed("list", "", error))
+    }
+
+    /// Sends a file from disk, that nobody else writes.
+    ///
+    /// # Errors
+    /// S3's answer, or the file cannot be read.
+    pub async fn send_file(
+        &self,
+        name: &str,
+        path: &Path,
+        md5: [u8; 16],
+        bytes: u64,
+    ) -> Result<(), StoreError> {
+        let request = PutObject {
+            bucket: &self.bucket,
+            key: &self.key(name),
+            body: PutBody::File(path),
+            content_md5: md5,
+            headers: &self.headers,
+        };
+        let (mut tally, operation) = (Tally::default(), Operation::PutObject);
+        let put = || self.client.put_object(request);
+        self.requests
+            .send_uncounted(&mut tally, operation, Some(bytes), OnDoubt::Resend, put)
+            .await
+            .map_err(|error| self.failed("write", name, error))?;
+        Ok(())
+    }
+
+    /// Sends a file once.
+    pub(super) async fn put_once(
+        &self,
+        name: &str,
+        bytes: &Bytes,
+        condition: &Condition<'_>,
+        writer: Option<&str>,
+    ) -> Result<String, Sent> {
+        let mut headers = self.headers.clone();
+        headers.push(match condition {
+            Condition::Absent => ("if-none-match".into(), "*".to_owned()),
+            Condition::Is(e_tag) => ("if-match".into(), format!("\"{e_tag}\"")),
+        });
+        headers.extend(writer.map(|writer| (WRITER.into(), writer.to_owned())));
+        let request = PutObject {
+            bucket: &self.bucket,
+            key: &self.key(name),
+            body: PutBody::Bytes(bytes),
+            content_md5: Md5::digest(bytes).into(),
+            headers: &headers,
+        };
+        let (mut tally, operation) = (Tally::default(), Operation::PutObject);
+        let mib = u32::try_from(bytes.len() >> 20).unwrap_or(u32::MAX);
+        let limit = ATTEMPT + ATTEMPT_PER_MIB * mib;
+        let size = Some(bytes.len() as u64);
+        let put = || self.client.put_object(request);
+        let sent = self
+            .once
+            .send_uncounted(&mut tally, operation, size, OnDoubt::Return, put);
+        match tokio::time::timeout(limit, sent).await {
+            Err(_) => Err(Sent::Unclear(None)),
+            Ok(Ok(e_tag)) => Ok(e_tag),
+            Ok(Err(error)) => Err(match (error.status, error.class()) {
+                (Some(412), _) => Sent::Refused,
+                // What was to be replaced is gone.
+                (Some(404), _) if error.report_code() == "NoSuchKey" => Sent::Refused,
+                _ if error.is_in_doubt() => Sent::Unclear(Some(error)),
+                (_, Class::Permanent) => Sent::Failed(error),
+                _ => Sent::Again(error),
+            }),
+        }
+    }
+
+    /// Proves that the store honours conditions: else two processes could write one report.
+    pub(super) async fn prove(&self, patience: &Patience) -> Result<(), StoreError> {
+        let bytes = Bytes::from_static(b"this store honours If-None-Match and If-Match\n");
+        let other = "0".repeat(32);
+        let mut outage = Outage::new(patience);
+        // The first makes it, where no earlier attempt has.
+        let steps = [
+            (Condition::Absent, false),
+            (Condition::Absent, true),
+            (Condition::Is(&other), true),
+        ];
+        for (condition, must_refuse) in steps {
+            loop {
+                match self.put_once(PROOF, &bytes, &condition, None).await {
+                    Err(Sent::Refused) => break,
+                    Ok(_) if !must_refuse => break,
+                    Ok(_) => {
+                        return Err(StoreError::Unconditional {
+                            path: self.address(),
+                            condition: condition.name(),
+                        });
+                    }
+                    Err(Sent::Failed(error)) if error.status == Some(501) => {
+                        return Err(StoreError::Unconditional {
+                            path: self.address(),
+                            condition: condition.name(),
+                        });
+                    }
+                    Err(Sent::Failed(error)) => return Err(self.failed("write", PROOF, error)),
+                    Err(Sent::Again(error)) => outage.wait(self, PROOF, Some(error)).await?,
+                    Err(Sent::Unclear(error)) => outage.wait(self, PROOF, error).await?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn failed(&self, doing: &'static str, name: &str, source: S3Error) -> StoreError {
+        StoreError::S3 {
+            doing,
+            path: self.path(name),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// What a PUT depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Condition<'a> {
+    /// That there is nothing.
+    Absent,
+    /// That it is still this.
+    Is(&'a str),
+}
+
+impl Condition<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Absent => "If-None-Match",
+            Self::Is(_) => "If-Match",
+        }
+    }
+}
+
+/// Why a PUT has no result.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// Its condition was not met.
+    Refused,
+    /// It may have been carried out.
+    Unclear(Option<S3Error>),
+    /// It was not carried out, and may be when it is sent again.
+    Again(S3Error),
+    /// It was refused for good.
+    Failed(S3Error),
+}
+
+/// A file as it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub(super) e_tag: String,
+    /// Its size; what is empty was removed.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) known: Known,
+    pub(super) writer: Option<String>,
+}
+
+/// A time without a good write.
+#[derive(Debug)]
+pub(super) struct Outage {
+    since: Duration,
+    failures: u32,
+    patience: Patience,
+}
+
+impl Outage {
+    pub(super) fn new(patience: &Patience) -> Self {
+        Self {
+            since: now(),
+            failures: 0,
+            patience: patience.clone(),
+        }
+    }
+
+    /// Waits before the next attempt, as long as there is patience.
+    pub(super) async fn wait(
+        &mut self,
+        folder: &BucketFolder,
+        name: &str,
+        error: Option<S3Error>,
+    ) -> Result<(), StoreError> {
+        self.failures += 1;
+        let out = now().saturating_sub(self.since);
+        let given_up = out >= self.patience.timeout || self.patience.give_up.is_cancelled();
+        if given_up {
+            return Err(StoreError::Out {
+                path: folder.path(name),
+                seconds: out.as_secs(),
+                source: error.map(Box::new),
+            });
+        }
+        let class = error.as_ref().map_or(Class::Transient, S3Error::class);
+        let after = error.as_ref().and_then(|error| error.retry_after);
+        // The store is not asked less often than a writer must be heard of.
+        let wait = back_off(&folder.retry, class, self.failures, after, fastrand::f64());
+        let wait = wait
+            .min(HEARTBEAT / 3)
+            .min(self.patience.timeout.saturating_sub(out));
+        if self.failures == 3 {
+            let error = error.map_or_else(|| "no answer in time".to_owned(), |e| e.to_string());
+            tracing::warn!(
+                path = %folder.path(name).display(),
+                error,
+                "the report's store does not take what is written: it is tried again"
+            );
+        }
+        let sleep = tokio::time::sleep(wait);
+        let _ = self.patience.give_up.run_until_cancelled(sleep).await;
+        Ok(())
+    }
+}
+
+/// Time since the machine was started, asleep or awake: a laptop that slept has been silent.
+pub(super) fn now() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
