@@ -35,7 +35,7 @@ pub(super) async fn run(args: AbandonArgs) -> Result<u8, Failed> {
     let (home, begun, mut listening) = (folder.home(), file.begun(), Listening::start());
     let opened = attempt::open(&folder, attempt::patience(&file.job, &listening));
     let store = listening.unless_stopped(Box::pin(opened)).await?;
-    listening.keep_alive(&store);
+    listening.keep_alive(&store, &file.job.run);
     let state = read_checkpoint(&folder, &begun).await?.state;
     if state == JobState::Complete {
         return Err(Failed::usage(format!(

@@ -34,12 +34,15 @@ use crate::job::report::store::bucket::{Bucket, Patience};
 use crate::job::report::store::folder::Folder;
 use crate::job::report::store::{Home, JobFolder, Store};
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
-use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
+use crate::job::spec::{JobFile, JobSpec, RunOptions, SpeedOptions};
 use crate::job::summary::Summary;
 use crate::job::{
     self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, owner,
     retry_options, sort_rows, versioned,
 };
+
+/// How long a report is looked at that could not be written: the summary is only words.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// A job that `copy` or `verify` is given.
 #[derive(Debug)]
@@ -132,7 +135,7 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
         }
     };
     let json = serde_json::to_vec_pretty(&file).map_err(|e| Failed::new(e, Exit::Usage))?;
-    listening.keep_alive(&store);
+    listening.keep_alive(&store, &file.job.run);
     let begun = file.begun();
     let create = move || Report::create(store, &begun, json);
     let report = blocking(create).await;
@@ -600,49 +603,19 @@ pub(super) async fn go_on(
         passes,
     } = old;
     enough_files(&file.job.speed)?;
-    let home = folder.home();
     let opened = Box::pin(open(&folder, patience(&file.job, &listening)));
     let store = listening.unless_stopped(opened).await?;
-    listening.keep_alive(&store);
-    let at = read_checkpoint(&folder, &file.begun()).await?;
-    let mut before = None;
-    let mut manifest = file.job.manifest.as_path().into();
-    // A later pass reads the report alone.
-    if at.pass == 0 && !at.done.is_all_of(at.rows) {
-        let drain = &listening.signals.drain;
-        let reached = async {
-            match &folder {
-                JobFolder::Bucket(report) if file.spooled => {
-                    let fetched = spool::fetch(report, &file, drain).await?;
-                    Ok(fetched.as_path().into())
-                }
-                _ => manifest_of(&file.job, &home.local.join(SPOOL), &reach, drain).await,
-            }
-        };
-        manifest = listening.unless_stopped(Box::pin(reached)).await?;
-        let unchanged = unchanged(manifest.clone(), &file);
-        listening.unless_stopped(unchanged).await?;
-        let indexing = previous::Indexing {
-            job: file.job.clone(),
-            bucket: file.survey.bucket.clone(),
-            own: home.address.clone(),
-            index: previous::index_path(&file.job, &file.job_id, &home.local),
-            stop: listening.signals.drain.clone(),
-        };
-        before = blocking(move || indexing.open_or_write()).await?;
-    }
-    let access = establish(&file.job, &file.survey, &reach);
-    let access = listening.unless_stopped(Box::pin(access)).await?;
-    let versioned = Box::pin(check_versioned(&file, &access));
-    listening.unless_stopped(versioned).await?;
+    listening.keep_alive(&store, &file.job.run);
+    let reached = Box::pin(reach_again(&folder, &reach, &file, keys, &listening)).await;
+    let reached = match reached {
+        Ok(reached) => reached,
+        Err(failed) => {
+            store.release().await;
+            return Err(failed);
+        }
+    };
     let begun = file.begun();
     let report = blocking(move || Report::recover(store, &begun)).await?;
-    let reached = Reached {
-        manifest,
-        access,
-        keys,
-        before,
-    };
     let words = (show, output);
     Box::pin(run(
         file,
@@ -653,6 +626,54 @@ pub(super) async fn go_on(
         words,
     ))
     .await
+}
+
+/// What an old job reads and writes besides its report, as it was when the job began.
+async fn reach_again(
+    folder: &JobFolder,
+    reach: &Reach,
+    file: &JobFile,
+    keys: CustomerKeys,
+    listening: &Listening,
+) -> Result<Reached, Failed> {
+    let home = folder.home();
+    let at = read_checkpoint(folder, &file.begun()).await?;
+    let mut before = None;
+    let mut manifest = file.job.manifest.as_path().into();
+    // A later pass reads the report alone.
+    if at.pass == 0 && !at.done.is_all_of(at.rows) {
+        let drain = &listening.signals.drain;
+        let found = async {
+            match folder {
+                JobFolder::Bucket(report) if file.spooled => {
+                    let fetched = spool::fetch(report, file, drain).await?;
+                    Ok(fetched.as_path().into())
+                }
+                _ => manifest_of(&file.job, &home.local.join(SPOOL), reach, drain).await,
+            }
+        };
+        manifest = listening.unless_stopped(Box::pin(found)).await?;
+        let unchanged = unchanged(manifest.clone(), file);
+        listening.unless_stopped(unchanged).await?;
+        let indexing = previous::Indexing {
+            job: file.job.clone(),
+            bucket: file.survey.bucket.clone(),
+            own: home.address.clone(),
+            index: previous::index_path(&file.job, &file.job_id, &home.local),
+            stop: listening.signals.drain.clone(),
+        };
+        before = blocking(move || indexing.open_or_write()).await?;
+    }
+    let access = establish(&file.job, &file.survey, reach);
+    let access = listening.unless_stopped(Box::pin(access)).await?;
+    let versioned = Box::pin(check_versioned(file, &access));
+    listening.unless_stopped(versioned).await?;
+    Ok(Reached {
+        manifest,
+        access,
+        keys,
+        before,
+    })
 }
 
 /// Whether a manifest is still the one that the job began with.
@@ -700,6 +721,7 @@ async fn run(
     let Listening {
         signals,
         mut services,
+        _listener,
     } = listening;
     let progress = Arc::new(Progress::default());
     services.spawn(progress::show(show, Arc::clone(&progress)));
@@ -726,7 +748,9 @@ async fn run(
     let (report, cause) = match ran {
         Ok(ran) => ran,
         Err(error) => {
-            if let Ok(checkpoint) = read_state(&folder, &file_again.begun()).await {
+            let begun = file_again.begun();
+            let read = tokio::time::timeout(LAST_LOOK, read_state(&folder, &begun));
+            if let Ok(Ok(checkpoint)) = read.await {
                 print_result(output, &summary(&file_again, &checkpoint, &path))?;
             }
             return Err(error.into());
@@ -747,9 +771,14 @@ async fn run(
     } else if summary.failed > 0 {
         let report = path.display();
         let hint = if file_again.job.verify.is_some() {
+            let here = if is_in_s3(&path) {
+                "its manifest.json, downloaded with results/ beside it,".to_owned()
+            } else {
+                format!("{report}/manifest.json,")
+            };
             format!(
-                "copy the failed rows with: s3haul copy --manifest {report}/manifest.json, then verify them \
-                 again with: s3haul resume {report}"
+                "copy the failed rows with: s3haul copy --manifest {here} then verify them again with: \
+                 s3haul resume {report}"
             )
         } else {
             format!("try the failed rows again with: s3haul resume {report}")
@@ -764,26 +793,37 @@ async fn run(
 pub(super) struct Listening {
     pub(super) signals: StopSignals,
     pub(super) services: JoinSet<()>,
+    /// Listens until the process ends, whatever else does.
+    _listener: JoinSet<()>,
 }
 
 impl Listening {
     pub(super) fn start() -> Self {
         let signals = StopSignals::default();
-        let mut services = JoinSet::new();
+        let mut listener = JoinSet::new();
         // Asked for here: from now on no signal ends the process by itself.
         let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
         if let [Ok(interrupt), Ok(terminate)] = kinds.map(signal) {
-            services.spawn(stop_on_signals(interrupt, terminate, signals.clone()));
+            listener.spawn(stop_on_signals(interrupt, terminate, signals.clone()));
         }
         // A file that grows past the limit of this process (ulimit -f) is then an error like a full disk,
         // and not the end without a word.
         let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-        Self { signals, services }
+        Self {
+            signals,
+            services: JoinSet::new(),
+            _listener: listener,
+        }
     }
 
     /// From now on whoever else comes is told that this process is at work on the report.
-    pub(super) fn keep_alive(&mut self, store: &Store) {
+    ///
+    /// A signal ends what is under way at the latest when the drain has taken too long.
+    pub(super) fn keep_alive(&mut self, store: &Store, run: &RunOptions) {
         self.services.spawn(store.keep_alive(&self.signals));
+        let drain_timeout = Duration::from_millis(run.drain_timeout_ms);
+        let deadline = job::deadline(self.signals.clone(), drain_timeout);
+        self.services.spawn(deadline);
     }
 
     /// Does what comes before the job, unless a signal comes first.

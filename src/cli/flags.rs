@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::exit::Failed;
 use super::log::{self, LogFormat, LogLevel};
 use super::progress::ProgressMode;
-use super::reach::{is_in_s3, report_location};
+use super::reach::{is_in_s3, no_other_scheme, report_location};
 use super::{Output, attempt, values};
 use crate::job::access::AccessOptions;
 use crate::job::report::ReportScope;
@@ -197,6 +197,7 @@ impl ReportArgs {
 
     /// How a job runs that is told nothing else.
     pub(super) fn options(&self) -> Result<RunOptions, Failed> {
+        no_other_scheme(&self.report)?;
         if is_in_s3(&self.report) {
             report_location(&self.report)?;
         } else if let Some(flag) = [

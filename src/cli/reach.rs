@@ -106,7 +106,7 @@ impl ReachArgs {
         let access = self.options(given, again.profile.clone());
         let options = speed.options(REQUESTS_PER_SECOND);
         let reach = Reach::new(&access, &options, again.mfa_code.clone());
-        let folder = Box::pin(reach.find_job(given)).await?;
+        let folder = Box::pin(reach.find_job(given, work_dir)).await?;
         let mut file: JobFile = read_job(&folder).await?;
         again.apply(&mut file.job);
         speed.apply(&mut file.job.speed);
@@ -282,8 +282,9 @@ impl Reach {
         let connection = self.of_profile(self.access.report_profile.as_ref()).await?;
         let owner = self.access.report_account.as_deref();
         let local = local(work_dir).map_err(|error| {
-            Failed::usage(format!("cannot make a temporary folder: {error}"))
-                .hinted("--work-dir names another one".to_owned())
+            Failed::usage(format!("cannot make a temporary folder: {error}")).hinted(
+                "TMPDIR names another place, and so does --work-dir where it is taken".to_owned(),
+            )
         })?;
         let (place, retry) = (
             (bucket.as_str(), prefix.as_str()),
@@ -294,11 +295,16 @@ impl Reach {
     }
 
     /// The folder of the job that is given, or of the one job in it.
-    pub(super) async fn find_job(&self, given: &Path) -> Result<JobFolder, Failed> {
+    pub(super) async fn find_job(
+        &self,
+        given: &Path,
+        work_dir: Option<&Path>,
+    ) -> Result<JobFolder, Failed> {
+        no_other_scheme(given)?;
         if !is_in_s3(given) {
             return super::resume::job_folder(given).map(JobFolder::Disk);
         }
-        let folder = self.job_folder(given, None).await?;
+        let folder = self.job_folder(given, work_dir).await?;
         let JobFolder::Bucket(bucket) = &folder else {
             return Ok(folder);
         };
@@ -308,7 +314,7 @@ impl Reach {
         }
         let jobs = bucket.jobs().await?;
         let jobs = jobs.into_iter().map(|name| given.join(name)).collect();
-        self.job_folder(&one_of(given, jobs)?, None).await
+        self.job_folder(&one_of(given, jobs)?, work_dir).await
     }
 }
 
@@ -330,6 +336,17 @@ pub(super) fn one_of(report: &Path, mut jobs: Vec<PathBuf>) -> Result<PathBuf, F
 
 pub(super) fn is_in_s3(address: &Path) -> bool {
     address.starts_with("s3://")
+}
+
+/// Refuses what looks like an address and is none: it would be a folder here.
+pub(super) fn no_other_scheme(address: &Path) -> Result<(), Failed> {
+    let text = address.to_string_lossy();
+    if text.contains("://") && !text.starts_with("s3://") {
+        return Err(Failed::usage(format!(
+            "the report {text} is neither a folder nor s3://BUCKET/PREFIX"
+        )));
+    }
+    Ok(())
 }
 
 /// The bucket, and what keys below an address begin with.

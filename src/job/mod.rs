@@ -179,10 +179,6 @@ pub async fn run(mut job: Job, signals: &StopSignals) -> Result<(Report, Option<
     let mut services = JoinSet::new();
     services.spawn(job.access.credentials.clone().keep_renewed());
     services.spawn(job.access.credentials.clone().warn_of_end());
-    services.spawn(deadline(
-        signals.clone(),
-        Duration::from_millis(job.file.job.run.drain_timeout_ms),
-    ));
     let shared = Shared::of(&mut job);
     loop {
         if let Err(error) = shared.sort(&job.report, signals).await {
@@ -243,8 +239,8 @@ fn close_pass(
     Ok(Next::End(None))
 }
 
-/// Drops what is in flight when the drain has taken too long.
-async fn deadline(signals: StopSignals, drain_timeout: Duration) {
+/// Abandons what is in flight when the drain has taken too long.
+pub async fn deadline(signals: StopSignals, drain_timeout: Duration) {
     signals.drain.cancelled().await;
     tokio::time::sleep(drain_timeout).await;
     signals.abandon.cancel();

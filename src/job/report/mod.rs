@@ -305,10 +305,11 @@ fn recover(store: &mut Store, begun: &Begun) -> Result<State, ReportError> {
         // In S3 files are made one by one: whoever made the job died before the second.
         None => begun.start(Vec::new()).0,
     };
-    let gone = |file: &&passes::SealedFile| !store.has(&file.name);
-    if let Some(file) = state.checkpoint().sealed.iter().find(gone) {
-        let path = home.address.join(&file.name);
-        return Err(StoreError::Gone { path }.into());
+    for file in &state.checkpoint().sealed {
+        if !store.has(&file.name)? {
+            let path = home.address.join(&file.name);
+            return Err(StoreError::Gone { path }.into());
+        }
     }
     let mut broken = None;
     let bytes = store.read_journal(&state.journal(), |record| {

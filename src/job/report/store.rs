@@ -158,10 +158,13 @@ impl Store {
     }
 
     /// Whether a file of the job is there.
-    pub(super) fn has(&self, name: &str) -> bool {
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub(super) fn has(&self, name: &str) -> Result<bool, StoreError> {
         match self {
-            Self::Folder(folder) => folder.has(name),
-            Self::Bucket(bucket) => bucket.bytes_of(name) > 0,
+            Self::Folder(folder) => Ok(folder.has(name)),
+            Self::Bucket(bucket) => bucket.has(name),
         }
     }
 
@@ -203,8 +206,15 @@ impl Store {
     pub fn discard(self) {
         match self {
             Self::Folder(folder) => folder.discard(),
-            // Nothing of it is there yet.
+            // What is there is no job yet: what the store was tried on, a manifest.
             Self::Bucket(_) => {}
+        }
+    }
+
+    /// Frees a report that was taken and cannot be gone on with; a folder frees itself.
+    pub async fn release(&self) {
+        if let Self::Bucket(bucket) = self {
+            bucket.release().await;
         }
     }
 }

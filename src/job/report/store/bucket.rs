@@ -49,6 +49,9 @@ struct Held {
     writer: String,
     /// How often it did: no two are alike, nor are their ETags.
     beat: u64,
+    /// It goes on: whoever comes waits until it has been silent. Told apart from the checkpoint, which is not
+    /// written before a job that was stopped is ready to go on.
+    working: bool,
 }
 
 impl Held {
@@ -162,6 +165,7 @@ impl Bucket {
                 journal,
                 writer: format!("{:016x}", fastrand::u64(..)),
                 beat: 0,
+                working: true,
             },
             e_tag: None,
             frames: Vec::new(),
@@ -213,7 +217,12 @@ impl Bucket {
                     }
                 },
             };
-            let running = checkpoint.is_none_or(|checkpoint| is_running(&checkpoint.bytes));
+            let working = match &journal {
+                Some(journal) => Held::parse(folder.path(JOURNAL), &journal.bytes)?.0.working,
+                None => true,
+            };
+            let running =
+                working || checkpoint.is_none_or(|checkpoint| is_running(&checkpoint.bytes));
             let (seen, since) = first.get_or_insert_with(|| (sign.clone(), now()));
             if running && *seen != sign {
                 return Err(StoreError::Locked {
@@ -283,6 +292,18 @@ impl Bucket {
         }
     }
 
+    /// Frees a report that was taken and cannot be gone on with.
+    pub async fn release(&self) {
+        let mut inner = self.inner.lock().await;
+        if inner.over {
+            return;
+        }
+        inner.over = true;
+        if let Err(error) = inner.release().await {
+            tracing::warn!(%error, "who comes next waits until this process has been silent for a while");
+        }
+    }
+
     /// Reads the job's journal, record by record. Another one's frames are sealed already.
     ///
     /// # Errors
@@ -318,6 +339,19 @@ impl Bucket {
             let bytes = object.map(|object| object.bytes);
             Ok(bytes.filter(|bytes| !bytes.is_empty()))
         })
+    }
+
+    /// Whether a file of the job is there; what was not listed is asked for, as it may have been written while
+    /// the report was taken. Not on a thread of the runtime.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub fn has(&self, name: &str) -> Result<bool, StoreError> {
+        if self.bytes_of(name) == 0 {
+            let there = self.folder.runtime.block_on(self.folder.head(name))?;
+            self.known.set(name, there.map(|there| there.known));
+        }
+        Ok(self.bytes_of(name) > 0)
     }
 
     /// The size of a file of the job.
@@ -420,7 +454,7 @@ impl Inner {
                 .map_or(Condition::Absent, Condition::Is);
             let sent = self
                 .folder
-                .put_once(JOURNAL, &object.into(), &condition, None)
+                .put_once(JOURNAL, &object.into(), &condition, None, &self.patience)
                 .await;
             let error = match sent {
                 Ok(e_tag) => {
@@ -443,6 +477,12 @@ impl Inner {
             };
             outage.wait(&self.folder, JOURNAL, error).await?;
         }
+    }
+
+    /// Says that this process does not go on.
+    async fn release(&mut self) -> Result<(), StoreError> {
+        self.held.working = false;
+        self.put_journal().await
     }
 
     /// Whether the journal that is there is this process's; it is the one to be replaced then.
@@ -468,7 +508,11 @@ impl Inner {
             let condition = known
                 .as_ref()
                 .map_or(Condition::Absent, |known| Condition::Is(&known.e_tag));
-            let error = match self.folder.put_once(name, &bytes, &condition, None).await {
+            let error = match self
+                .folder
+                .put_once(name, &bytes, &condition, None, &self.patience)
+                .await
+            {
                 Ok(e_tag) => {
                     let bytes = bytes.len() as u64;
                     self.known.set(name, Some(Known { e_tag, bytes }));
@@ -503,9 +547,9 @@ impl Inner {
         let mut outage = Outage::new(&self.patience);
         loop {
             let writer = Some(self.held.writer.as_str());
-            let sent = self
-                .folder
-                .put_once(JOB, &bytes, &Condition::Absent, writer);
+            let sent =
+                self.folder
+                    .put_once(JOB, &bytes, &Condition::Absent, writer, &self.patience);
             let error = match sent.await {
                 Ok(_) => return Ok(()),
                 Err(Sent::Failed(error)) => return Err(self.folder.failed("write", JOB, error)),
@@ -582,7 +626,13 @@ impl Inner {
                     .map_err(|source| StoreError::FailedRows { path, source })?;
                 self.put(to, rows).await
             }
-            Step::Replace { path, bytes } => self.put(path, bytes.clone()).await,
+            Step::Replace { path, bytes } => {
+                self.put(path, bytes.clone()).await?;
+                if path == CHECKPOINT && !is_running(bytes) {
+                    self.release().await?;
+                }
+                Ok(())
+            }
             // Emptied: to write reports takes no right to delete.
             Step::Remove { path, .. } if *path == self.held.journal => {
                 if self.frames.is_empty() {

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::HEARTBEAT;
 use crate::job::access::{AccessError, Connection};
 use crate::job::manifest::ManifestFile;
+use crate::job::report::passes::JOB;
 use crate::job::report::store::StoreError;
 
 /// What the proof is tried on.
@@ -29,6 +30,8 @@ const WRITER: &str = "x-amz-meta-s3haul-writer";
 /// How long an attempt may take, and for each MiB more.
 const ATTEMPT: Duration = Duration::from_secs(15);
 const ATTEMPT_PER_MIB: Duration = Duration::from_secs(4);
+/// How long a write may take when the job is given up.
+const LAST: Duration = Duration::from_secs(5);
 
 /// Where a job's report lies in S3, and who reaches it.
 #[derive(Debug)]
@@ -37,8 +40,8 @@ pub struct BucketFolder {
     client: S3Client,
     /// Reads, with the attempts of the job.
     requests: Requests,
-    /// Writes, each once.
-    once: Requests,
+    /// Of writes, each of which is sent once at a time: it holds nothing back.
+    throttle: Throttle,
     retry: RetryOptions,
     pub(super) runtime: Handle,
     bucket: String,
@@ -72,16 +75,11 @@ impl BucketFolder {
     ) -> Result<Self, AccessError> {
         let client = connection.report(bucket).await?;
         let throttle = Throttle::new(&ThrottleOptions::default());
-        let once = RetryOptions {
-            max_attempts: 1,
-            ..retry.clone()
-        };
-        let credentials = connection.requests().credentials().clone();
         let owner = owner.map(|owner| ("x-amz-expected-bucket-owner".into(), owner.to_owned()));
         Ok(Self {
             client,
             requests: connection.requests().clone(),
-            once: Requests::new(throttle, credentials, once),
+            throttle,
             connection,
             retry,
             runtime: Handle::current(),
@@ -233,7 +231,10 @@ impl BucketFolder {
                 (Some(job), _) => {
                     // Behind all that begins with the job's name and a slash.
                     from = ListFrom::After(self.key(&format!("{job}/\u{10FFFF}")));
-                    found.push(job);
+                    // One that did not come to be may have left what the store was tried on.
+                    if self.head(&format!("{job}/{JOB}")).await?.is_some() {
+                        found.push(job);
+                    }
                 }
                 (None, Some(next)) => from = next,
                 (None, None) => return Ok(found),
@@ -285,6 +286,7 @@ impl BucketFolder {
         bytes: &Bytes,
         condition: &Condition<'_>,
         writer: Option<&str>,
+        patience: &Patience,
     ) -> Result<String, Sent> {
         let mut headers = self.headers.clone();
         headers.push(match condition {
@@ -301,16 +303,30 @@ impl BucketFolder {
         };
         let (mut tally, operation) = (Tally::default(), Operation::PutObject);
         let mib = u32::try_from(bytes.len() >> 20).unwrap_or(u32::MAX);
-        let limit = ATTEMPT + ATTEMPT_PER_MIB * mib;
+        let once = RetryOptions {
+            max_attempts: 1,
+            attempt_timeout: Some(ATTEMPT + ATTEMPT_PER_MIB * mib),
+            ..self.retry.clone()
+        };
+        let credentials = self.requests.credentials().clone();
+        let once = Requests::new(self.throttle.clone(), credentials, once);
         let size = Some(bytes.len() as u64);
         let put = || self.client.put_object(request);
-        let sent = self
-            .once
-            .send_uncounted(&mut tally, operation, size, OnDoubt::Return, put);
-        match tokio::time::timeout(limit, sent).await {
-            Err(_) => Err(Sent::Unclear(None)),
-            Ok(Ok(e_tag)) => Ok(e_tag),
-            Ok(Err(error)) => Err(match (error.status, error.class()) {
+        let sent = once.send_uncounted(&mut tally, operation, size, OnDoubt::Return, put);
+        // What is in hand when the drain has taken too long is worth a moment more.
+        let too_late = async {
+            patience.give_up.cancelled().await;
+            tokio::time::sleep(LAST).await;
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = sent => Some(sent),
+            () = too_late => None,
+        };
+        match sent {
+            None => Err(Sent::Unclear(None)),
+            Some(Ok(e_tag)) => Ok(e_tag),
+            Some(Err(error)) => Err(match (error.status, error.class()) {
                 (Some(412), _) => Sent::Refused,
                 // What was to be replaced is gone.
                 (Some(404), _) if error.report_code() == "NoSuchKey" => Sent::Refused,
@@ -334,7 +350,10 @@ impl BucketFolder {
         ];
         for (condition, must_refuse) in steps {
             loop {
-                match self.put_once(PROOF, &bytes, &condition, None).await {
+                match self
+                    .put_once(PROOF, &bytes, &condition, None, patience)
+                    .await
+                {
                     Err(Sent::Refused) => break,
                     Ok(_) if !must_refuse => break,
                     Ok(_) => {
@@ -436,9 +455,14 @@ impl Outage {
         name: &str,
         error: Option<S3Error>,
     ) -> Result<(), StoreError> {
+        // From the first failure on: a process that was asleep meanwhile tries again.
+        if self.failures == 0 {
+            self.since = now();
+        }
         self.failures += 1;
         let out = now().saturating_sub(self.since);
-        let given_up = out >= self.patience.timeout || self.patience.give_up.is_cancelled();
+        let late = self.failures > 1 && out >= self.patience.timeout;
+        let given_up = late || self.patience.give_up.is_cancelled();
         if given_up {
             return Err(StoreError::Out {
                 path: folder.path(name),
