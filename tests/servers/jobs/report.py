@@ -3,6 +3,7 @@ import signal, time
 
 from jobs.manifests import listed, padded, put_manifest
 from jobs.multipart import IN_PARTS
+from jobs.network import cut_off, throttled
 from process import until
 from program import expect
 from registry import job
@@ -116,18 +117,20 @@ def report_of_two(world, check):
     world.let_role_read()
     bucket = reports(world)
     manifest, _ = put_manifest(world, listed(world, world.content))
-    machines = [world.copy(f"machine-{n}", None, *SLOW, report=bucket, job_id="shared", manifest=manifest)
-                for n in range(3)]
+    # Forty seconds, of which the first has until the others were told.
+    machines = [world.copy(f"machine-{n}", None, *SAFE, "--max-rps", "5", "--concurrency", "2", report=bucket,
+                           job_id="shared", manifest=manifest) for n in range(3)]
     processes = [machine.start() for machine in machines[:2]]
     # Who is refused ends at once; who is not is at work as long as the job takes.
     until(lambda: any(process.poll() is not None for process in processes), "one of the two to end")
     first, late = sorted(range(2), key=lambda n: processes[n].poll() is not None)
     runs = {"started at the same time": machines[late].ended(processes[late]),
             "the same command line": machines[2].run(), "a resume": machines[2].resume()}
+    until(world.listed, "the first object to be copied")
     shown = machines[2].ended(machines[2].start(machines[2].on_report("report", "show")))
     with check("report show tells how far it is"):
         expect(shown.summary.get("state"), "running", shown.stderr)
-        assert 0 < shown.summary["succeeded"] < len(world.content), shown.summary
+        assert shown.summary["succeeded"] < len(world.content), shown.summary
     with check("the first is at work meanwhile"):
         expect(processes[first].poll(), None)
     for what, run in runs.items():
@@ -136,7 +139,11 @@ def report_of_two(world, check):
             # Whether the other had begun it before this one looked is chance.
             words = ["another s3haul process is at work", "the job was begun meanwhile"]
             assert any(word in run.stderr for word in words[:2 if what.startswith("started") else 1]), run.stderr
-    finished(world, check, machines[first], machines[first].ended(processes[first]), "the first ends the job")
+    processes[first].send_signal(signal.SIGTERM)
+    run = machines[first].ended(processes[first])
+    with check("the first is stopped with what it has done"):
+        expect((run.code, run.summary.get("succeeded")), (4, len(world.listed())), run.stderr)
+    finished(world, check, machines[late], machines[late].resume("--max-rps", "3000"), "after it the second ends the job")
 
 
 # A minute of silence makes a writer a dead one, by the server's clock: once is enough.
@@ -161,8 +168,8 @@ def report_of_the_dead(world, check):
     # A server ends the requests of a client that was killed.
     time.sleep(2)
     written = dates(world)
-    again = {name: world.copy(f"{name}-again", None, *SLOW, report=bucket, job_id=name, manifest=manifest, prefix=f"{name}/")
-             for name in copies}
+    again = {name: world.copy(f"{name}-again", None, *SLOW, report=bucket, job_id=name, manifest=manifest,
+                              prefix=f"{name}/") for name in copies}
     waiting = {name: copy.start() for name, copy in again.items()}
     runs = {name: again[name].ended(process) for name, process in waiting.items()}
     seconds = time.monotonic() - began
@@ -244,7 +251,7 @@ def report_over_a_bad_network(world, check):
     bucket = reports(world)
 
     def through(fault, *flags, keys=keys):
-        """Runs the job; gives what haproxy saw of the journal's writes."""
+        """Runs the job; gives what haproxy saw of its report's requests."""
         manifest, _ = put_manifest(world, padded(world, keys, 100_000), f"lists/{fault}.csv")
         before = len(world.server.seen(fault))
         copy = world.copy(fault, None, *flags, fields="Bucket,Key,Ignore", manifest=manifest, report=bucket,
@@ -253,28 +260,28 @@ def report_over_a_bad_network(world, check):
         with check(f"{fault}: every row succeeds, and is in the report once"):
             expect((run.code, run.summary.get("errors"), run.summary.get("succeeded")), (0, {}, len(keys)), run.stderr[-2000:])
             expect({key: row.status for key, row in copy.rows_by_key().items()}, dict.fromkeys(keys, "succeeded"))
-            expect({key: world.body(f"{fault}/{key}") for key in keys}, world.content)
-        seen = world.server.seen(fault)[before:]
-        return [request for request in seen if request.method == "PUT" and request.path.endswith("/work/journal")]
+            expect({key: world.body(f"{fault}/{key}") for key in keys}, {key: world.content[key] for key in keys})
+        place = f"/{copy.place()[0]}/"
+        return [request for request in world.server.seen(fault)[before:] if request.path.startswith(place)]
 
     # A row each second, and the journal nearly half a second after it: haproxy closes what is idle for as long,
     # some connections just as they are used.
     for fault, flags, rows in (("idle", (*SAFE, "--max-rps", "30"), keys),
                                ("idle-soon", ("--report-interval", "475ms", "--max-rps", "1"), keys[:15])):
-        journal = through(fault, *flags, keys=rows)
+        journal = [request for request in through(fault, *flags, keys=rows) if request.path.endswith("/work/journal")]
         with check(f"{fault}: the journal's connections were not kept"):
             connections = len({request.client_port for request in journal})
             assert connections > 5, f"{connections} connections for {len(journal)} requests"
     for fault in ("reset", "lost", "share"):
-        journal = through(fault, *SAFE, "--max-rps", "30")
-        with check(f"{fault}: it hit the journal"):
-            hit = [request for request in journal if request.ended.startswith("P") or request.status == "503"]
-            assert hit, f"none of {len(journal)} requests"
-    # Of a session's hundred requests the journal has its share: the job goes on with another.
-    before = len(world.server.seen("expired"))
+        # So long that the report has requests enough for one in seven to hit some.
+        seen = through(fault, *SAFE, "--max-rps", "12")
+        with check(f"{fault}: it hit the report"):
+            hit = [request for request in seen if cut_off(request) or throttled(request)]
+            assert hit, f"{len(hit)} of {len(seen)} requests"
+    # Copies and report share a session, and a hundred requests are soon made.
     through("expired", *SAFE, "--max-rps", "30")
-    with check("expired: sessions have expired"):
-        assert any((request.status, request.ended) == ("400", "LR") for request in world.server.seen("expired")[before:])
+    with check("expired: the session has expired"):
+        assert any((request.status, request.ended) == ("400", "LR") for request in world.server.seen("expired"))
 
 
 @job("haproxy")
