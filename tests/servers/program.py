@@ -1,6 +1,6 @@
 """The real program: what it is given, what it answers, and its report, read by Python alone."""
-import collections, csv, hashlib, json, os, pathlib, subprocess
-from urllib.parse import quote, unquote_plus
+import collections, csv, hashlib, io, json, os, pathlib, subprocess
+from urllib.parse import quote, unquote_plus, urlsplit
 
 from server import accounts
 
@@ -25,18 +25,22 @@ def binary():
 
 class Copy:
     """A job of s3haul: its manifest, its command line, its report. `rows` make the manifest; without them it is
-    `manifest`, or what `list_source` makes."""
+    `manifest`, or what `list_source` makes. `report` is where its report lies in S3; with the `job_id` of another
+    copy this one is another machine that works on the same job."""
 
     def __init__(self, world, name, rows, *flags, fields="Bucket,Key", role=accounts.ROLE, external_id=None,
-                 endpoint=None, keys=None, prefix="", manifest=None):
+                 endpoint=None, keys=None, prefix="", manifest=None, report=None, job_id=None):
         self.folder = world.folder / name
         self.folder.mkdir()
         self.manifest = manifest or self.folder / "manifest.csv"
         self.source = world.source
         if rows is not None:
             self.manifest.write_text("".join(line(world.source, row) for row in rows), newline="")
-        self.report = self.folder / "report"
-        self.job = self.report / f"job-{name}"
+        job_id = job_id or name
+        self.report = report or self.folder / "report"
+        self.job = f"{report}/job-{job_id}" if report else self.report / f"job-{job_id}"
+        # Who may look at a report in S3.
+        self.reader_s3 = world.destination_s3
         keys = keys or world.server.operator
         # Not there, unless a job writes profiles into it.
         self.credentials = self.folder / "credentials"
@@ -46,14 +50,15 @@ class Copy:
             "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(self.folder / "none"),
             "AWS_SHARED_CREDENTIALS_FILE": str(self.credentials)}
         self.program = world.binary
-        self.access = [
-            *(["--role-arn", accounts.role_arn(role)] if role else ["--no-role"]),
+        # What says how a report in S3 is reached, and after it the rest.
+        self.reach = [
+            *(["--role-arn", accounts.role_arn(role)] if role else []),
             *(["--external-id", external_id] if external_id else []),
-            "--endpoint-url", endpoint or world.server.endpoint, "--region", accounts.REGION,
-            "--source-region", accounts.REGION]
+            "--endpoint-url", endpoint or world.server.endpoint, "--region", accounts.REGION]
+        self.access = [*self.reach, *([] if role else ["--no-role"]), "--source-region", accounts.REGION]
         self.command = [
             "copy", "--manifest", self.manifest, *(["--manifest-fields", fields] if fields else []),
-            "--to", f"s3://{world.destination}/{prefix}", *self.access, "--report", self.report, "--job-id", name, *flags]
+            "--to", f"s3://{world.destination}/{prefix}", *self.access, "--report", self.report, "--job-id", job_id, *flags]
 
     def start(self, command=None):
         """Starts it, with what it says in files beside the report."""
@@ -86,24 +91,51 @@ class Copy:
         with open(self.manifest, newline="", encoding="utf-8") as lines:
             return [[bucket, unquote_plus(key), *more] for bucket, key, *more in csv.reader(lines, strict=True)]
 
+    def on_report(self, *words):
+        """The command line of a command on the report, which has nothing but its address and the access."""
+        return [*words, self.job, *(self.reach if self.in_s3 else [])]
+
     def resume(self, *flags):
-        return self.ended(self.start(["resume", self.job, *flags]))
+        return self.ended(self.start([*self.on_report("resume"), *flags]))
+
+    @property
+    def in_s3(self):
+        return isinstance(self.job, str)
+
+    def files(self):
+        """What the report consists of, by name; what is empty in S3 was removed."""
+        if not self.in_s3:
+            return {path.relative_to(self.job).as_posix(): path.read_bytes()
+                    for path in self.job.rglob("*") if path.is_file()}
+        bucket, prefix = self.place()
+        pages = self.reader_s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {entry["Key"].removeprefix(prefix):
+                self.reader_s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+                for page in pages for entry in page.get("Contents", []) if entry["Size"]}
+
+    def place(self):
+        """What `manifest.json` is to have before the name of a file: its bucket, and the beginning of its key."""
+        if not self.in_s3:
+            return "", f"{self.job.name}/"
+        address = urlsplit(self.job)
+        return address.netloc, address.path.removeprefix("/") + "/"
 
     def rows(self):
         """The rows that manifest.json names, after it has been checked that its files are whole and all there are."""
-        manifest = self.job / "manifest.json"
-        content = manifest.read_bytes()
-        expect(manifest.with_name("manifest.json.md5").read_text(), md5(content) + "\n")
+        files, (bucket, prefix) = self.files(), self.place()
+        content = files["manifest.json"]
+        expect(files["manifest.json.md5"].decode(), md5(content) + "\n")
         rows, names = [], set()
         for file in json.loads(content)["Results"]:
-            path = self.report / file["Key"]
-            names.add(path.name)
-            expect(md5(path.read_bytes()), file["MD5Checksum"])
-            with open(path, newline="", encoding="utf-8") as lines:
-                for bucket, key, version_id, status, http_status, code, message in csv.reader(lines, strict=True):
-                    expect(status, file["TaskExecutionStatus"])
-                    rows.append(Row(bucket, unquote_plus(key), version_id, status, http_status, code, json.loads(message)))
-        expect({path.name for path in (self.job / "results").iterdir()}, names)
+            expect((file["Bucket"], file["Key"].startswith(prefix)), (bucket, True), file)
+            name = file["Key"].removeprefix(prefix)
+            names.add(name)
+            expect(md5(files[name]), file["MD5Checksum"])
+            lines = io.StringIO(files[name].decode(), newline="")
+            for bucket_of_row, key, version_id, status, http_status, code, message in csv.reader(lines, strict=True):
+                expect(status, file["TaskExecutionStatus"])
+                rows.append(Row(bucket_of_row, unquote_plus(key), version_id, status, http_status, code, json.loads(message)))
+        expect({name for name in files if name.startswith("results/")}, names)
         return rows
 
     def rows_by_key(self):

@@ -9,6 +9,7 @@ SLOW_DOWN = "<Error><Code>SlowDown</Code><Message>Please reduce your request rat
 THROTTLED = f"status 503 content-type application/xml string '{SLOW_DOWN}'"
 EXPIRED_TOKEN = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 EXPIRED = f"status 400 content-type application/xml string '{EXPIRED_TOKEN}'"
+TAKEN = """status 200 hdr ETag '"d41d8cd98f00b204e9800998ecf8427e"'"""
 
 # What each port does to requests that concern an object (`of_object`): those before the job, of STS and of
 # buckets, are few, and each is tried three times at most.
@@ -47,6 +48,13 @@ FAULTS = {
         stick-table type string len 40 size 1k expire 10m store http_req_cnt
         http-request track-sc0 req.hdr(x-amz-security-token),sha1,hex if of_object
         http-request return {EXPIRED} if of_object {{ sc_http_req_cnt(0) gt 100 }}""",
+    # A PUT whose condition is not met is answered as by a store that does not look at it.
+    "no-if-none-match": f"""
+        http-request set-var(txn.condition) req.hdr(if-none-match) if METH_PUT
+        http-response return {TAKEN} if {{ status 412 }} {{ var(txn.condition) -m found }}""",
+    "no-if-match": f"""
+        http-request set-var(txn.condition) req.hdr(if-match) if METH_PUT
+        http-response return {TAKEN} if {{ status 412 }} {{ var(txn.condition) -m found }}""",
     # Connections are closed as soon as they are idle.
     "idle": """
         timeout http-keep-alive 1ms""",
