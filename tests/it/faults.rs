@@ -265,6 +265,8 @@ fn end(operation: Operation, kind: &Kind, hits: Hits, never: bool) -> Expected {
     let found = |hits: usize| Expected {
         found: true,
         sent: hits..=hits,
+        // What is found may be another row's: the upload is aborted, if it is still there.
+        aborts: uploads,
         ..answered(hits)
     };
     // What looks before it sends again: a conditional write and Complete; Create looks for its upload.

@@ -29,6 +29,9 @@ use crate::job::manifest::ManifestFile;
 /// How long events may gather before the recorder looks again.
 const GATHER_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Room for the frame that makes a commit due.
+const FRAMES_MARGIN: usize = 64 << 10;
+
 /// When outcomes are made durable, and the journal is sealed.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
@@ -276,7 +279,9 @@ impl Report {
     }
 
     fn commit(&mut self, frames: &mut Vec<u8>) -> Result<(), ReportError> {
-        let steps = self.state.commit(std::mem::take(frames));
+        // Whole at once: a buffer that doubles is three of its size.
+        let next = Vec::with_capacity(frames.capacity());
+        let steps = self.state.commit(std::mem::replace(frames, next));
         self.store.apply(&steps)?;
         if self.state.journal_bytes() >= self.pace.seal_bytes {
             self.seal(JobState::Running)?;
@@ -422,7 +427,7 @@ pub fn record(
     events: &Receiver<Event>,
     mut ended: impl FnMut(&OutcomeRecord, bool),
 ) -> Result<(), ReportError> {
-    let mut frames = Vec::new();
+    let mut frames = Vec::with_capacity(report.pace.commit_bytes + FRAMES_MARGIN);
     let mut waiting = Vec::new();
     let mut deadline: Option<Instant> = None;
     let pace = report.pace;

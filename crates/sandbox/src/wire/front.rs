@@ -311,6 +311,8 @@ fn spoil(answer: Answer, kind: &FaultKind, exchange: &Exchange) -> Result<Answer
                 *response.body_mut() = Body::from(emptied);
             }
         }
+        // There is no body to cut.
+        FaultKind::CutBody if exchange.is_head => {}
         FaultKind::CutBody => {
             if let Some(length) = http_body::Body::size_hint(response.body()).exact() {
                 response

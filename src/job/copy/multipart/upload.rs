@@ -236,7 +236,8 @@ impl Copier {
                 .settle_write(copying.task, Lane::Large, Some(expected), tally)
                 .await?;
             if let Settled::Landed(ended) = settled {
-                *open = None;
+                // What is there may be another row's of the same key and content: an upload that is not
+                // known to be gone stays open, to be aborted.
                 return Ok((*ended, None));
             }
             doubts += 1;

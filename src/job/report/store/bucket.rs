@@ -443,9 +443,13 @@ impl Inner {
     /// Puts the journal as it is now; so says who this process is, and that it lives.
     async fn put_journal(&mut self) -> Result<(), StoreError> {
         let mut outage = Outage::new(&self.patience);
+        let mut refused = 0;
         loop {
             self.held.beat += 1;
-            let mut object = serde_json::to_vec(&self.held).unwrap_or_default();
+            let held = serde_json::to_vec(&self.held).unwrap_or_default();
+            // Of its length at once: a buffer that doubles is three of its size.
+            let mut object = Vec::with_capacity(held.len() + 1 + self.frames.len());
+            object.extend_from_slice(&held);
             object.push(b'\n');
             object.extend_from_slice(&self.frames);
             let condition = self
@@ -468,10 +472,15 @@ impl Inner {
                 Err(Sent::Again(error)) => Some(error),
                 // It may be this process's own that has landed, late or without an answer.
                 Err(Sent::Refused) => {
-                    if self.look_for_own().await? {
-                        continue;
+                    if !self.look_for_own().await? {
+                        return Err(self.lost());
                     }
-                    return Err(self.lost());
+                    refused += 1;
+                    if refused > ROUNDS {
+                        let path = self.folder.path(JOURNAL);
+                        return Err(StoreError::Restless { path });
+                    }
+                    continue;
                 }
                 Err(Sent::Unclear(error)) => error,
             };
@@ -595,6 +604,7 @@ impl Inner {
                     self.frames.clear();
                     self.held.journal.clone_from(path);
                 }
+                self.frames.reserve_exact(frames.len());
                 self.frames.extend_from_slice(frames);
                 self.put_journal().await
             }
@@ -607,7 +617,7 @@ impl Inner {
                     path: self.folder.path(JOURNAL),
                     source,
                 };
-                let mut rows = Vec::new();
+                let mut rows = Vec::with_capacity(self.frames.len());
                 if self.held.journal == *journal {
                     let written = journal::extract(&self.frames[..], *status, &mut rows);
                     // Memory takes whatever is written.
@@ -620,7 +630,7 @@ impl Inner {
                 let Some(failed) = self.folder.get(from).await? else {
                     return Err(StoreError::Gone { path });
                 };
-                let mut rows = Vec::new();
+                let mut rows = Vec::with_capacity(failed.bytes.len());
                 cut(&failed.bytes[..], &mut rows)
                     .unwrap_or(Ok(()))
                     .map_err(|source| StoreError::FailedRows { path, source })?;

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::HEARTBEAT;
+use super::{HEARTBEAT, ROUNDS};
 use crate::job::access::{AccessError, Connection};
 use crate::job::manifest::ManifestFile;
 use crate::job::report::passes::JOB;
@@ -342,39 +342,51 @@ impl BucketFolder {
         let bytes = Bytes::from_static(b"this store honours If-None-Match and If-Match\n");
         let other = "0".repeat(32);
         let mut outage = Outage::new(patience);
-        // The first makes it, where no earlier attempt has.
+        // The first makes it, where no earlier attempt has; the last must be taken, as some stores compare
+        // what they are given with its quotes.
         let steps = [
-            (Condition::Absent, false),
-            (Condition::Absent, true),
-            (Condition::Is(&other), true),
+            (Some(Condition::Absent), None),
+            (Some(Condition::Absent), Some(false)),
+            (Some(Condition::Is(&other)), Some(false)),
+            (None, Some(true)),
         ];
-        for (condition, must_refuse) in steps {
+        for (condition, taken) in steps {
+            let mut rounds = 0;
             loop {
-                match self
-                    .put_once(PROOF, &bytes, &condition, None, patience)
-                    .await
-                {
-                    Err(Sent::Refused) => break,
-                    Ok(_) if !must_refuse => break,
-                    Ok(_) => {
-                        return Err(StoreError::Unconditional {
-                            path: self.address(),
-                            condition: condition.name(),
-                        });
+                let there = match condition {
+                    Some(_) => None,
+                    None => self.head(PROOF).await?,
+                };
+                let there = there.map(|there| there.known.e_tag);
+                let is = there.as_deref().map_or(Condition::Absent, Condition::Is);
+                let condition = condition.unwrap_or(is);
+                let put = self.put_once(PROOF, &bytes, &condition, None, patience);
+                match (put.await, taken) {
+                    (Ok(_), None | Some(true)) | (Err(Sent::Refused), None | Some(false)) => break,
+                    // Another process may have tried it in between.
+                    (Err(Sent::Refused), Some(true)) if rounds < ROUNDS => rounds += 1,
+                    (Ok(_) | Err(Sent::Refused), _) => {
+                        return Err(self.unconditional(&condition));
                     }
-                    Err(Sent::Failed(error)) if error.status == Some(501) => {
-                        return Err(StoreError::Unconditional {
-                            path: self.address(),
-                            condition: condition.name(),
-                        });
+                    (Err(Sent::Failed(error)), _) if error.status == Some(501) => {
+                        return Err(self.unconditional(&condition));
                     }
-                    Err(Sent::Failed(error)) => return Err(self.failed("write", PROOF, error)),
-                    Err(Sent::Again(error)) => outage.wait(self, PROOF, Some(error)).await?,
-                    Err(Sent::Unclear(error)) => outage.wait(self, PROOF, error).await?,
+                    (Err(Sent::Failed(error)), _) => {
+                        return Err(self.failed("write", PROOF, error));
+                    }
+                    (Err(Sent::Again(error)), _) => outage.wait(self, PROOF, Some(error)).await?,
+                    (Err(Sent::Unclear(error)), _) => outage.wait(self, PROOF, error).await?,
                 }
             }
         }
         Ok(())
+    }
+
+    fn unconditional(&self, condition: &Condition<'_>) -> StoreError {
+        StoreError::Unconditional {
+            path: self.address(),
+            condition: condition.name(),
+        }
     }
 
     pub(super) fn failed(&self, doing: &'static str, name: &str, source: S3Error) -> StoreError {
