@@ -301,9 +301,9 @@ async fn a_role_that_is_refused_serves_to_its_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_expired_requests_are_one_renewal() {
     const IN_FLIGHT: usize = 1000;
-    let world = World::new();
     // The limit begins with 16, and grows with the answers.
     const BEFORE: usize = 1400;
+    let world = World::new();
     let rows = BEFORE + IN_FLIGHT + 200;
     world.small_objects(rows);
     // None is answered before all are there.
