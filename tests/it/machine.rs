@@ -311,11 +311,15 @@ async fn a_process_that_was_stopped_sends_nothing_twice() {
     let (small, large) = long_requests(&world);
     let mut command = world.copy_command();
     command.args(IN_PARTS).args(["--attempt-timeout", "2s"]);
-    let child = command.spawn().unwrap();
+    let mut child = command.spawn().unwrap();
     // In flight when it is stopped, answered while it is, and past their time-out when it goes on.
     let log = world.sandbox.log();
     let parts = || log.of(Operation::UploadPartCopy).len();
-    while log.in_flight() < 8 || parts() == 0 {
+    while log.in_flight() < 4 || parts() == 0 {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "too few requests at once"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     sleep_and_wake(&child, 4).await;
