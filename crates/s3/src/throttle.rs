@@ -416,7 +416,8 @@ mod tests {
                 permit.succeeded();
             }
         }
-        assert_eq!(throttle.limit(), 64);
+        // It begins with 16, and throttling does not lower it.
+        assert!(throttle.limit() >= START, "{}", throttle.limit());
         // It holds for whoever comes now, in the order in which they come.
         let begun = Instant::now();
         let order = Arc::new(Mutex::new(Vec::new()));
