@@ -831,11 +831,15 @@ impl Listening {
         &self,
         preparation: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, Failed> {
-        let done = self.signals.drain.run_until_cancelled(preparation).await;
-        done.unwrap_or_else(|| {
-            let stopped = std::io::Error::other("stopped by a signal before the first request");
-            Err(Failed::new(stopped, Exit::Stopped))
-        })
+        let drain = &self.signals.drain;
+        match drain.run_until_cancelled(preparation).await {
+            // What a signal has cut short fails in its own words first.
+            Some(done) if done.is_ok() || !drain.is_cancelled() => done,
+            _ => {
+                let stopped = std::io::Error::other("stopped by a signal before the first request");
+                Err(Failed::new(stopped, Exit::Stopped))
+            }
+        }
     }
 }
 
