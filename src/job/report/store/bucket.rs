@@ -155,14 +155,14 @@ struct Inner {
 }
 
 impl Bucket {
-    fn new(folder: Arc<BucketFolder>, patience: Patience, journal: String) -> Self {
+    fn new(folder: Arc<BucketFolder>, patience: Patience) -> Self {
         let (last_good, alive) = watch::channel(now());
         let known = Files::default();
         let inner = Inner {
             folder: Arc::clone(&folder),
             patience,
             held: Held {
-                journal,
+                journal: String::new(),
                 writer: format!("{:016x}", fastrand::u64(..)),
                 beat: 0,
                 working: true,
@@ -189,7 +189,7 @@ impl Bucket {
     /// The store cannot be written, or honours no conditions.
     pub async fn stage(folder: Arc<BucketFolder>, patience: Patience) -> Result<Self, StoreError> {
         folder.prove(&patience).await?;
-        Ok(Self::new(folder, patience, String::new()))
+        Ok(Self::new(folder, patience))
     }
 
     /// Becomes the writer of a job that exists: at once where its last one ended well, else when that has
@@ -245,7 +245,7 @@ impl Bucket {
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
-            let bucket = Self::new(Arc::clone(&folder), patience.clone(), String::new());
+            let bucket = Self::new(Arc::clone(&folder), patience.clone());
             if bucket.inner.lock().await.fence(journal).await? {
                 return Ok(bucket);
             }
@@ -500,8 +500,11 @@ impl Inner {
             return Ok(self.e_tag.is_none());
         };
         let (held, _) = Held::parse(self.folder.path(JOURNAL), &found.bytes)?;
-        self.e_tag = Some(found.e_tag);
-        Ok(held.writer == self.held.writer)
+        let ours = held.writer == self.held.writer;
+        if ours {
+            self.e_tag = Some(found.e_tag);
+        }
+        Ok(ours)
     }
 
     /// Replaces a file by these bytes.
@@ -608,21 +611,16 @@ impl Inner {
                 self.frames.extend_from_slice(frames);
                 self.put_journal().await
             }
-            Step::Extract {
-                journal,
-                status,
-                to,
-            } => {
+            // The journal in hand is the only one there is: whoever seals has read or written it.
+            Step::Extract { status, to, .. } => {
                 let damaged = |source| StoreError::Journal {
                     path: self.folder.path(JOURNAL),
                     source,
                 };
                 let mut rows = Vec::with_capacity(self.frames.len());
-                if self.held.journal == *journal {
-                    let written = journal::extract(&self.frames[..], *status, &mut rows);
-                    // Memory takes whatever is written.
-                    written.map_or(Ok(0), |read| read.map_err(damaged))?;
-                }
+                let written = journal::extract(&self.frames[..], *status, &mut rows);
+                // Memory takes whatever is written.
+                written.map_or(Ok(0), |read| read.map_err(damaged))?;
                 self.put(to, rows).await
             }
             Step::Cut { from, to } => {

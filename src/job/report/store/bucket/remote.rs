@@ -187,13 +187,7 @@ impl BucketFolder {
         let mut found = HashMap::new();
         let mut from = ListFrom::Start;
         loop {
-            let request = ListObjects {
-                bucket: &self.bucket,
-                prefix: &prefix,
-                from: &from,
-                headers: &self.headers,
-            };
-            let page = self.list_page(request).await?;
+            let page = self.page(&prefix, &from).await?;
             for object in page.objects {
                 let (e_tag, bytes) = (object.e_tag, object.bytes);
                 if let Some(name) = object.key.strip_prefix(&self.prefix) {
@@ -216,13 +210,7 @@ impl BucketFolder {
         let mut found = Vec::new();
         let mut from = ListFrom::Start;
         loop {
-            let request = ListObjects {
-                bucket: &self.bucket,
-                prefix: &prefix,
-                from: &from,
-                headers: &self.headers,
-            };
-            let page = self.list_page(request).await?;
+            let page = self.page(&prefix, &from).await?;
             let next = page.objects.iter().find_map(|object| {
                 let name = object.key.strip_prefix(&self.prefix)?;
                 name.split_once('/').map(|(job, _)| job.to_owned())
@@ -242,7 +230,13 @@ impl BucketFolder {
         }
     }
 
-    async fn list_page(&self, request: ListObjects<'_>) -> Result<ListedPage, StoreError> {
+    async fn page(&self, prefix: &str, from: &ListFrom) -> Result<ListedPage, StoreError> {
+        let request = ListObjects {
+            bucket: &self.bucket,
+            prefix,
+            from,
+            headers: &self.headers,
+        };
         let (mut tally, operation) = (Tally::default(), Operation::ListObjectsV2);
         let list = || self.client.list_objects_v2(request);
         let page = self
