@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Failed;
 use crate::job::blocking;
 use crate::job::manifest::{ManifestError, ManifestFile, Survey, digest_of, files_on_disk, md5_of};
-use crate::job::report::store::bucket::BucketFolder;
+use crate::job::report::store::bucket::{BucketFolder, Patience};
 use crate::job::spec::JobFile;
 
 /// Where a manifest from stdin is kept in the job's folder.
@@ -86,7 +86,11 @@ pub(super) async fn fetch(
 ) -> Result<PathBuf, Failed> {
     let folder = folder_of(&file.survey);
     let mut found = Vec::new();
-    for name in report.list(&folder).await?.into_keys() {
+    for name in report
+        .list(&folder, &Patience::default())
+        .await?
+        .into_keys()
+    {
         found.push((report.file(&name, stop), name));
     }
     let (local, name) = (report.local().join("manifest"), file.spooled_name());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use s3haul_s3::S3Error;
 
-use self::bucket::{Alive, Bucket, BucketFolder};
+use self::bucket::{Alive, Bucket, BucketFolder, Patience};
 use self::folder::Folder;
 use super::journal::{self, JournalError};
 use super::passes::Step;
@@ -78,8 +78,8 @@ pub enum StoreError {
         /// S3's answer.
         source: Box<S3Error>,
     },
-    /// S3 has not taken what is written for too long.
-    #[error("cannot write {}: it has been tried for {seconds} s", path.display())]
+    /// S3 has not taken what is written, or not answered, for too long.
+    #[error("cannot reach {}: it has been tried for {seconds} s", path.display())]
     Out {
         /// On what.
         path: PathBuf,
@@ -263,7 +263,7 @@ impl JobFolder {
                 }
             }
             Self::Bucket(folder) => {
-                let object = folder.get(name).await?;
+                let object = folder.get(name, &Patience::default()).await?;
                 let bytes = object.map(|object| object.bytes);
                 Ok(bytes.filter(|bytes| !bytes.is_empty()))
             }

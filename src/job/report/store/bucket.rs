@@ -72,7 +72,7 @@ impl Held {
 impl BucketFolder {
     /// The journal's object as it is: where, the name of its journal, and the frames.
     pub(super) async fn journal(&self) -> Result<Option<(PathBuf, String, Vec<u8>)>, StoreError> {
-        let Some(object) = self.get(JOURNAL).await? else {
+        let Some(object) = self.get(JOURNAL, &Patience::default()).await? else {
             return Ok(None);
         };
         let path = self.path(JOURNAL);
@@ -107,6 +107,7 @@ impl Files {
 pub struct Bucket {
     known: Files,
     folder: Arc<BucketFolder>,
+    patience: Patience,
     inner: Arc<Mutex<Inner>>,
     alive: Alive,
 }
@@ -160,7 +161,7 @@ impl Bucket {
         let known = Files::default();
         let inner = Inner {
             folder: Arc::clone(&folder),
-            patience,
+            patience: patience.clone(),
             held: Held {
                 journal: String::new(),
                 writer: format!("{:016x}", fastrand::u64(..)),
@@ -178,6 +179,7 @@ impl Bucket {
         Self {
             known,
             folder,
+            patience,
             inner: Arc::new(Mutex::new(inner)),
             alive: Alive(alive),
         }
@@ -204,11 +206,11 @@ impl Bucket {
         folder.prove(&patience).await?;
         let (mut first, mut looks) = (None, 0);
         loop {
-            let checkpoint = folder.get(CHECKPOINT).await?;
-            let journal = folder.get(JOURNAL).await?;
+            let checkpoint = folder.get(CHECKPOINT, &patience).await?;
+            let journal = folder.get(JOURNAL, &patience).await?;
             let sign = match &journal {
                 Some(journal) => Sign::of(journal),
-                None => match folder.get(JOB).await? {
+                None => match folder.get(JOB, &patience).await? {
                     Some(job) => Sign::of(&job),
                     None => {
                         return Err(StoreError::Gone {
@@ -330,7 +332,7 @@ impl Bucket {
     /// S3's answer.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.folder.runtime.block_on(async {
-            let object = self.folder.get(name).await?;
+            let object = self.folder.get(name, &self.patience).await?;
             let known = object.as_ref().map(|object| Known {
                 e_tag: object.e_tag.clone(),
                 bytes: object.bytes.len() as u64,
@@ -348,7 +350,10 @@ impl Bucket {
     /// S3's answer.
     pub fn has(&self, name: &str) -> Result<bool, StoreError> {
         if self.bytes_of(name) == 0 {
-            let there = self.folder.runtime.block_on(self.folder.head(name))?;
+            let there = self
+                .folder
+                .runtime
+                .block_on(self.folder.head(name, &self.patience))?;
             self.known.set(name, there.map(|there| there.known));
         }
         Ok(self.bytes_of(name) > 0)
@@ -436,7 +441,7 @@ impl Inner {
             Err(StoreError::Lost { .. }) => return Ok(false),
             Err(error) => return Err(error),
         }
-        *self.known.lock() = self.folder.list("").await?;
+        *self.known.lock() = self.folder.list("", &self.patience).await?;
         Ok(true)
     }
 
@@ -496,7 +501,7 @@ impl Inner {
 
     /// Whether the journal that is there is this process's; it is the one to be replaced then.
     async fn look_for_own(&mut self) -> Result<bool, StoreError> {
-        let Some(found) = self.folder.get(JOURNAL).await? else {
+        let Some(found) = self.folder.get(JOURNAL, &self.patience).await? else {
             return Ok(self.e_tag.is_none());
         };
         let (held, _) = Held::parse(self.folder.path(JOURNAL), &found.bytes)?;
@@ -538,7 +543,7 @@ impl Inner {
                 Err(Sent::Refused) => {
                     refused += 1;
                     self.put_journal().await?;
-                    let there = self.folder.head(name).await?;
+                    let there = self.folder.head(name, &self.patience).await?;
                     self.known.set(name, there.map(|there| there.known));
                     if name == CHECKPOINT && !self.settled {
                         let path = self.folder.path(name);
@@ -566,7 +571,7 @@ impl Inner {
                 Ok(_) => return Ok(()),
                 Err(Sent::Failed(error)) => return Err(self.folder.failed("write", JOB, error)),
                 Err(Sent::Refused) => {
-                    let there = self.folder.head(JOB).await?;
+                    let there = self.folder.head(JOB, &self.patience).await?;
                     let ours =
                         there.and_then(|there| there.writer).as_ref() == Some(&self.held.writer);
                     let path = self.folder.address();
@@ -625,7 +630,7 @@ impl Inner {
             }
             Step::Cut { from, to } => {
                 let path = self.folder.path(from);
-                let Some(failed) = self.folder.get(from).await? else {
+                let Some(failed) = self.folder.get(from, &self.patience).await? else {
                     return Err(StoreError::Gone { path });
                 };
                 let mut rows = Vec::with_capacity(failed.bytes.len());

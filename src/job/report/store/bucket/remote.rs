@@ -22,6 +22,7 @@ use crate::job::access::{AccessError, Connection};
 use crate::job::manifest::ManifestFile;
 use crate::job::report::passes::JOB;
 use crate::job::report::store::StoreError;
+use crate::job::spec::report_timeout_ms;
 
 /// What the proof is tried on.
 const PROOF: &str = "work/conditions";
@@ -38,7 +39,7 @@ const LAST: Duration = Duration::from_secs(5);
 pub struct BucketFolder {
     connection: Connection,
     client: S3Client,
-    /// Reads, with the attempts of the job.
+    /// Reads, and files sent before the job begins.
     requests: Requests,
     /// Of writes, each of which is sent once at a time: it holds nothing back.
     throttle: Throttle,
@@ -59,6 +60,16 @@ pub struct Patience {
     pub timeout: Duration,
     /// No longer than until this.
     pub give_up: CancellationToken,
+}
+
+impl Default for Patience {
+    /// That of a job that says nothing, and of whoever only reads.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_millis(report_timeout_ms()),
+            give_up: CancellationToken::new(),
+        }
+    }
 }
 
 impl BucketFolder {
@@ -128,19 +139,18 @@ impl BucketFolder {
     ///
     /// # Errors
     /// S3's answer.
-    pub async fn get(&self, name: &str) -> Result<Option<WholeObject>, StoreError> {
+    pub async fn get(
+        &self,
+        name: &str,
+        patience: &Patience,
+    ) -> Result<Option<WholeObject>, StoreError> {
         let key = self.key(name);
-        let (mut tally, operation) = (Tally::default(), Operation::GetObject);
         let get = || {
             let client = &self.client;
             client.get_whole_object(&self.bucket, &key, &self.headers)
         };
-        let got = self
-            .requests
-            .send_uncounted(&mut tally, operation, Some(0), OnDoubt::Resend, get)
-            .boxed()
-            .await;
-        match got {
+        let got = self.send(Operation::GetObject, Some(0), name, patience, get);
+        match got.boxed().await? {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.status == Some(404) && error.report_code() != "NoSuchBucket" => {
                 Ok(None)
@@ -149,7 +159,40 @@ impl BucketFolder {
         }
     }
 
-    pub(super) async fn head(&self, name: &str) -> Result<Option<Head>, StoreError> {
+    /// Sends what may be sent again until it is answered, or the store has been out for too long.
+    async fn send<T, F, Fut>(
+        &self,
+        operation: Operation,
+        bytes: Option<u64>,
+        name: &str,
+        patience: &Patience,
+        mut request: F,
+    ) -> Result<Result<T, S3Error>, StoreError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, S3Error>>,
+    {
+        let mut outage = Outage::new(patience);
+        loop {
+            let mut tally = Tally::default();
+            let sent = self
+                .requests
+                .send_uncounted(&mut tally, operation, bytes, OnDoubt::Resend, &mut request)
+                .await;
+            match sent {
+                Err(error) if error.class() != Class::Permanent => {
+                    outage.wait(self, name, Some(error)).await?;
+                }
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    pub(super) async fn head(
+        &self,
+        name: &str,
+        patience: &Patience,
+    ) -> Result<Option<Head>, StoreError> {
         let key = self.key(name);
         let request = HeadObject {
             bucket: &self.bucket,
@@ -158,14 +201,9 @@ impl BucketFolder {
             part_number: None,
             headers: &self.headers,
         };
-        let (mut tally, operation) = (Tally::default(), Operation::HeadObject);
-        let head = self
-            .requests
-            .send_uncounted(&mut tally, operation, None, OnDoubt::Resend, || {
-                self.client.head_object(request)
-            })
-            .await;
-        match head {
+        let head = || self.client.head_object(request);
+        let head = self.send(Operation::HeadObject, None, name, patience, head);
+        match head.await? {
             Ok(head) => Ok(Some(Head {
                 writer: head.header(WRITER).map(str::to_owned),
                 known: Known {
@@ -182,12 +220,16 @@ impl BucketFolder {
     ///
     /// # Errors
     /// S3's answer.
-    pub async fn list(&self, folder: &str) -> Result<HashMap<String, Known>, StoreError> {
+    pub async fn list(
+        &self,
+        folder: &str,
+        patience: &Patience,
+    ) -> Result<HashMap<String, Known>, StoreError> {
         let prefix = self.key(folder);
         let mut found = HashMap::new();
         let mut from = ListFrom::Start;
         loop {
-            let page = self.page(&prefix, &from).await?;
+            let page = self.page(&prefix, &from, patience).await?;
             for object in page.objects {
                 let (e_tag, bytes) = (object.e_tag, object.bytes);
                 if let Some(name) = object.key.strip_prefix(&self.prefix) {
@@ -206,11 +248,11 @@ impl BucketFolder {
     /// # Errors
     /// S3's answer.
     pub async fn jobs(&self) -> Result<Vec<String>, StoreError> {
-        let prefix = self.key("job-");
+        let (prefix, patience) = (self.key("job-"), Patience::default());
         let mut found = Vec::new();
         let mut from = ListFrom::Start;
         loop {
-            let page = self.page(&prefix, &from).await?;
+            let page = self.page(&prefix, &from, &patience).await?;
             let next = page.objects.iter().find_map(|object| {
                 let name = object.key.strip_prefix(&self.prefix)?;
                 name.split_once('/').map(|(job, _)| job.to_owned())
@@ -220,7 +262,11 @@ impl BucketFolder {
                     // Behind all that begins with the job's name and a slash.
                     from = ListFrom::After(self.key(&format!("{job}/\u{10FFFF}")));
                     // One that did not come to be may have left what the store was tried on.
-                    if self.head(&format!("{job}/{JOB}")).await?.is_some() {
+                    if self
+                        .head(&format!("{job}/{JOB}"), &patience)
+                        .await?
+                        .is_some()
+                    {
                         found.push(job);
                     }
                 }
@@ -230,20 +276,21 @@ impl BucketFolder {
         }
     }
 
-    async fn page(&self, prefix: &str, from: &ListFrom) -> Result<ListedPage, StoreError> {
+    async fn page(
+        &self,
+        prefix: &str,
+        from: &ListFrom,
+        patience: &Patience,
+    ) -> Result<ListedPage, StoreError> {
         let request = ListObjects {
             bucket: &self.bucket,
             prefix,
             from,
             headers: &self.headers,
         };
-        let (mut tally, operation) = (Tally::default(), Operation::ListObjectsV2);
         let list = || self.client.list_objects_v2(request);
-        let page = self
-            .requests
-            .send_uncounted(&mut tally, operation, None, OnDoubt::Resend, list)
-            .await;
-        page.map_err(|error| self.failed("list", "", error))
+        let page = self.send(Operation::ListObjectsV2, None, "", patience, list);
+        page.await?.map_err(|error| self.failed("list", "", error))
     }
 
     /// Sends a file from disk, that nobody else writes.
@@ -264,11 +311,9 @@ impl BucketFolder {
             content_md5: md5,
             headers: &self.headers,
         };
-        let (mut tally, operation) = (Tally::default(), Operation::PutObject);
-        let put = || self.client.put_object(request);
-        self.requests
-            .send_uncounted(&mut tally, operation, Some(bytes), OnDoubt::Resend, put)
-            .await
+        let (patience, put) = (Patience::default(), || self.client.put_object(request));
+        let sent = self.send(Operation::PutObject, Some(bytes), name, &patience, put);
+        sent.await?
             .map_err(|error| self.failed("write", name, error))?;
         Ok(())
     }
@@ -349,7 +394,7 @@ impl BucketFolder {
             loop {
                 let there = match condition {
                     Some(_) => None,
-                    None => self.head(PROOF).await?,
+                    None => self.head(PROOF, patience).await?,
                 };
                 let there = there.map(|there| there.known.e_tag);
                 let is = there.as_deref().map_or(Condition::Absent, Condition::Is);
@@ -488,7 +533,7 @@ impl Outage {
             tracing::warn!(
                 path = %folder.path(name).display(),
                 error,
-                "the report's store does not take what is written: it is tried again"
+                "the report's store refuses or does not answer: it is tried again"
             );
         }
         let sleep = tokio::time::sleep(wait);
