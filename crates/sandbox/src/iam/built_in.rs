@@ -173,6 +173,7 @@ fn copy_policy() -> Policy {
                 "s3:GetBucketOwnershipControls",
                 "s3:GetEncryptionConfiguration",
                 "s3:GetBucketObjectLockConfiguration",
+                "s3:GetLifecycleConfiguration",
             ],
             buckets,
         )
@@ -275,6 +276,7 @@ mod tests {
             "GetBucketRequestPayment",
             "GetBucketEncryption",
             "GetObjectLockConfiguration",
+            "GetBucketLifecycleConfiguration",
             "RestoreObject",
         ];
         let may = |action, resource: &str| {

@@ -1384,6 +1384,88 @@ def policies(server):
 
 
 @check
+def bucket_settings(_server):
+    """What a preflight reads of a bucket: as it is made, from before April 2023, and with all of it set."""
+    arn = "arn:aws:kms:us-east-1:222222222222:key/a"
+    everything = {
+        "versioning": "enabled", "ownership": "ObjectWriter", "requester_pays": True, "object_lock": True, "kms_key_id": arn,
+        "lifecycle": [{"id": "uploads", "prefix": "a/", "abort_incomplete_multipart_upload_days": 7}],
+    }
+    with filled(
+        {"name": "new", "account": SOURCE},
+        {"name": "old", "account": SOURCE, "settings": {"ownership": None}},
+        {"name": "full", "account": SOURCE, "settings": everything},
+    ) as server:
+        s3 = server.client()
+        for bucket in ("new", "old"):
+            equal(s3.get_bucket_location(Bucket=bucket)["LocationConstraint"], None)
+            equal(s3.get_bucket_versioning(Bucket=bucket).get("Status"), None)
+            equal(s3.get_bucket_request_payment(Bucket=bucket)["Payer"], "BucketOwner")
+            rule = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
+            equal(rule["ApplyServerSideEncryptionByDefault"], {"SSEAlgorithm": "AES256"})
+            with refused("ObjectLockConfigurationNotFoundError", 404):
+                s3.get_object_lock_configuration(Bucket=bucket)
+            with refused("NoSuchLifecycleConfiguration", 404):
+                s3.get_bucket_lifecycle_configuration(Bucket=bucket)
+        owns = lambda bucket: s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"][0]["ObjectOwnership"]
+        equal(owns("new"), "BucketOwnerEnforced")
+        with refused("OwnershipControlsNotFoundError", 404):
+            owns("old")
+        equal(owns("full"), "ObjectWriter")
+        equal(s3.get_bucket_versioning(Bucket="full")["Status"], "Enabled")
+        equal(s3.get_bucket_request_payment(Bucket="full")["Payer"], "Requester")
+        rule = s3.get_bucket_encryption(Bucket="full")["ServerSideEncryptionConfiguration"]["Rules"][0]
+        equal(rule["ApplyServerSideEncryptionByDefault"], {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": arn})
+        lock = s3.get_object_lock_configuration(Bucket="full")["ObjectLockConfiguration"]
+        equal(lock["ObjectLockEnabled"], "Enabled")
+        rules = s3.get_bucket_lifecycle_configuration(Bucket="full")["Rules"]
+        equal(rules, [{
+            "ID": "uploads", "Status": "Enabled", "Filter": {"Prefix": "a/"},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        }])
+        s3.put_bucket_lifecycle_configuration(Bucket="new", LifecycleConfiguration={"Rules": rules})
+        equal(s3.get_bucket_lifecycle_configuration(Bucket="new")["Rules"], rules)
+        with refused("NotImplemented", 501):
+            moved = {**rules[0], "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}
+            s3.put_bucket_lifecycle_configuration(Bucket="new", LifecycleConfiguration={"Rules": [moved]})
+        s3.delete_bucket_lifecycle(Bucket="new")
+        with refused("NoSuchLifecycleConfiguration", 404):
+            s3.get_bucket_lifecycle_configuration(Bucket="new")
+
+
+@check
+def denials(server):
+    """Within an account S3 says what is lacking; to others no more than that access is denied."""
+    s3, role = server.client(), server.role()
+    admin = server.client("destination-admin")
+    admin.create_bucket(Bucket="explains")
+    arn = f"arn:aws:sts::{DESTINATION}:assumed-role/{server.about['role_arn'].split('/')[-1]}/check"
+
+    def message(call, **arguments):
+        with refused("AccessDenied", 403) as answer:
+            call(Bucket="explains", **arguments)
+        return answer["Error"]["Message"]
+
+    lacking = f"User: {arn} is not authorized to perform: s3:DeleteObjectVersion on resource: "
+    equal(
+        message(role.delete_object, Key="k", VersionId="null"),
+        lacking + '"arn:aws:s3:::explains/k" because no identity-based policy allows the s3:DeleteObjectVersion action',
+    )
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::explains/*"}
+    admin.put_bucket_policy(Bucket="explains", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    lacking = f"User: {arn} is not authorized to perform: s3:PutObject on resource: "
+    equal(
+        message(role.put_object, Key="k", Body=b""),
+        lacking + '"arn:aws:s3:::explains/k" with an explicit deny in a resource-based policy',
+    )
+    equal(message(s3.put_object, Key="k", Body=b""), "Access Denied")
+    # A HEAD has no body to say it in.
+    with refused("403", 403) as answer:
+        s3.head_bucket(Bucket="explains")
+    equal(answer["Error"]["Message"], "Forbidden")
+
+
+@check
 def faults(server):
     def fault(key, kind, when="every", operation="PutObject"):
         return {"operation": operation, "key": {"exact": key}, "kind": kind, "when": when}
