@@ -15,7 +15,7 @@ mod listing;
 mod multipart;
 mod object;
 mod read;
-mod settings;
+pub(crate) mod settings;
 mod uploads;
 mod write;
 
