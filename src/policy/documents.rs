@@ -404,7 +404,10 @@ fn buckets(parties: &Parties, needs: &[Need]) -> Vec<Document> {
         .flatten()
         .filter(|(bucket, _, who)| bucket.account != who.account)
         .map(|(bucket, place, who)| {
-            let statements = statements(parties, needs, &[place], Some(who));
+            let mut statements = statements(parties, needs, &[place], Some(who));
+            // Keys have policies of their own.
+            let key = sid(place, On::Key);
+            statements.retain(|statement| statement.sid != key);
             (bucket, place.as_str(), statements)
         });
     let acl = parties.enforce_acl.then(|| {

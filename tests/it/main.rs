@@ -32,6 +32,7 @@ mod network;
 mod objects;
 mod overwritten;
 mod ownership;
+mod policy;
 mod previous;
 mod promises;
 mod random;
