@@ -405,9 +405,8 @@ fn buckets(parties: &Parties, needs: &[Need]) -> Vec<Document> {
         .filter(|(bucket, _, who)| bucket.account != who.account)
         .map(|(bucket, place, who)| {
             let mut statements = statements(parties, needs, &[place], Some(who));
-            // Keys have policies of their own.
-            let key = sid(place, On::Key);
-            statements.retain(|statement| statement.sid != key);
+            // S3 refuses a bucket policy that speaks of another service.
+            statements.retain(|statement| statement.sid != sid(place, On::Key));
             (bucket, place.as_str(), statements)
         });
     let acl = parties.enforce_acl.then(|| {
