@@ -88,12 +88,17 @@ pub fn needs(job: &JobSpec, around: &Surroundings) -> Vec<Need> {
                 Known::No => continue,
                 Known::Yes => sent.reason.to_owned(),
                 Known::Maybe => {
-                    let when = row.when.iter();
+                    // That no version is named goes without saying.
+                    let when = row.when.iter().filter(|(_, holds)| *holds);
                     let when: Vec<_> = when
                         .filter(|(token, _)| fact(token) == Known::Maybe)
-                        .map(|&(token, holds)| phrase(token, holds))
+                        .map(|&(token, _)| phrase(token))
                         .collect();
-                    format!("{} ({})", sent.reason, when.join(", "))
+                    if when.is_empty() {
+                        sent.reason.to_owned()
+                    } else {
+                        format!("{} ({})", sent.reason, when.join(", "))
+                    }
                 }
             };
             let (reasons, essential) = found.entry((place, row.on, row.action)).or_default();
@@ -111,15 +116,14 @@ pub fn needs(job: &JobSpec, around: &Surroundings) -> Vec<Need> {
     found.into_iter().map(need).collect()
 }
 
-/// What a token of the table that may hold says of the requests of which it does.
-fn phrase(token: &str, holds: bool) -> &'static str {
-    match (token, holds) {
-        ("versionId", true) => "of a version",
-        ("versionId", false) => "of no version in particular",
-        ("source-tagged" | "x-amz-tagging", true) => "of objects with tags",
-        ("source-annotated", true) => "of objects with annotations",
-        ("missing-object", true) => "tells an object that is missing from one that is refused",
-        ("source-kms" | "destination-kms" | "object-kms", true) => "of objects under the key",
+/// What a token of the table says of the requests of which it holds.
+fn phrase(token: &str) -> &'static str {
+    match token {
+        "versionId" => "of a version",
+        "source-tagged" | "x-amz-tagging" => "of objects with tags",
+        "source-annotated" => "of objects with annotations",
+        "missing-object" => "404 in place of 403 for an object that is not there",
+        "source-kms" | "destination-kms" | "object-kms" => "of objects under the key",
         _ => "of some objects",
     }
 }
