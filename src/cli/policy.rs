@@ -93,6 +93,9 @@ struct AboutArgs {
     /// Only what is set in this account
     #[arg(long, env = "S3HAUL_ACCOUNT", value_name = "ID", value_parser = values::account)]
     account: Option<String>,
+    /// Only this document, and of it nothing but the JSON: its name is the first word of its heading
+    #[arg(long, env = "S3HAUL_DOCUMENT", value_name = "NAME")]
+    document: Option<String>,
     /// The policy that a bucket has: printed with what is needed in it
     #[arg(long, env = "S3HAUL_MERGE", value_name = "FILE")]
     merge: Option<PathBuf>,
@@ -181,12 +184,27 @@ pub(super) fn run(args: PolicyArgs) -> Result<u8, Failed> {
             )));
         }
     }
-    if let Some(path) = &about.merge {
-        if output != Output::Text && output != Output::Json {
-            return Err(Failed::usage(
-                "--merge prints a policy: --output text or json",
-            ));
+    let bare = about.document.is_some() || about.merge.is_some();
+    if bare && output != Output::Text && output != Output::Json {
+        return Err(Failed::usage(
+            "--document and --merge print a policy: --output text or json",
+        ));
+    }
+    if let Some(id) = &about.document {
+        let ids: Vec<_> = documents.iter().map(|d| d.id.clone()).collect();
+        documents.retain(|document| document.id == *id);
+        let [document] = &documents[..] else {
+            return Err(Failed::usage(format!(
+                "there is no document {id} for this job, but {}",
+                ids.join(", ")
+            )));
+        };
+        if about.merge.is_none() {
+            print_result(Output::Text, &pretty(&document.document))?;
+            return Ok(0);
         }
+    }
+    if let Some(path) = &about.merge {
         print_result(Output::Text, &pretty(&merged(path, &documents)?))?;
         return Ok(0);
     }
