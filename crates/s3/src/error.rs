@@ -78,6 +78,8 @@ pub struct S3Error {
     pub retry_after: Option<Duration>,
     /// Whether the server's `Date` and this machine's clock are minutes apart.
     pub clock_is_off: bool,
+    /// `Date`: the server's time.
+    pub date: Option<OffsetDateTime>,
     /// The cause, if it lies below HTTP.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -124,6 +126,7 @@ impl S3Error {
             bucket_region: None,
             retry_after: None,
             clock_is_off: false,
+            date: None,
             source: None,
         }
     }
@@ -249,8 +252,9 @@ impl S3Error {
         told.retry_after = header("retry-after")
             .and_then(|seconds| seconds.trim().parse().ok())
             .map(Duration::from_secs);
-        told.clock_is_off = header("date")
-            .and_then(|date| headers::http_date(&date))
+        told.date = header("date").and_then(|date| headers::http_date(&date));
+        told.clock_is_off = told
+            .date
             .is_some_and(|date| (date - OffsetDateTime::now_utc()).unsigned_abs() > MUCH_SKEW);
         // For when the SDK cannot read the body, as with white space before its XML declaration.
         told.code = element(body, "Code");

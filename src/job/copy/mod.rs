@@ -404,6 +404,7 @@ impl Copier {
                 bucket_region: None,
                 retry_after: None,
                 clock_is_off: false,
+                date: None,
                 source: None,
             }),
         }
