@@ -19,4 +19,6 @@ pub mod job;
 
 pub mod listing;
 
+pub mod policy;
+
 pub mod cli;

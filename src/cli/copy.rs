@@ -41,11 +41,11 @@ pub(super) struct CopyArgs {
     #[command(flatten)]
     speed: SpeedArgs,
     #[command(flatten)]
-    evidence: EvidenceArgs,
+    pub(super) evidence: EvidenceArgs,
     #[command(flatten)]
     work: WorkArgs,
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 #[derive(Debug, Args)]
@@ -121,12 +121,12 @@ struct PartsArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Evidence")]
-struct EvidenceArgs {
+pub(super) struct EvidenceArgs {
     /// How much a copy is looked at behind S3's answer
     #[arg(long, env = "S3HAUL_VERIFY", value_enum, default_value_t = VerifyFlag::Response)]
     verify: VerifyFlag,
     #[command(flatten)]
-    report: ReportArgs,
+    pub(super) report: ReportArgs,
     /// Skip rows that succeeded in an earlier job: its folder, or a downloaded report of S3 Batch
     /// Operations
     #[arg(long, env = "S3HAUL_PREVIOUS_REPORT", value_name = "REPORT")]
@@ -173,7 +173,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
-    let (job, keys) = spec(args, &job_id)?;
+    let (job, keys) = args.spec(&job_id)?;
     if dry_run {
         return super::dry_run::run(job, mfa_code, output)
             .boxed_local()
@@ -192,78 +192,80 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     .await
 }
 
-/// The job that the flags give, and the keys that no job file has.
-fn spec(args: CopyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed> {
-    let manifest = manifest_path(&args.manifest.manifest)?;
-    let stream = manifest.as_os_str() == "-";
-    let read = ManifestOptions {
-        keep_bad_rows: stream,
-        rename: Rename {
-            prefix: args.destination.to.prefix.clone(),
-            strip_prefix: args.destination.strip_prefix.clone(),
-        },
-        ..args.manifest.read.options()?
-    };
-    let source_changed = match args.destination.source_changed {
-        SourceChangedFlag::Copy => SourceChanged::Copy,
-        SourceChangedFlag::Fail => SourceChanged::Fail,
-    };
-    let mut run = args.evidence.report.options()?;
-    args.run.apply(&mut run);
-    args.work.apply(&mut run)?;
-    contradictions(&args)?;
-    let previous = previous(&args.evidence)?;
-    let requester_pays = args.access.requester_pays;
-    let mut access = args.access.options(args.again.profile, job_id)?;
-    access.manifest_profile = args.manifest.read.manifest_profile;
-    args.evidence.report.access(&mut access);
-    let wanted = args.settings.settings()?;
-    let verify = verify(args.evidence.verify);
-    settings::check(
-        &wanted.object,
-        &access,
-        source_changed,
-        verify,
-        read.versions,
-    )?;
-    settings::over_https(&wanted.object, &access, None)?;
-    let speed = args.speed.options(requests_per_second(&wanted.object));
-    let copy = CopyOptions {
-        overwrite: match args.destination.overwrite {
-            OverwriteFlag::Always => Overwrite::Always,
-            OverwriteFlag::Never => Overwrite::Never,
-            OverwriteFlag::IfDifferent => Overwrite::IfDifferent,
-        },
-        source_changed,
-        acl: wanted.acl,
-        requester_pays,
-        source_account: access.source_account.clone(),
-        destination_account: None,
-        object: wanted.object,
-        verify,
-        plan: PlanOptions {
-            multipart_threshold: args.parts.multipart_threshold,
-            part_size: args.parts.part_size,
-            delete_markers: args.manifest.delete_markers.map(|markers| match markers {
-                DeleteMarkersFlag::Skip => DeleteMarkers::Skip,
-                DeleteMarkersFlag::Replay => DeleteMarkers::Replay,
-            }),
-            held_to_e_tag: source_changed == SourceChanged::Fail,
-        },
-        row_timeout_ms: values::milliseconds(args.parts.row_timeout),
-    };
-    let job = JobSpec {
-        manifest,
-        read,
-        destination_bucket: args.destination.to.bucket,
-        access,
-        copy,
-        speed,
-        run,
-        previous,
-        verify: None,
-    };
-    Ok((job, wanted.keys))
+impl CopyArgs {
+    /// The job that the flags give, and the keys that no job file has.
+    pub(super) fn spec(self, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed> {
+        let manifest = manifest_path(&self.manifest.manifest)?;
+        let stream = manifest.as_os_str() == "-";
+        let read = ManifestOptions {
+            keep_bad_rows: stream,
+            rename: Rename {
+                prefix: self.destination.to.prefix.clone(),
+                strip_prefix: self.destination.strip_prefix.clone(),
+            },
+            ..self.manifest.read.options()?
+        };
+        let source_changed = match self.destination.source_changed {
+            SourceChangedFlag::Copy => SourceChanged::Copy,
+            SourceChangedFlag::Fail => SourceChanged::Fail,
+        };
+        let mut run = self.evidence.report.options()?;
+        self.run.apply(&mut run);
+        self.work.apply(&mut run)?;
+        contradictions(&self)?;
+        let previous = previous(&self.evidence)?;
+        let requester_pays = self.access.requester_pays;
+        let mut access = self.access.options(self.again.profile, job_id)?;
+        access.manifest_profile = self.manifest.read.manifest_profile;
+        self.evidence.report.access(&mut access);
+        let wanted = self.settings.settings()?;
+        let verify = verify(self.evidence.verify);
+        settings::check(
+            &wanted.object,
+            &access,
+            source_changed,
+            verify,
+            read.versions,
+        )?;
+        settings::over_https(&wanted.object, &access, None)?;
+        let speed = self.speed.options(requests_per_second(&wanted.object));
+        let copy = CopyOptions {
+            overwrite: match self.destination.overwrite {
+                OverwriteFlag::Always => Overwrite::Always,
+                OverwriteFlag::Never => Overwrite::Never,
+                OverwriteFlag::IfDifferent => Overwrite::IfDifferent,
+            },
+            source_changed,
+            acl: wanted.acl,
+            requester_pays,
+            source_account: access.source_account.clone(),
+            destination_account: None,
+            object: wanted.object,
+            verify,
+            plan: PlanOptions {
+                multipart_threshold: self.parts.multipart_threshold,
+                part_size: self.parts.part_size,
+                delete_markers: self.manifest.delete_markers.map(|markers| match markers {
+                    DeleteMarkersFlag::Skip => DeleteMarkers::Skip,
+                    DeleteMarkersFlag::Replay => DeleteMarkers::Replay,
+                }),
+                held_to_e_tag: source_changed == SourceChanged::Fail,
+            },
+            row_timeout_ms: values::milliseconds(self.parts.row_timeout),
+        };
+        let job = JobSpec {
+            manifest,
+            read,
+            destination_bucket: self.destination.to.bucket,
+            access,
+            copy,
+            speed,
+            run,
+            previous,
+            verify: None,
+        };
+        Ok((job, wanted.keys))
+    }
 }
 
 /// Each object under SSE-KMS takes requests to KMS, unless a bucket key saves them.

@@ -18,6 +18,7 @@ use tokio::process::Command;
 
 use super::attempt::new_job_id;
 use super::exit::{Exit, Failed};
+use super::flags::{FORMS, forms};
 use super::{Output, print_result};
 use crate::job::manifest::key::KeyEncoding;
 use crate::job::manifest::{Field, ManifestFormat, ManifestOptions, Position, Source, survey};
@@ -35,7 +36,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "./s3haul-demo")]
     report: PathBuf,
     /// The form of the result on stdout
-    #[arg(long, env = "S3HAUL_OUTPUT", value_enum, default_value_t = Output::Text)]
+    #[arg(long, env = "S3HAUL_OUTPUT", value_parser = forms(&FORMS), default_value = "text")]
     output: Output,
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::exit::Failed;
@@ -243,8 +244,19 @@ pub(super) struct WordsArgs {
     #[arg(long, env = "S3HAUL_LOG_LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     log_level: LogLevel,
     /// The form of the result on stdout
-    #[arg(long, env = "S3HAUL_OUTPUT", value_enum, default_value_t = Output::Text)]
+    #[arg(long, env = "S3HAUL_OUTPUT", value_parser = forms(&FORMS), default_value = "text")]
     pub(super) output: Output,
+}
+
+/// The forms of results that every command has.
+pub(super) const FORMS: [Output; 2] = [Output::Text, Output::Json];
+
+/// Takes one of these forms.
+pub(super) fn forms(forms: &[Output]) -> impl TypedValueParser<Value = Output> {
+    let names = forms.iter().filter_map(Output::to_possible_value);
+    // What is none of the names is refused before.
+    PossibleValuesParser::new(names)
+        .map(|name| Output::from_str(&name, false).unwrap_or(Output::Text))
 }
 
 impl WordsArgs {

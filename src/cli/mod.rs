@@ -12,6 +12,7 @@ mod flags;
 mod inspection;
 mod log;
 mod manifest;
+mod policy;
 mod previous;
 mod progress;
 mod reach;
@@ -58,6 +59,8 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Abort the multipart uploads that an interrupted job keeps, and mark the job abandoned
     Abandon(Box<abandon::AbandonArgs>),
+    /// Print the policies that a job with these flags needs, for both accounts; nobody is asked
+    Policy(Box<policy::PolicyArgs>),
     /// Make manifests, and see what is in them
     #[command(subcommand)]
     Manifest(manifest::ManifestCommand),
@@ -76,6 +79,11 @@ enum Output {
     Text,
     /// One JSON object.
     Json,
+    /// A line for each action, with its reason.
+    Table,
+    /// A template of one account.
+    #[value(name = "cloudformation")]
+    CloudFormation,
 }
 
 /// Runs the command that `arguments` give, and says what the program exits with.
@@ -96,6 +104,7 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         Command::Resume(args) => Box::pin(resume::run(*args)).await,
         Command::Verify(args) => Box::pin(verify::run(*args)).await,
         Command::Abandon(args) => Box::pin(abandon::run(*args)).await,
+        Command::Policy(args) => policy::run(*args),
         Command::Manifest(command) => Box::pin(manifest::run(command)).await,
         Command::Report(command) => Box::pin(report::run(*command)).await,
         #[cfg(feature = "demo")]
@@ -116,10 +125,10 @@ fn print_result<T: serde::Serialize + std::fmt::Display>(
     result: &T,
 ) -> Result<(), Failed> {
     let text = match output {
-        Output::Text => result.to_string(),
         Output::Json => {
             serde_json::to_string(result).map_err(|error| Failed::new(error, Exit::Stopped))?
         }
+        _ => result.to_string(),
     };
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {

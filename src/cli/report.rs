@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit::Failed;
-use super::flags::{AgainArgs, SpeedArgs};
+use super::flags::{AgainArgs, FORMS, SpeedArgs, forms};
 use super::reach::ReachArgs;
 use super::{Output, attempt, print_result};
 use crate::job::report::read_state;
@@ -27,7 +27,7 @@ pub(super) struct ShowArgs {
     #[command(flatten)]
     reach: ReachArgs,
     /// The form of the result on stdout
-    #[arg(long, env = "S3HAUL_OUTPUT", value_enum, default_value_t = Output::Text)]
+    #[arg(long, env = "S3HAUL_OUTPUT", value_parser = forms(&FORMS), default_value = "text")]
     output: Output,
 }
 

@@ -15,6 +15,9 @@ use crate::headers::{self, AddHeaders, CaptureHeaders, HeaderPair};
 use crate::operation::Operation;
 use crate::quotas::MAX_PUT_BYTES;
 
+/// For an object that is read whole no more is reserved before its bytes come, whatever is announced.
+const MAX_RESERVED: usize = 64 << 20;
+
 /// Copies an object of up to 5 GiB in one request.
 ///
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
@@ -342,7 +345,7 @@ impl S3Client {
         let operation = Operation::GetObject;
         let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
         let captured = CaptureHeaders::default();
-        let output = self
+        let mut output = self
             .sdk
             .get_object()
             .bucket(bucket)
@@ -365,13 +368,18 @@ impl S3Client {
             )
         };
         let due = output.content_length();
-        let body = output.body.collect().await.map_err(|cause| {
-            let mut error = lost("the answer was cut off".to_owned());
-            error.source = Some(Box::new(cause));
-            error
-        })?;
-        let bytes = body.to_vec();
-        if let Some(due) = due.and_then(|due| usize::try_from(due).ok())
+        let due = due.and_then(|due| usize::try_from(due).ok());
+        // Each piece goes at once: all of them and the whole would be twice its size.
+        let mut bytes = Vec::with_capacity(due.unwrap_or_default().min(MAX_RESERVED));
+        while let Some(piece) = output.body.next().await {
+            let piece = piece.map_err(|cause| {
+                let mut error = lost("the answer was cut off".to_owned());
+                error.source = Some(Box::new(cause));
+                error
+            })?;
+            bytes.extend_from_slice(&piece);
+        }
+        if let Some(due) = due
             && due != bytes.len()
         {
             return Err(lost(format!(

@@ -13,7 +13,7 @@ use crate::error::{
     access_denied, error, no_such_bucket, not_implemented, with_detail, with_header,
 };
 use crate::exchange::Exchange;
-use crate::identity::Identity;
+use crate::identity::{Directory, Identity};
 use crate::operation::{Level, Operation, Unimplemented};
 use crate::store::Store;
 use crate::store::bucket::Bucket;
@@ -22,6 +22,7 @@ use crate::store::bucket::Bucket;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     pub(crate) store: Store,
+    pub(crate) directory: Directory,
 }
 
 #[async_trait::async_trait]
@@ -62,7 +63,13 @@ impl Gate {
         }
         check_owners(headers, &sides)?;
         check_payer(headers, exchange, identity, &sides)?;
-        authorize(headers, exchange, identity, &sides)
+        authorize(
+            headers,
+            exchange,
+            identity,
+            &sides,
+            self.directory.accounts(),
+        )
     }
 
     fn sides(&self, headers: &HeaderMap, exchange: &Exchange) -> Result<Sides, S3Error> {

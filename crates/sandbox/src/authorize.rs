@@ -10,12 +10,17 @@ use crate::copy_source::CopySource;
 use crate::error::{access_denied, not_implemented};
 use crate::exchange::Exchange;
 use crate::iam::actions::Fact;
-use crate::iam::{ActionRow, Context, Decision, Request, Resource, Side, actions_for, evaluate};
+use crate::iam::{
+    AccountsFile, ActionRow, Context, Decision, Request, Resource, Side, actions_for, bucket_arn,
+    evaluate, evaluate_key, object_arn,
+};
 use crate::identity::Identity;
 use crate::operation::Operation;
+use crate::s3::settings::encryption;
 use crate::store::acl::lets;
 use crate::store::bucket::{Bucket, Found, ObjectOwnership};
-use crate::store::object::{Object, VersionId};
+use crate::store::object::{Encryption, Object, VersionId};
+use crate::store::upload::parse_upload_id;
 
 /// What of an object the caller may see in the answer to a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +42,7 @@ pub(crate) fn authorize(
     exchange: &Exchange,
     identity: &Identity,
     sides: &Sides,
+    accounts: &AccountsFile,
 ) -> Result<Shown, S3Error> {
     let mut shown = Shown::default();
     // Each key of these is asked for by the operation.
@@ -55,6 +61,12 @@ pub(crate) fn authorize(
             .owned_object()
             .filter(|_| row.resource == Resource::Object);
         let allowed = match (row.side, &sides.source, &sides.bucket) {
+            (side, _, _) if row.resource == Resource::Key => allow_key(
+                identity,
+                row,
+                accounts,
+                &subject.encrypted(side, exchange, sides),
+            ),
             (Side::Source, Some((bucket, source)), _) => {
                 allow_read(identity, row, bucket, &source.key, &context, of_object)
             }
@@ -96,6 +108,8 @@ enum ReadObject {
 struct Subject {
     has_version_id: bool,
     object: ReadObject,
+    /// How what is written will be encrypted.
+    written: Encryption,
     copies_tags: bool,
     copies_annotations: bool,
 }
@@ -143,6 +157,7 @@ impl Subject {
         Self {
             has_version_id: version_id.is_some(),
             object,
+            written: written(headers, exchange, sides),
             copies_tags: copies && !replaces_tags,
             copies_annotations: copies
                 && header(headers, "x-amz-object-annotation-directive") != Some("EXCLUDE"),
@@ -156,10 +171,36 @@ impl Subject {
         }
     }
 
+    /// What is under the KMS key of a side.
+    fn encrypted<'a>(
+        &'a self,
+        side: Side,
+        exchange: &'a Exchange,
+        sides: &'a Sides,
+    ) -> Encrypted<'a> {
+        let (bucket, key) = match (side, &sides.source) {
+            (Side::Source, Some((_, source))) => (source.bucket.as_str(), source.key.as_str()),
+            _ => (exchange.bucket.as_str(), exchange.key.as_str()),
+        };
+        let encryption = match (side, self.owned_object()) {
+            (Side::Source | Side::Bucket, Some(object)) => &object.settings.encryption,
+            _ => &self.written,
+        };
+        Encrypted {
+            bucket,
+            key,
+            encryption,
+        }
+    }
+
     fn fact(&self, token: &str, headers: &HeaderMap) -> bool {
         let object = self.owned_object();
         match token {
             "versionId" => self.has_version_id,
+            "source-kms" | "object-kms" => {
+                object.is_some_and(|object| object.settings.encryption.kms.is_some())
+            }
+            "destination-kms" => self.written.kms.is_some(),
             "missing-object" => matches!(self.object, ReadObject::Missing),
             "source-tagged" => {
                 self.copies_tags && object.is_some_and(|object| !object.tags.is_empty())
@@ -178,6 +219,33 @@ impl Subject {
                 .any(|name| name.as_str().starts_with("x-amz-grant-")),
             header_name => header(headers, &header_name.to_ascii_lowercase()).is_some(),
         }
+    }
+}
+
+/// How a write's object will be encrypted: as its headers or its upload have it. Headers that contradict each other are
+/// the operation's to refuse.
+fn written(headers: &HeaderMap, exchange: &Exchange, sides: &Sides) -> Encryption {
+    let Some(bucket) = &sides.bucket else {
+        return Encryption::default();
+    };
+    match exchange.operation {
+        Operation::CopyObject | Operation::PutObject | Operation::CreateMultipartUpload => {
+            encryption(headers, &bucket.settings()).unwrap_or_default()
+        }
+        Operation::UploadPart
+        | Operation::UploadPartCopy
+        | Operation::CompleteMultipartUpload
+        | Operation::ListParts => exchange
+            .parameter("uploadId")
+            .and_then(parse_upload_id)
+            .and_then(|number| {
+                let place = (exchange.key.as_str().into(), number);
+                let state = bucket.lock();
+                let upload = state.uploads.get(&place)?;
+                Some(upload.settings.encryption.clone())
+            })
+            .unwrap_or_default(),
+        _ => Encryption::default(),
     }
 }
 
@@ -233,7 +301,7 @@ fn allow(
     let decision = evaluate(&Request {
         principal: &identity.principal,
         action: row.action,
-        resource: &row.resource.arn(&bucket.name, key),
+        resource: &row.resource.arn(&bucket.name, key, ""),
         resource_account: &bucket.account,
         context,
         identity_policies: &identity.policies,
@@ -274,7 +342,7 @@ fn allow_read(
     let own = Request {
         principal: &identity.principal,
         action: row.action,
-        resource: &row.resource.arn(&bucket.name, key),
+        resource: &row.resource.arn(&bucket.name, key, ""),
         resource_account: account,
         context,
         identity_policies: &identity.policies,
@@ -294,6 +362,56 @@ fn allow_read(
     Ok(())
 }
 
+/// An object, there or to be, and how it is encrypted.
+struct Encrypted<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    encryption: &'a Encryption,
+}
+
+/// Asks KMS, as S3 does in the caller's name, for the key of an object. What KMS answers S3 passes on, to any account.
+fn allow_key(
+    identity: &Identity,
+    row: &ActionRow,
+    accounts: &AccountsFile,
+    encrypted: &Encrypted<'_>,
+) -> Result<(), S3Error> {
+    let Encrypted {
+        bucket,
+        key,
+        encryption,
+    } = encrypted;
+    let arn = encryption.kms_key_id.as_deref().unwrap_or_default();
+    let Some((account, kms_key)) = accounts.key_by_arn(arn) else {
+        return Ok(());
+    };
+    let region = arn.split(':').nth(3).unwrap_or_default();
+    let about = if encryption.bucket_key {
+        bucket_arn(bucket)
+    } else {
+        object_arn(bucket, key)
+    };
+    let context = Context::new()
+        .with("aws:SecureTransport", "true")
+        .with("kms:CallerAccount", identity.account())
+        .with("kms:ViaService", format!("s3.{region}.amazonaws.com"))
+        .with("kms:EncryptionContext:aws:s3:arn", about);
+    let decision = evaluate_key(&Request {
+        principal: &identity.principal,
+        action: row.action,
+        resource: &row.resource.arn(bucket, key, arn),
+        resource_account: &account.id,
+        context: &context,
+        identity_policies: &identity.policies,
+        session_policy: identity.session_policy(),
+        resource_policy: Some(&kms_key.policy),
+    });
+    match decision {
+        Decision::Allowed => Ok(()),
+        Decision::Denied { reason } => Err(access_denied(reason)),
+    }
+}
+
 /// Asks for an action on what nobody owns yet: the caller's account will.
 fn allow_unowned(
     identity: &Identity,
@@ -304,7 +422,7 @@ fn allow_unowned(
     let decision = evaluate(&Request {
         principal: &identity.principal,
         action: row.action,
-        resource: &row.resource.arn(&exchange.bucket, &exchange.key),
+        resource: &row.resource.arn(&exchange.bucket, &exchange.key, ""),
         resource_account: identity.account(),
         context,
         identity_policies: &identity.policies,

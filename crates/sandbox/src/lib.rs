@@ -56,7 +56,7 @@ pub use identity::SessionKeys;
 pub use log::{LogEntry, RequestLog};
 pub use operation::{Operation, UnknownOperation};
 pub use sandbox::{DEFAULT_REGION, Sandbox, SandboxOptions};
-pub use store::bucket::{BucketSettings, ObjectOwnership, Versioning};
+pub use store::bucket::{BucketSettings, LifecycleRule, ObjectOwnership, Versioning};
 pub use store::checksum::{ChecksumAlgorithm, ChecksumType};
 pub use store::content::TRUE_DIGEST_BYTES;
 pub use store::fill::{Fill, FillBucket, FillObject};

@@ -24,7 +24,7 @@ struct Flags {
     /// Where to listen; a loopback address. Port 0 is any free one.
     #[arg(long, default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
-    /// Users and roles, as JSON; the built-in three accounts by default.
+    /// Users, roles and KMS keys, as JSON; the built-in three accounts by default.
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Faults, as a JSON array.

@@ -193,6 +193,8 @@ operations! {
     GetBucketRequestPayment = "GET" Bucket ["requestPayment"] parameters(&[]) headers();
     /// A bucket's default encryption.
     GetBucketEncryption = "GET" Bucket ["encryption"] parameters(&[]) headers();
+    /// A bucket's lifecycle rules.
+    GetBucketLifecycleConfiguration = "GET" Bucket ["lifecycle"] parameters(&[]) headers();
     /// A bucket's Object Lock.
     GetObjectLockConfiguration = "GET" Bucket ["object-lock"] parameters(&[]) headers();
     /// Open multipart uploads.
@@ -213,6 +215,8 @@ operations! {
     PutBucketVersioning = "PUT" Bucket ["versioning"] parameters(&[]) headers(CHECKSUMS);
     /// Sets a bucket's Object Ownership.
     PutBucketOwnershipControls = "PUT" Bucket ["ownershipControls"] parameters(&[]) headers(CHECKSUMS);
+    /// Replaces a bucket's lifecycle rules.
+    PutBucketLifecycleConfiguration = "PUT" Bucket ["lifecycle"] parameters(&[]) headers(CHECKSUMS);
     /// Makes a bucket.
     CreateBucket = "PUT" Bucket [] parameters(&[])
         headers(&["x-amz-bucket-object-lock-enabled", "x-amz-object-ownership"], CHECKSUMS);
@@ -220,6 +224,8 @@ operations! {
     DeleteBucketPolicy = "DELETE" Bucket ["policy"] parameters(&[]) headers();
     /// Removes a bucket's Object Ownership.
     DeleteBucketOwnershipControls = "DELETE" Bucket ["ownershipControls"] parameters(&[]) headers();
+    /// Removes a bucket's lifecycle rules.
+    DeleteBucketLifecycle = "DELETE" Bucket ["lifecycle"] parameters(&[]) headers();
     /// Removes an empty bucket.
     DeleteBucket = "DELETE" Bucket [] parameters(&[]) headers();
     /// Deletes up to 1,000 keys or versions.

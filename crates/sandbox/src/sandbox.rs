@@ -30,7 +30,7 @@ pub const DEFAULT_REGION: &str = "us-east-1";
 pub struct SandboxOptions {
     /// Where it listens, on this machine only; any free port of 127.0.0.1 by default.
     pub listen: SocketAddr,
-    /// Users and roles; [`AccountsFile::built_in`] by default.
+    /// Users, roles and KMS keys; [`AccountsFile::built_in`] by default.
     pub accounts: AccountsFile,
     /// The shortest session that STS gives, in seconds; 900 by default, as AWS.
     pub min_session_seconds: u64,
@@ -91,6 +91,7 @@ impl Sandbox {
         };
         let gate = Gate {
             store: store.clone(),
+            directory: directory.clone(),
         };
         let sts = Sts {
             directory: directory.clone(),

@@ -1,4 +1,4 @@
-//! The accounts, users and roles of a sandbox.
+//! The accounts, users, roles and KMS keys of a sandbox.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,8 @@ use super::{is_account_id, role_arn};
 /// {"accounts": [{
 ///   "id": "111111111111",
 ///   "users": [{"name": "…", "access_key_id": "…", "secret_access_key": "…", "policies": []}],
-///   "roles": [{"name": "…", "trust_policy": {}, "policies": [], "max_session_seconds": 3600}]
+///   "roles": [{"name": "…", "trust_policy": {}, "policies": [], "max_session_seconds": 3600}],
+///   "keys": [{"arn": "arn:aws:kms:us-east-1:111111111111:key/…", "policy": {}}]
 /// }]}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Account {
     /// The roles, each with a name of its own.
     #[serde(default)]
     pub roles: Vec<Role>,
+    /// The KMS keys whose policies are asked. What is under any other key is as open as without one.
+    #[serde(default)]
+    pub keys: Vec<Key>,
 }
 
 /// Holds one user, with one pair of long-lived keys.
@@ -67,6 +71,16 @@ pub struct Role {
     /// The longest session, in seconds: 3,600 (the default) to 43,200.
     #[serde(default = "one_hour")]
     pub max_session_seconds: u32,
+}
+
+/// Holds one KMS key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// `arn:aws:kms:REGION:ACCOUNT:key/ID`, of the account that it stands in; requests and buckets name it so.
+    pub arn: String,
+    /// Who may use it. Its account's own policies count only where it names the account.
+    pub policy: Policy,
 }
 
 fn one_hour() -> u32 {
@@ -168,6 +182,14 @@ impl AccountsFile {
         })
     }
 
+    /// Finds the KMS key with an ARN, and the account that the key is in.
+    pub fn key_by_arn(&self, arn: &str) -> Option<(&Account, &Key)> {
+        self.accounts.iter().find_map(|account| {
+            let key = account.keys.iter().find(|key| key.arn == arn)?;
+            Some((account, key))
+        })
+    }
+
     fn check(&self) -> Result<(), AccountsError> {
         let mut ids = BTreeSet::new();
         let mut access_keys = BTreeSet::new();
@@ -194,6 +216,12 @@ impl AccountsFile {
                 let place = format!("{place}.roles[{index}]");
                 unique(&mut names, &role.name, || format!("{place}.name"))?;
                 role.check(&place)?;
+            }
+            let mut arns = BTreeSet::new();
+            for (index, key) in account.keys.iter().enumerate() {
+                let place = format!("{place}.keys[{index}]");
+                unique(&mut arns, &key.arn, || format!("{place}.arn"))?;
+                key.check(&place, &account.id)?;
             }
         }
         Ok(())
@@ -240,6 +268,32 @@ impl Role {
                 source,
             })?;
         check_identity_policies(&self.policies, place)
+    }
+}
+
+impl Key {
+    fn check(&self, place: &str, account: &str) -> Result<(), AccountsError> {
+        let fields: Vec<&str> = self.arn.split(':').collect();
+        let fits = matches!(
+            fields.as_slice(),
+            ["arn", "aws", "kms", region, owner, resource]
+                if !region.is_empty() && *owner == account && resource.starts_with("key/")
+        );
+        if !fits {
+            return Err(AccountsError::invalid(
+                format!("{place}.arn"),
+                format!(
+                    "\"{}\" is not arn:aws:kms:REGION:{account}:key/ID",
+                    self.arn
+                ),
+            ));
+        }
+        self.policy
+            .check(PolicyKind::Key)
+            .map_err(|source| AccountsError::Policy {
+                place: format!("{place}.policy"),
+                source,
+            })
     }
 }
 
@@ -298,6 +352,9 @@ mod tests {
             {"id": "222222222222", "roles": [
                 {"name": "copy", "policies": [policy],
                  "trust_policy": {"Statement": {"Effect": "Allow", "Principal": {"AWS": "111111111111"}, "Action": "sts:AssumeRole"}}},
+            ], "keys": [
+                {"arn": "arn:aws:kms:eu-west-1:222222222222:key/k",
+                 "policy": {"Statement": {"Effect": "Allow", "Principal": {"AWS": "222222222222"}, "Action": "kms:*", "Resource": "*"}}},
             ]},
         ]})
     }
@@ -322,6 +379,11 @@ mod tests {
             file.role_by_arn("arn:aws:iam::111111111111:role/copy")
                 .is_none()
         );
+        let (account, _) = file
+            .key_by_arn("arn:aws:kms:eu-west-1:222222222222:key/k")
+            .unwrap();
+        assert_eq!(account.id, "222222222222");
+        assert!(file.key_by_arn("k").is_none());
         assert!(file.user_by_access_key_id("AKIANOBODYEXAMPLE").is_none());
         assert!(file.account("333333333333").is_none());
         let again = serde_json::to_string(&file).unwrap();
@@ -390,6 +452,16 @@ mod tests {
                 "/accounts/0/users/0/policies/0/Statement/0",
                 statement.clone(),
                 "accounts[0].users[0].policies[0] is no policy for that place",
+            ),
+            (
+                "/accounts/1/keys/0/arn",
+                json!("arn:aws:kms:eu-west-1:111111111111:key/k"),
+                "accounts[1].keys[0].arn: \"arn:aws:kms:eu-west-1:111111111111:key/k\" is not arn:aws:kms:REGION:222222222222:key/ID",
+            ),
+            (
+                "/accounts/1/keys/0/policy/Statement/Action",
+                json!("s3:GetObject"),
+                "accounts[1].keys[0].policy is no policy for that place",
             ),
             (
                 "/accounts/1/roles/0/trust_policy/Statement",

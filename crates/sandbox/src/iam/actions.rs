@@ -18,7 +18,7 @@ pub struct ActionRow {
     pub when: Vec<Fact>,
     /// Which of the request's buckets.
     pub side: Side,
-    /// The IAM action, such as `s3:GetObject`.
+    /// The IAM action, such as `s3:GetObject` or `kms:Decrypt`.
     pub action: &'static str,
     /// What the action is asked on.
     pub resource: Resource,
@@ -51,16 +51,19 @@ pub enum Resource {
     Object,
     /// The bucket.
     Bucket,
-    /// Neither: `*`.
+    /// The KMS key that the object is under.
+    Key,
+    /// None of them: `*`.
     Any,
 }
 
 impl Resource {
-    /// Gives the ARN for a bucket and a key of the row's side.
-    pub fn arn(self, bucket: &str, key: &str) -> String {
+    /// Gives the ARN, of what the row's side has: a bucket, an object's key, the ARN of a KMS key.
+    pub fn arn(self, bucket: &str, key: &str, kms_key: &str) -> String {
         match self {
             Self::Object => object_arn(bucket, key),
             Self::Bucket => bucket_arn(bucket),
+            Self::Key => kms_key.to_owned(),
             Self::Any => "*".to_owned(),
         }
     }
@@ -111,12 +114,18 @@ fn row(line: &'static str) -> Option<ActionRow> {
     let &[operation, when, side, action, resource] = fields.as_slice() else {
         return None;
     };
+    let resource: Resource = resource.parse().ok()?;
+    let service = if resource == Resource::Key {
+        "kms:"
+    } else {
+        "s3:"
+    };
     Some(ActionRow {
         operation: Some(operation).filter(|name| !name.is_empty())?,
         when: facts_of(when)?,
         side: side.parse().ok()?,
-        action: Some(action).filter(|name| name.starts_with("s3:"))?,
-        resource: resource.parse().ok()?,
+        action: Some(action).filter(|name| name.starts_with(service))?,
+        resource,
     })
 }
 
@@ -155,6 +164,7 @@ impl FromStr for Resource {
         match text {
             "object" => Ok(Self::Object),
             "bucket" => Ok(Self::Bucket),
+            "key" => Ok(Self::Key),
             "*" => Ok(Self::Any),
             _ => Err(()),
         }
@@ -209,6 +219,8 @@ mod tests {
             "GetObject,always,target,s3:GetObject,object",
             "GetObject,always,bucket,GetObject,object",
             "GetObject,always,bucket,s3:GetObject,key",
+            "GetObject,always,bucket,kms:Decrypt,object",
+            "GetObject,always,bucket,s3:GetObject,version",
         ] {
             assert_eq!(parse(text).unwrap_err().line, 1, "{text}");
         }
@@ -244,6 +256,9 @@ mod tests {
             "versionId",
             "source-tagged",
             "source-annotated",
+            "source-kms",
+            "destination-kms",
+            "object-kms",
             "missing-object",
             "shows-tag-count",
             "shows-retention",
@@ -288,13 +303,25 @@ mod tests {
             names("CompleteMultipartUpload", &["If-Match"]),
             [(Destination, "s3:PutObject"), (Destination, "s3:GetObject")]
         );
+        assert_eq!(
+            names("UploadPartCopy", &["source-kms", "destination-kms"]),
+            [
+                (Source, "s3:GetObject"),
+                (Destination, "s3:PutObject"),
+                (Source, "kms:Decrypt"),
+                (Destination, "kms:GenerateDataKey"),
+                (Destination, "kms:Decrypt"),
+            ]
+        );
         assert!(names("NoSuchOperation", &[]).is_empty());
     }
 
     #[test]
     fn resources() {
-        assert_eq!(Resource::Object.arn("b", "a/b c"), "arn:aws:s3:::b/a/b c");
-        assert_eq!(Resource::Bucket.arn("b", "k"), "arn:aws:s3:::b");
-        assert_eq!(Resource::Any.arn("b", "k"), "*");
+        let arn = |resource: Resource| resource.arn("b", "a/b c", "arn:aws:kms:r:1:key/k");
+        assert_eq!(arn(Resource::Object), "arn:aws:s3:::b/a/b c");
+        assert_eq!(arn(Resource::Bucket), "arn:aws:s3:::b");
+        assert_eq!(arn(Resource::Key), "arn:aws:kms:r:1:key/k");
+        assert_eq!(arn(Resource::Any), "*");
     }
 }

@@ -98,6 +98,8 @@ pub enum PolicyKind<'a> {
     Bucket(&'a str),
     /// On a role, as its trust policy: names principals and no resource.
     Trust,
+    /// On a KMS key: names principals, and as resource the key itself, mostly by `*`.
+    Key,
 }
 
 /// Reports a policy that IAM or S3 would call malformed.
@@ -229,6 +231,7 @@ impl Statement {
             // kms: and the rest cannot be granted on a bucket, whatever S3 is asked to store.
             PolicyKind::Bucket(_) => Some("s3:"),
             PolicyKind::Trust => Some("sts:"),
+            PolicyKind::Key => Some("kms:"),
         };
         if let Some(prefix) = prefix
             && let Some(action) = self
@@ -243,20 +246,20 @@ impl Statement {
             (PolicyKind::Identity, Some(_)) => {
                 return Err("policy document should not specify a principal".to_owned());
             }
-            (PolicyKind::Bucket(_) | PolicyKind::Trust, None) => {
+            (PolicyKind::Bucket(_) | PolicyKind::Trust | PolicyKind::Key, None) => {
                 return Err("missing required field Principal".to_owned());
             }
             _ => {}
         }
         match (kind, &self.resources) {
             (PolicyKind::Trust, Some(_)) => Err("has prohibited field Resource".to_owned()),
-            (PolicyKind::Identity | PolicyKind::Bucket(_), None) => {
+            (PolicyKind::Identity | PolicyKind::Bucket(_) | PolicyKind::Key, None) => {
                 Err("missing required field Resource".to_owned())
             }
             (PolicyKind::Bucket(bucket), Some(resources)) => {
                 check_bucket(bucket, resources.listed())
             }
-            (PolicyKind::Trust, None) | (PolicyKind::Identity, Some(_)) => Ok(()),
+            (PolicyKind::Trust, None) | (PolicyKind::Identity | PolicyKind::Key, Some(_)) => Ok(()),
         }
     }
 }

@@ -91,6 +91,36 @@ pub fn evaluate(request: &Request<'_>) -> Decision {
     }
 }
 
+/// Decides whether a principal may use a KMS key, of which the resource policy is the key's.
+///
+/// Other than elsewhere that policy must allow even within an account; where it names the account, it leaves the rest to the identity's policies. `https://docs.aws.amazon.com/kms/latest/developerguide/policy-evaluation.html`
+pub fn evaluate_key(request: &Request<'_>) -> Decision {
+    let refusal = match decide(request, within_account_trusted) {
+        Ok(()) => return Decision::Allowed,
+        Err(refusal) => refusal,
+    };
+    let blames_key = matches!(
+        refusal,
+        Refusal::Implicit(Blamed::Resource) | Refusal::Explicit(Blamed::Resource)
+    );
+    let reason = if blames_key && request.principal.account() != request.resource_account {
+        // Nor does KMS say to another account whether there is such a key.
+        let resource = if request.action == "kms:Decrypt" {
+            "the resource associated with this ciphertext"
+        } else {
+            "this resource"
+        };
+        format!(
+            "User: {} is not authorized to perform: {} on {resource} because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access",
+            request.principal.arn(),
+            request.action
+        )
+    } else {
+        reason(request, refusal)
+    };
+    Decision::Denied { reason }
+}
+
 /// Decides whether a caller may assume a role: its trust policy is the resource policy of `sts:AssumeRole`, but one that must allow even within an account.
 ///
 /// A trust policy that names a user of its own account is enough for that user; one that names an account leaves it to the caller's policies. The context holds what the call gave, `sts:ExternalId` above all.
@@ -230,7 +260,7 @@ fn within_account(
     }
 }
 
-/// Weighs as [`within_account`] for a role: without the consent of its trust policy, its account's other policies are worth nothing.
+/// Weighs as [`within_account`] for a role or a KMS key: without the consent of its own policy, its account's other policies are worth nothing.
 fn within_account_trusted(
     identity: Verdict,
     session_allows: bool,
@@ -357,7 +387,7 @@ fn lists_resource(
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Decision, Request, evaluate, may_assume, may_assume_within};
+    use super::{Decision, Request, evaluate, evaluate_key, may_assume, may_assume_within};
     use crate::iam::{Context, Policy, Principal, Role, Statement};
 
     const OWN: &str = "111111111111";
@@ -675,6 +705,71 @@ mod tests {
                 .is_allowed()
         );
         assert!(!under_bucket_policy(&statement, "s3:GetObject", &Context::new()).is_allowed());
+    }
+
+    /// Who may use a key, by whether the identity's policies allow it (`true`) and whom the key's policy names.
+    #[test]
+    fn keys() {
+        let via_s3 = json!({"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}});
+        let why = |allowed_by: &str| {
+            format!("on resource: KEY because no {allowed_by} policy allows the kms:Decrypt action")
+        };
+        let no_identity = why("identity-based");
+        let no_key = why("resource-based");
+        let denied = "on resource: KEY with an explicit deny in a resource-based policy";
+        let hidden = "on the resource associated with this ciphertext because the resource does not exist in this \
+                      Region, no resource-based policies allow access, or a resource-based policy explicitly denies access";
+        let role = "arn:aws:iam::111111111111:role/copy";
+        for (owner, identity, effect, principal, service, expected) in [
+            // In the key's account: its policy alone, or its word for the account and the identity's policies.
+            (OWN, false, "Allow", role, "s3", None),
+            (OWN, true, "Allow", OWN, "s3", None),
+            (OWN, false, "Allow", OWN, "s3", Some(no_identity.as_str())),
+            (OWN, true, "Allow", OTHER, "s3", Some(no_key.as_str())),
+            (OWN, true, "Deny", role, "s3", Some(denied)),
+            (OWN, false, "Allow", role, "ec2", Some(&no_key)),
+            // From another account: both.
+            (OTHER, true, "Allow", role, "s3", None),
+            (OTHER, true, "Allow", OWN, "s3", None),
+            (OTHER, false, "Allow", role, "s3", Some(&no_identity)),
+            (OTHER, true, "Allow", OTHER, "s3", Some(hidden)),
+            (OTHER, true, "Deny", role, "s3", Some(hidden)),
+        ] {
+            let key = format!("arn:aws:kms:us-east-1:{owner}:key/k");
+            let key_policy = policy(
+                &json!([{"Effect": effect, "Principal": {"AWS": principal}, "Action": "kms:*",
+                "Resource": "*", "Condition": via_s3}]),
+            );
+            let allowing = [policy(
+                &json!([{"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key}]),
+            )];
+            let context = Context::new().with(
+                "kms:ViaService",
+                format!("{service}.us-east-1.amazonaws.com"),
+            );
+            let decision = evaluate_key(&Request {
+                principal: &session(),
+                action: "kms:Decrypt",
+                resource: &key,
+                resource_account: owner,
+                context: &context,
+                identity_policies: if identity { &allowing } else { &[] },
+                session_policy: None,
+                resource_policy: Some(&key_policy),
+            });
+            let expected = match expected {
+                None => Decision::Allowed,
+                Some(why) => self::denied(&format!(
+                    "User: {} is not authorized to perform: kms:Decrypt {}",
+                    session().arn(),
+                    why.replace("KEY", &key)
+                )),
+            };
+            assert_eq!(
+                decision, expected,
+                "{owner} {identity} {effect} {principal}"
+            );
+        }
     }
 
     /// The bucket policies that make writers give the bucket's owner full control.

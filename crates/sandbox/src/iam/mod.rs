@@ -2,7 +2,7 @@
 //!
 //! Pure: values in, a [`Decision`] out, no clock, no network. In the order in which a request meets them:
 //!
-//! * [`accounts`]: the accounts, users and roles of a sandbox, from a file or [built in](AccountsFile::built_in)
+//! * [`accounts`]: the accounts, users, roles and KMS keys of a sandbox, from a file or [built in](AccountsFile::built_in)
 //! * [`principal`]: who signed the request
 //! * [`context`]: what else is known of it, as condition keys
 //! * [`actions`]: which IAM actions an S3 request is, from `actions.csv`
@@ -10,7 +10,7 @@
 //! * [`condition`]: the `Condition` member of a statement
 //! * [`evaluate`](mod@evaluate): all of it together: allowed, or denied and why
 //!
-//! Not here: permissions boundaries, service control policies, VPC endpoint policies, ACLs, KMS.
+//! Not here: permissions boundaries, service control policies, VPC endpoint policies, ACLs, grants of KMS.
 
 pub mod accounts;
 pub mod actions;
@@ -24,7 +24,7 @@ mod grammar;
 mod pattern;
 pub mod principal;
 
-pub use accounts::{Account, AccountsError, AccountsFile, Role, User};
+pub use accounts::{Account, AccountsError, AccountsFile, Key, Role, User};
 pub use actions::{ActionRow, Resource, Side, actions_for};
 pub use built_in::{
     COPY_ROLE, DESTINATION_ACCOUNT, DESTINATION_ADMIN_ACCESS_KEY_ID,
@@ -38,7 +38,7 @@ pub use context::Context;
 pub use document::{
     Choice, Effect, Policy, PolicyError, PolicyKind, PrincipalBlock, Statement, Version,
 };
-pub use evaluate::{Decision, Request, evaluate, may_assume, may_assume_within};
+pub use evaluate::{Decision, Request, evaluate, evaluate_key, may_assume, may_assume_within};
 pub use principal::Principal;
 
 /// Names a bucket as policies do. A bucket's ARN holds no account and no Region.

@@ -25,7 +25,7 @@ use crate::store::acl::Grantee;
 use crate::store::bucket::{BucketSettings, ObjectOwnership, Versioning};
 use crate::store::{StoreError, parse_policy};
 
-const MALFORMED_XML: &str =
+pub(super) const MALFORMED_XML: &str =
     "The XML you provided was not well-formed or did not validate against our published schema";
 
 impl Service {

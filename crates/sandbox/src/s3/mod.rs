@@ -10,11 +10,12 @@ mod bucket;
 mod complete;
 mod copy;
 mod customer_key;
+mod lifecycle;
 mod listing;
 mod multipart;
 mod object;
 mod read;
-mod settings;
+pub(crate) mod settings;
 mod uploads;
 mod write;
 
@@ -159,6 +160,9 @@ operations! {
     delete_bucket_ownership_controls: DeleteBucketOwnershipControlsInput -> DeleteBucketOwnershipControlsOutput = delete_ownership;
     get_bucket_request_payment: GetBucketRequestPaymentInput -> GetBucketRequestPaymentOutput = request_payment;
     get_bucket_encryption: GetBucketEncryptionInput -> GetBucketEncryptionOutput = encryption;
+    get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput -> GetBucketLifecycleConfigurationOutput = lifecycle;
+    put_bucket_lifecycle_configuration: PutBucketLifecycleConfigurationInput -> PutBucketLifecycleConfigurationOutput = put_lifecycle;
+    delete_bucket_lifecycle: DeleteBucketLifecycleInput -> DeleteBucketLifecycleOutput = delete_lifecycle;
     get_object_lock_configuration: GetObjectLockConfigurationInput -> GetObjectLockConfigurationOutput = object_lock;
     list_objects_v2: ListObjectsV2Input -> ListObjectsV2Output = list_objects_page;
     list_object_versions: ListObjectVersionsInput -> ListObjectVersionsOutput = list_versions;

@@ -191,7 +191,11 @@ fn storage_class(headers: &HeaderMap) -> Result<StorageClass, S3Error> {
     }
 }
 
-fn encryption(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Encryption, S3Error> {
+/// Reads how what is written will be encrypted: by its headers, or else by the bucket's default.
+pub(crate) fn encryption(
+    headers: &HeaderMap,
+    bucket: &BucketSettings,
+) -> Result<Encryption, S3Error> {
     let kms_key_id = text(headers, "x-amz-server-side-encryption-aws-kms-key-id");
     let bucket_key = match header(headers, "x-amz-server-side-encryption-bucket-key-enabled") {
         None => None,

@@ -57,6 +57,22 @@ impl ObjectOwnership {
     }
 }
 
+/// What a bucket does by itself to the keys under a prefix. Kept and shown; nothing is ever expired here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LifecycleRule {
+    /// The rule's name; S3 makes one up where there is none.
+    pub id: String,
+    /// Whether the rule is switched off.
+    pub disabled: bool,
+    /// The keys it is about; empty for all.
+    pub prefix: String,
+    /// After how many days objects expire.
+    pub expiration_days: Option<i32>,
+    /// After how many days uploads that were never completed are aborted.
+    pub abort_incomplete_multipart_upload_days: Option<i32>,
+}
+
 /// What can be set on a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,6 +96,8 @@ pub struct BucketSettings {
     pub kms_key_id: Option<String>,
     /// Whether SSE-KMS goes by a bucket key where a request does not say.
     pub bucket_key: bool,
+    /// Lifecycle rules; none by default, which is `NoSuchLifecycleConfiguration`.
+    pub lifecycle: Vec<LifecycleRule>,
     /// Whether a policy of the bucket enforces conditional writes: `PutObject` and `CompleteMultipartUpload` must bring
     /// `If-None-Match` or `If-Match`, and `CopyObject` is refused either way, with them by 501.
     /// `https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html`
@@ -100,6 +118,7 @@ impl Default for BucketSettings {
             object_lock: false,
             kms_key_id: None,
             bucket_key: false,
+            lifecycle: Vec::new(),
             enforces_conditional_writes: false,
             ignores_conditional_writes: false,
             page_entries: 1000,

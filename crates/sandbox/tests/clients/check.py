@@ -1123,6 +1123,110 @@ def kms(server):
 
 
 @check
+def kms_keys(_server):
+    """Of keys that the accounts file declares, KMS is asked: for the source's Decrypt, for what is written both."""
+    source_key, own_key = (f"arn:aws:kms:us-east-1:{account}:key/k" for account in (SOURCE, DESTINATION))
+
+    def policy(*statements):
+        return {"Version": "2012-10-17", "Statement": list(statements)}
+
+    def allow(action, resource="*", **more):
+        return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+    def user(name, *statements):
+        keys = {"access_key_id": f"AKIA{name.upper():X<16}", "secret_access_key": "secret"}
+        return {"name": name, **keys, "policies": [policy(*statements)]}
+
+    everything = [allow("s3:*")]
+    # The source's account shares its key with the destination's; the destination's leaves it to its own policies.
+    via = {"Condition": {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}}
+    shared = policy(allow("kms:*", Principal={"AWS": SOURCE}), allow("kms:Decrypt", Principal={"AWS": DESTINATION}, **via))
+    accounts = [
+        {"id": SOURCE, "users": [user("owner", *everything, allow("kms:*"))],
+         "keys": [{"arn": source_key, "policy": shared}]},
+        {"id": DESTINATION, "keys": [{"arn": own_key, "policy": policy(allow("kms:*", Principal={"AWS": DESTINATION}))}],
+         "users": [
+             user("copier", *everything, allow("kms:Decrypt", source_key), allow(["kms:GenerateDataKey", "kms:Decrypt"], own_key)),
+             user("blind", *everything, allow("kms:*", own_key)),
+             user("mute", *everything, allow("kms:Decrypt", source_key)),
+             user("halfway", *everything, allow("kms:Decrypt", source_key), allow("kms:GenerateDataKey", own_key)),
+             user("greedy", *everything, allow("kms:*")),
+         ]},
+    ]
+    open_to_all = json.dumps(policy(allow("s3:*", [f"arn:aws:s3:::theirs{rest}" for rest in ("", "/*")], Principal="*")))
+    buckets = [
+        {"name": "theirs", "account": SOURCE, "settings": {"kms_key_id": source_key, "policy": open_to_all}},
+        {"name": "ours", "account": DESTINATION, "settings": {"kms_key_id": own_key}},
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for name, content in (("accounts", {"accounts": accounts}), ("fill", {"buckets": buckets})):
+            paths += [f"--{name}", os.path.join(folder, name)]
+            with open(paths[-1], "w") as file:
+                json.dump(content, file)
+        server = Server(*paths)
+    client = {each["name"]: server.client(each) for account in accounts for each in account["users"]}
+    source = {"CopySource": "theirs/k"}
+
+    def lacks(call, who, action, why, **arguments):
+        with refused("AccessDenied", 403) as answer:
+            call(**arguments)
+        equal(
+            answer["Error"]["Message"],
+            f"User: arn:aws:iam::{DESTINATION}:user/{who} is not authorized to perform: kms:{action} on {why}",
+        )
+
+    def no_identity(action, key):
+        return f"resource: {key} because no identity-based policy allows the kms:{action} action"
+
+    try:
+        owner = client["owner"]
+        owner.put_object(Bucket="theirs", Key="k", Body=b"x" * 6 * MIB)
+        client["copier"].copy_object(Bucket="ours", Key="k", **source)
+        client["copier"].get_object(Bucket="theirs", Key="k")
+        blind, mute, halfway, greedy = (client[name] for name in ("blind", "mute", "halfway", "greedy"))
+        for call in (blind.get_object, blind.copy_object):
+            more = {"Bucket": "theirs"} if call == blind.get_object else {"Bucket": "ours", **source}
+            lacks(call, "blind", "Decrypt", no_identity("Decrypt", source_key), Key="k", **more)
+        # HEAD asks for the key only where it shows a checksum; and has no body to say what is lacking.
+        blind.head_object(Bucket="theirs", Key="k")
+        with refused("403", 403):
+            blind.head_object(Bucket="theirs", Key="k", ChecksumMode="ENABLED")
+        lacks(
+            blind.get_object_attributes, "blind", "Decrypt", no_identity("Decrypt", source_key),
+            Bucket="theirs", Key="k", ObjectAttributes=["ETag"],
+        )
+        why = no_identity("GenerateDataKey", own_key)
+        lacks(mute.copy_object, "mute", "GenerateDataKey", why, Bucket="ours", Key="k", **source)
+        lacks(mute.put_object, "mute", "GenerateDataKey", why, Bucket="ours", Key="k", Body=b"")
+        lacks(mute.create_multipart_upload, "mute", "GenerateDataKey", why, Bucket="ours", Key="k")
+        mute.copy_object(Bucket="ours", Key="k", ServerSideEncryption="AES256", **source)
+        # An upload begins without Decrypt, and fails at its first part.
+        halfway.copy_object(Bucket="ours", Key="k", **source)
+        upload = {"Bucket": "ours", "Key": "m"}
+        upload["UploadId"] = halfway.create_multipart_upload(**upload)["UploadId"]
+        why = no_identity("Decrypt", own_key)
+        lacks(halfway.upload_part_copy, "halfway", "Decrypt", why, PartNumber=1, **upload, **source)
+        lacks(halfway.upload_part, "halfway", "Decrypt", why, PartNumber=1, Body=b"", **upload)
+        lacks(halfway.list_parts, "halfway", "Decrypt", why, **upload)
+        part = client["copier"].upload_part_copy(PartNumber=1, **upload, **source)
+        parts = {"MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": part["CopyPartResult"]["ETag"]}]}}
+        lacks(halfway.complete_multipart_upload, "halfway", "Decrypt", why, **upload, **parts)
+        client["copier"].complete_multipart_upload(**upload, **parts)
+        # A key of another account that does not let its writer in is as one that is not there.
+        why = (
+            "this resource because the resource does not exist in this Region, no resource-based policies allow access, "
+            "or a resource-based policy explicitly denies access"
+        )
+        with_theirs = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": source_key}
+        lacks(greedy.put_object, "greedy", "GenerateDataKey", why, Bucket="ours", Key="k", Body=b"", **with_theirs)
+        # Nobody is asked for a key that the file does not declare.
+        mute.put_object(Bucket="ours", Key="k", Body=b"", **{**with_theirs, "SSEKMSKeyId": f"{own_key}2"})
+    finally:
+        equal(server.stop(), 0)
+
+
+@check
 def evidence(_server):
     """What proves a copy: checksums with their types in answers, parts by HEAD and by GetObjectAttributes."""
     sizes = [5 * MIB, 6 * MIB, 5 * MIB, 3]
@@ -1381,6 +1485,88 @@ def policies(server):
         s3.create_bucket(Bucket="policies")
     with refused("BucketAlreadyExists", 409):
         server.client("stranger").create_bucket(Bucket="policies")
+
+
+@check
+def bucket_settings(_server):
+    """What a preflight reads of a bucket: as it is made, from before April 2023, and with all of it set."""
+    arn = "arn:aws:kms:us-east-1:222222222222:key/a"
+    everything = {
+        "versioning": "enabled", "ownership": "ObjectWriter", "requester_pays": True, "object_lock": True, "kms_key_id": arn,
+        "lifecycle": [{"id": "uploads", "prefix": "a/", "abort_incomplete_multipart_upload_days": 7}],
+    }
+    with filled(
+        {"name": "new", "account": SOURCE},
+        {"name": "old", "account": SOURCE, "settings": {"ownership": None}},
+        {"name": "full", "account": SOURCE, "settings": everything},
+    ) as server:
+        s3 = server.client()
+        for bucket in ("new", "old"):
+            equal(s3.get_bucket_location(Bucket=bucket)["LocationConstraint"], None)
+            equal(s3.get_bucket_versioning(Bucket=bucket).get("Status"), None)
+            equal(s3.get_bucket_request_payment(Bucket=bucket)["Payer"], "BucketOwner")
+            rule = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
+            equal(rule["ApplyServerSideEncryptionByDefault"], {"SSEAlgorithm": "AES256"})
+            with refused("ObjectLockConfigurationNotFoundError", 404):
+                s3.get_object_lock_configuration(Bucket=bucket)
+            with refused("NoSuchLifecycleConfiguration", 404):
+                s3.get_bucket_lifecycle_configuration(Bucket=bucket)
+        owns = lambda bucket: s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"][0]["ObjectOwnership"]
+        equal(owns("new"), "BucketOwnerEnforced")
+        with refused("OwnershipControlsNotFoundError", 404):
+            owns("old")
+        equal(owns("full"), "ObjectWriter")
+        equal(s3.get_bucket_versioning(Bucket="full")["Status"], "Enabled")
+        equal(s3.get_bucket_request_payment(Bucket="full")["Payer"], "Requester")
+        rule = s3.get_bucket_encryption(Bucket="full")["ServerSideEncryptionConfiguration"]["Rules"][0]
+        equal(rule["ApplyServerSideEncryptionByDefault"], {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": arn})
+        lock = s3.get_object_lock_configuration(Bucket="full")["ObjectLockConfiguration"]
+        equal(lock["ObjectLockEnabled"], "Enabled")
+        rules = s3.get_bucket_lifecycle_configuration(Bucket="full")["Rules"]
+        equal(rules, [{
+            "ID": "uploads", "Status": "Enabled", "Filter": {"Prefix": "a/"},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        }])
+        s3.put_bucket_lifecycle_configuration(Bucket="new", LifecycleConfiguration={"Rules": rules})
+        equal(s3.get_bucket_lifecycle_configuration(Bucket="new")["Rules"], rules)
+        with refused("NotImplemented", 501):
+            moved = {**rules[0], "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}
+            s3.put_bucket_lifecycle_configuration(Bucket="new", LifecycleConfiguration={"Rules": [moved]})
+        s3.delete_bucket_lifecycle(Bucket="new")
+        with refused("NoSuchLifecycleConfiguration", 404):
+            s3.get_bucket_lifecycle_configuration(Bucket="new")
+
+
+@check
+def denials(server):
+    """Within an account S3 says what is lacking; to others no more than that access is denied."""
+    s3, role = server.client(), server.role()
+    admin = server.client("destination-admin")
+    admin.create_bucket(Bucket="explains")
+    arn = f"arn:aws:sts::{DESTINATION}:assumed-role/{server.about['role_arn'].split('/')[-1]}/check"
+
+    def message(call, **arguments):
+        with refused("AccessDenied", 403) as answer:
+            call(Bucket="explains", **arguments)
+        return answer["Error"]["Message"]
+
+    lacking = f"User: {arn} is not authorized to perform: s3:DeleteObjectVersion on resource: "
+    equal(
+        message(role.delete_object, Key="k", VersionId="null"),
+        lacking + '"arn:aws:s3:::explains/k" because no identity-based policy allows the s3:DeleteObjectVersion action',
+    )
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::explains/*"}
+    admin.put_bucket_policy(Bucket="explains", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    lacking = f"User: {arn} is not authorized to perform: s3:PutObject on resource: "
+    equal(
+        message(role.put_object, Key="k", Body=b""),
+        lacking + '"arn:aws:s3:::explains/k" with an explicit deny in a resource-based policy',
+    )
+    equal(message(s3.put_object, Key="k", Body=b""), "Access Denied")
+    # A HEAD has no body to say it in.
+    with refused("403", 403) as answer:
+        s3.head_bucket(Bucket="explains")
+    equal(answer["Error"]["Message"], "Forbidden")
 
 
 @check

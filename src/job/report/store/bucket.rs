@@ -637,6 +637,7 @@ impl Inner {
                 cut(&failed.bytes[..], &mut rows)
                     .unwrap_or(Ok(()))
                     .map_err(|source| StoreError::FailedRows { path, source })?;
+                drop(failed);
                 self.put(to, rows).await
             }
             Step::Replace { path, bytes } => {
