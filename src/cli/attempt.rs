@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::check as before;
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
 use super::reach::{Reach, is_in_s3};
@@ -25,7 +26,7 @@ use crate::job::copy::verify::acl::CannedAcl;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::sort::{self, Order};
 use crate::job::manifest::{
-    ManifestError, ManifestFile, Position, Source, Survey, Versions, survey,
+    ManifestError, ManifestFile, Position, Source, Survey, Versions,
 };
 use crate::job::plan::DeleteMarkers;
 use crate::job::report::passes::{Checkpoint, JOB, JobState};
@@ -55,6 +56,8 @@ pub(super) struct NewJob {
     pub(super) mfa_code: Option<String>,
     pub(super) show: ProgressMode,
     pub(super) output: Output,
+    /// What it will meet is looked at first.
+    pub(super) check: bool,
 }
 
 /// Name of a job's folder.
@@ -229,11 +232,11 @@ async fn prepare(
         if job.read.keep_bad_rows {
             spool::take_stdin(&spool)?;
         }
-        let survey = survey(file, &job.read)?;
-        check(&survey, &job)?;
-        Ok::<_, Failed>(survey)
+        let surveyed = before::sampled(&file, &job)?;
+        check(&surveyed.0, &job)?;
+        Ok::<_, Failed>(surveyed)
     }));
-    let survey = listening.unless_stopped(survey).await?;
+    let (survey, samples) = listening.unless_stopped(survey).await?;
     let indexing = previous::Indexing {
         job: new.job.clone(),
         bucket: survey.bucket.clone(),
@@ -255,6 +258,11 @@ async fn prepare(
     };
     let versioned = Box::pin(check_versioned(&file, &access));
     listening.unless_stopped(versioned).await?;
+    if new.check {
+        // Not dropped at a signal: what it has begun it ends.
+        let looked = before::look(&file, &new.keys, &samples, reach, drain);
+        Box::pin(looked).await?;
+    }
     let reached = Reached {
         manifest,
         access,

@@ -6,9 +6,10 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html>
 
 use s3haul_s3::{Caller, S3Error};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::finding::Finding;
+use crate::policy::document::{Statement, bucket_arn, objects_arn};
 
 /// What a message of S3's or KMS's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,17 +111,15 @@ impl Who {
         if bucket.starts_with("arn:") {
             return bucket.to_owned();
         }
-        format!("arn:{}:s3:::{bucket}", self.partition)
+        bucket_arn(&self.partition, bucket)
     }
 
     /// The ARN of a bucket's objects.
     pub(super) fn objects_arn(&self, bucket: &str, prefix: &str) -> String {
-        let object = if bucket.starts_with("arn:") {
-            "/object/"
-        } else {
-            "/"
-        };
-        format!("{}{object}{prefix}*", self.bucket_arn(bucket))
+        if bucket.starts_with("arn:") {
+            return format!("{bucket}/object/{prefix}*");
+        }
+        objects_arn(&self.partition, bucket, prefix)
     }
 }
 
@@ -138,16 +137,19 @@ pub(super) fn principal_of(arn: &str) -> String {
 
 /// A statement that allows; with a principal for a resource's policy, without for an identity's.
 pub(super) fn statement(principal: Option<&str>, actions: &[&str], resource: &str) -> Value {
-    let mut statement = json!({"Effect": "Allow"});
-    if let Some(principal) = principal {
-        statement["Principal"] = json!({"AWS": principal});
-    }
-    statement["Action"] = match actions {
-        [action] => json!(action),
-        actions => json!(actions),
-    };
-    statement["Resource"] = json!(resource);
-    statement
+    let names = actions.iter().flat_map(|action| action.chars());
+    let sid: String = names.filter(char::is_ascii_alphanumeric).collect();
+    let action = actions.iter().map(|action| (*action).to_owned()).collect();
+    let statement = Statement::allow(&sid, action, vec![resource.to_owned()]);
+    json(match principal {
+        Some(principal) => statement.to_principal(principal),
+        None => statement,
+    })
+}
+
+/// A statement as it is printed.
+pub(super) fn json(statement: Statement) -> Value {
+    serde_json::to_value(statement).unwrap_or_default()
 }
 
 /// What a request takes, and where.
@@ -159,6 +161,8 @@ pub(super) struct Needed<'a> {
     pub(super) bucket: &'a str,
     /// Its account, where that is known.
     pub(super) account: Option<&'a str>,
+    /// The KMS key that it takes, where that is known: KMS does not name it to another account.
+    pub(super) kms_key: Option<&'a str>,
 }
 
 /// Says of a refusal what mends it, and in which account.
@@ -173,9 +177,13 @@ pub(super) fn explain(finding: Finding, error: &S3Error, who: &Who, needed: &Nee
 /// As S3 has named it.
 fn named(finding: Finding, denial: &Denial, who: &Who, needed: &Needed<'_>) -> Finding {
     let action = denial.action.as_str();
-    let resource = denial.resource.as_deref().unwrap_or(needed.resource);
     let own = who.account.as_deref();
     let of_kms = action.starts_with("kms:");
+    let resource = denial.resource.as_deref().or(match of_kms {
+        true => needed.kms_key,
+        false => Some(needed.resource),
+    });
+    let resource = resource.unwrap_or("(the key that S3 does not name)");
     let there = if of_kms {
         resource.split(':').nth(4).filter(|id| !id.is_empty())
     } else {
@@ -225,6 +233,7 @@ fn unnamed(finding: Finding, who: &Who, needed: &Needed<'_>) -> Finding {
         resource,
         bucket,
         account,
+        ..
     } = *needed;
     let own = who.account.as_deref();
     if own.is_some() && own == account {
@@ -301,6 +310,12 @@ mod tests {
                 ),
             ),
             (
+                "kms:Decrypt on the resource associated with this ciphertext because the resource does not exist in \
+                 this Region, no resource-based policies allow access, or a resource-based policy explicitly denies \
+                 access",
+                denial("kms:Decrypt", None, Some(Policy::Resource), false),
+            ),
+            (
                 "sts:AssumeRole on resource: arn:aws:iam::222222222222:role/copy",
                 denial(
                     "sts:AssumeRole",
@@ -337,11 +352,9 @@ mod tests {
     #[test]
     fn a_statement_has_a_principal_only_for_a_resource() {
         let of_bucket = statement(Some("arn:p"), &["s3:GetObject"], "arn:b/*");
-        assert_eq!(
-            of_bucket,
-            json!({"Effect": "Allow", "Principal": {"AWS": "arn:p"}, "Action": "s3:GetObject",
-                "Resource": "arn:b/*"})
-        );
+        let expected = serde_json::json!({"Sid": "s3GetObject", "Effect": "Allow", "Principal": {"AWS": "arn:p"},
+            "Action": ["s3:GetObject"], "Resource": ["arn:b/*"]});
+        assert_eq!(of_bucket, expected);
         assert!(statement(None, &["a", "b"], "r").get("Principal").is_none());
     }
 }

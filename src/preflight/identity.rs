@@ -4,10 +4,11 @@ use s3haul_s3::{BaseIdentity, Caller, IdentityError, S3Error};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::denial::{Denial, Policy, principal_of, statement};
+use super::denial::{self, Denial, Policy, principal_of, statement};
 use super::finding::{BASE_IDENTITY, Finding, Outcome, ROLE};
 use crate::job::access::{Connection, Role};
 use crate::job::report::time_text;
+use crate::policy::document::Statement;
 
 /// What is found of a base identity that there is; with who STS says that it is.
 pub async fn base(identity: &BaseIdentity) -> (Finding, Option<Caller>) {
@@ -121,16 +122,19 @@ fn refused(
     let Some(caller) = caller else {
         return finding;
     };
-    let mut trust = json!({
-        "Effect": "Allow",
-        "Principal": {"AWS": principal_of(&caller.arn)},
-        "Action": "sts:AssumeRole",
-    });
+    let mut condition = serde_json::Map::new();
     if let Some(id) = &role.external_id {
-        trust["Condition"]["StringEquals"] = json!({"sts:ExternalId": id});
+        condition.insert("StringEquals".to_owned(), json!({"sts:ExternalId": id}));
     }
     if role.mfa_serial.is_some() {
-        trust["Condition"]["Bool"] = json!({"aws:MultiFactorAuthPresent": "true"});
+        let present = json!({"aws:MultiFactorAuthPresent": "true"});
+        condition.insert("Bool".to_owned(), present);
     }
-    finding.granted_by(trust)
+    let trust = Statement::allow("TrustS3haul", vec!["sts:AssumeRole".to_owned()], Vec::new())
+        .to_principal(&principal_of(&caller.arn));
+    finding.granted_by(denial::json(if condition.is_empty() {
+        trust
+    } else {
+        trust.under(condition.into())
+    }))
 }

@@ -34,7 +34,7 @@ use crate::job::access::{AccessOptions, Connection};
 use crate::job::copy::headers::JobHeaders;
 use crate::job::copy::settings::CustomerKeys;
 use crate::job::copy::CopyOptions;
-use crate::job::manifest::{ManifestError, Survey, Versions};
+use crate::job::manifest::{Survey, Versions};
 use crate::job::plan::DeleteMarkers;
 use crate::job::spec::JobSpec;
 
@@ -278,18 +278,11 @@ pub fn manifest(survey: &Survey) -> Finding {
         .evidence(format!("read whole, ETag {}", survey.e_tag))
 }
 
-/// What is found of one that cannot.
-pub fn no_manifest(error: &ManifestError, hint: Option<String>) -> Finding {
-    let finding = Finding::new(&finding::MANIFEST, Outcome::Fail, error.to_string());
-    let source = std::error::Error::source(error).map(ToString::to_string);
-    let finding = match source {
-        Some(source) => finding.evidence(source),
-        None => finding,
-    };
-    match hint {
-        Some(hint) => finding.remedy(hint),
-        None => finding,
-    }
+/// What is found of one that cannot: why, what lies behind that, and what to do.
+pub fn no_manifest(why: &str, source: Option<String>, hint: Option<String>) -> Finding {
+    let mut finding = Finding::new(&finding::MANIFEST, Outcome::Fail, why);
+    (finding.evidence, finding.remedy) = (source, hint);
+    finding
 }
 
 /// Who copies: the role, else the caller.

@@ -111,7 +111,7 @@ fn ends_in_quotes(last: Content) -> io::Result<bool> {
     Ok(quoted)
 }
 
-struct Surveyor<'a> {
+struct Surveyor<'a, 'm> {
     path: &'a Path,
     pinned: &'a Pinned,
     options: &'a ManifestOptions,
@@ -126,16 +126,16 @@ struct Surveyor<'a> {
     bad_rows: u64,
     sorted_bytes: u64,
     listed: Vec<BadRow>,
-    watching: Watching<'a>,
+    watching: Watching<'m>,
 }
 
-impl<'a> Surveyor<'a> {
+impl<'a, 'm> Surveyor<'a, 'm> {
     fn new(
         path: &'a Path,
         pinned: &'a Pinned,
         options: &'a ManifestOptions,
         start: u64,
-        watching: Watching<'a>,
+        watching: Watching<'m>,
     ) -> Self {
         let probe = options.key_encoding.is_none().then(EncodingProbe::default);
         Self {

@@ -1,0 +1,555 @@
+//! What is copied: whether the rows that stand for all can be read, with all that goes along.
+
+use futures::future::join_all;
+use s3haul_s3::{
+    AnnotationPage, GetObject, Head, HeadObject, HeaderPair, Operation, S3Client, S3Error, Tag,
+};
+
+use super::Known;
+use super::bucket::Looked;
+use super::denial::{Denial, Needed, explain};
+use super::encryption;
+use super::finding::{
+    Finding, Outcome, SOURCE_ANNOTATIONS, SOURCE_ATTRIBUTES, SOURCE_KMS, SOURCE_PAYER, SOURCE_READ,
+    SOURCE_TAGS, SOURCE_VERSIONS, Topic,
+};
+use super::sample::Samples;
+use crate::job::copy::settings::Verify;
+use crate::job::manifest::key::Shown;
+use crate::job::manifest::{Row, Survey};
+
+/// What the source gave.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) findings: Vec<Finding>,
+    /// An object that was read, whose like is written.
+    pub(super) example: Option<Example>,
+}
+
+/// An object as it stands.
+pub(super) struct Example {
+    pub(super) row: Row,
+    pub(super) head: Head,
+    pub(super) tags: Vec<Tag>,
+    /// Some object has annotations.
+    pub(super) annotated: bool,
+}
+
+/// One row's answers; none is what was not asked.
+struct Answers<'a> {
+    row: &'a Row,
+    head: Result<Head, S3Error>,
+    tags: Option<Result<Vec<Tag>, S3Error>>,
+    annotations: Option<Result<AnnotationPage, S3Error>>,
+    annotation: Option<Result<(), S3Error>>,
+    attributes: Option<Result<(), S3Error>>,
+    bytes: Option<Result<(), S3Error>>,
+}
+
+struct Reader<'a> {
+    known: &'a Known<'a>,
+    client: &'a S3Client,
+    bucket: &'a str,
+    account: Option<&'a str>,
+}
+
+/// Reads the samples.
+pub(super) async fn read(
+    known: &Known<'_>,
+    here: &Looked,
+    survey: &Survey,
+    samples: &Samples,
+) -> Read {
+    let reader = Reader {
+        known,
+        client: &here.client,
+        bucket: &survey.bucket,
+        account: here.account.as_deref(),
+    };
+    let rows = samples.rows.iter().map(|(_, row)| reader.answers(row));
+    let (payer, versions, answers) = tokio::join!(
+        reader.payer(),
+        reader.versions(survey),
+        join_all(rows.collect::<Vec<_>>())
+    );
+    let mut findings = vec![payer];
+    findings.extend(versions);
+    if answers.is_empty() {
+        let what = "no row of the manifest has an object behind it";
+        findings.push(Finding::new(&SOURCE_READ, Outcome::Unknown, what));
+    } else {
+        findings.push(reader.heads(&answers).await);
+    }
+    findings.extend(reader.tags(&answers));
+    findings.extend(reader.annotations(&answers));
+    findings.extend(reader.attributes(&answers));
+    findings.extend(reader.kms(&answers));
+    let annotated = answers.iter().any(Answers::is_annotated);
+    // One with tags shows more.
+    let tagged = |answers: &Answers<'_>| matches!(&answers.tags, Some(Ok(tags)) if !tags.is_empty());
+    let mut read: Vec<_> = answers.into_iter().filter(|a| a.head.is_ok()).collect();
+    let at = read.iter().position(tagged).unwrap_or_default();
+    let example = (at < read.len()).then(|| read.swap_remove(at));
+    Read {
+        findings,
+        example: example.and_then(|answers| {
+            Some(Example {
+                row: answers.row.clone(),
+                head: answers.head.ok()?,
+                tags: answers.tags.and_then(Result::ok).unwrap_or_default(),
+                annotated,
+            })
+        }),
+    }
+}
+
+impl Answers<'_> {
+    fn is_annotated(&self) -> bool {
+        matches!(&self.annotations, Some(Ok(page)) if !page.names.is_empty())
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// All that a copy asks of a row's object.
+    async fn answers<'r>(&self, row: &'r Row) -> Answers<'r> {
+        let copy = &self.known.job.copy;
+        let headers = self.known.headers.source();
+        let (ask, client, bucket) = (self.known.ask, self.client, self.bucket);
+        let (key, version) = (row.key.as_str(), row.version_id.as_deref());
+        let head = self.head(row, version, &self.known.headers.source_object()).await;
+        let mut answers = Answers {
+            row,
+            head,
+            tags: None,
+            annotations: None,
+            annotation: None,
+            attributes: None,
+            bytes: None,
+        };
+        let Ok(head) = &answers.head else {
+            return answers;
+        };
+        let tags = async {
+            let get = || client.get_object_tagging(bucket, key, version, headers);
+            match copy.object.tags {
+                Some(_) => None,
+                None => Some(ask.ask(Operation::GetObjectTagging, get).await),
+            }
+        };
+        let annotations = async {
+            if !copy.object.lists_annotations() {
+                return (None, None);
+            }
+            let list = || client.list_object_annotations(bucket, key, version, None, headers);
+            let listed = ask.ask(Operation::ListObjectAnnotations, list).await;
+            let name = listed.as_ref().ok().and_then(|page| page.names.first().cloned());
+            let Some(name) = name else {
+                return (Some(listed), None);
+            };
+            let get = || client.get_object_annotation(bucket, key, version, &name, headers);
+            let read = ask.ask(Operation::GetObjectAnnotation, get).await;
+            (Some(listed), Some(read.map(|_| ())))
+        };
+        let attributes = async {
+            let headers = self.known.headers.source_object();
+            let get = || client.get_object_attributes(bucket, key, version, None, &headers);
+            match copy.verify {
+                Verify::Checksum => Some(ask.ask(Operation::GetObjectAttributes, get).await),
+                _ => None,
+            }
+        };
+        let bytes = async {
+            if encryption::kms_key(head).is_none() || head.bytes == 0 || is_archived(head) {
+                return None;
+            }
+            Some(self.first_byte(row, version, &self.known.headers.source_object()).await)
+        };
+        let (tags, (annotations, annotation), attributes, bytes) =
+            tokio::join!(tags, annotations, attributes, bytes);
+        answers.tags = tags;
+        answers.annotations = annotations;
+        answers.annotation = annotation;
+        answers.attributes = attributes.map(|read| read.map(|_| ()));
+        answers.bytes = bytes;
+        answers
+    }
+
+    async fn head(
+        &self,
+        row: &Row,
+        version_id: Option<&str>,
+        headers: &[HeaderPair],
+    ) -> Result<Head, S3Error> {
+        let request = HeadObject {
+            bucket: self.bucket,
+            key: &row.key,
+            version_id,
+            part_number: None,
+            headers,
+        };
+        let head = || self.client.head_object(request);
+        self.known.ask.ask(Operation::HeadObject, head).await
+    }
+
+    /// A GET has what a HEAD lacks: a body that says why not, and a look at the key.
+    async fn first_byte(
+        &self,
+        row: &Row,
+        version_id: Option<&str>,
+        headers: &[HeaderPair],
+    ) -> Result<(), S3Error> {
+        let request = GetObject {
+            bucket: self.bucket,
+            key: &row.key,
+            version_id,
+            range: (0, 0),
+            if_match: None,
+            headers,
+        };
+        let get = || self.client.get_object(request);
+        let read = self.known.ask.ask(Operation::GetObject, get).await;
+        read.map(|_| ())
+    }
+
+    async fn payer(&self) -> Finding {
+        let flag = self.known.job.copy.requester_pays;
+        let headers = self.owner();
+        let get = || self.client.get_bucket_request_payment(self.bucket, &headers);
+        let asked = self.known.ask.ask(Operation::GetBucketRequestPayment, get).await;
+        let own = self.account.is_some() && self.account == self.known.who.account.as_deref();
+        match asked {
+            Ok(true) if flag || own => {
+                let what = "who asks pays for reading the source, and the job says so";
+                let alike = "the bucket's own account pays for reading the source either way";
+                let what = if flag { what } else { alike };
+                Finding::new(&SOURCE_PAYER, Outcome::Pass, what)
+            }
+            Ok(true) => {
+                let what = "who asks pays for reading the source, and the job does not say that it will";
+                Finding::new(&SOURCE_PAYER, Outcome::Fail, what)
+                    .evidence("GetBucketRequestPayment: Requester")
+                    .remedy("give --requester-pays")
+            }
+            Ok(false) => {
+                let what = "the source bucket's owner pays for reading it";
+                Finding::new(&SOURCE_PAYER, Outcome::Pass, what)
+            }
+            Err(error) => {
+                let what = "it cannot be told who pays for reading the source";
+                Finding::new(&SOURCE_PAYER, Outcome::Unknown, what).answered(&error)
+            }
+        }
+    }
+
+    /// Whether the source keeps versions, where rows name some.
+    async fn versions(&self, survey: &Survey) -> Option<Finding> {
+        if !survey.version_ids {
+            return None;
+        }
+        let headers = self.owner();
+        let get = || self.client.get_bucket_versioning(self.bucket, &headers);
+        let asked = self.known.ask.ask(Operation::GetBucketVersioning, get).await;
+        Some(match asked {
+            Ok(Some(status)) => {
+                let what = format!("the source's versioning is {}", status.to_lowercase());
+                Finding::new(&SOURCE_VERSIONS, Outcome::Pass, what)
+            }
+            Ok(None) => {
+                let what = "rows name versions, and the source never kept any but null";
+                Finding::new(&SOURCE_VERSIONS, Outcome::Likely, what)
+                    .evidence("GetBucketVersioning: none")
+                    .remedy("check that the manifest is of this bucket")
+            }
+            Err(error) => {
+                let what = "it cannot be told whether the source keeps versions";
+                Finding::new(&SOURCE_VERSIONS, Outcome::Unknown, what).answered(&error)
+            }
+        })
+    }
+
+    fn owner(&self) -> Vec<HeaderPair> {
+        super::owner_header(self.known.job.access.source_account.as_deref())
+    }
+
+    fn needed<'n>(&'n self, actions: &'n [&'n str], resource: &'n str) -> Needed<'n> {
+        Needed {
+            actions,
+            resource,
+            bucket: self.bucket,
+            account: self.account,
+            kms_key: None,
+        }
+    }
+
+    fn resource(&self) -> String {
+        self.known.who.objects_arn(self.bucket, "")
+    }
+
+    async fn heads(&self, answers: &[Answers<'_>]) -> Finding {
+        let all = answers.len();
+        let refused: Vec<_> = answers
+            .iter()
+            .filter_map(|a| Some((a.row, a.head.as_ref().err()?)))
+            .collect();
+        let by_status = |status| {
+            let of = |(_, error): &&(_, &S3Error)| error.status == Some(status);
+            refused.iter().find(of)
+        };
+        if let Some((row, error)) = by_status(403) {
+            return self.refused(row, error, refused.len(), all).await;
+        }
+        if let Some((row, error)) = by_status(404) {
+            let what = format!(
+                "{} of {all} rows that were looked at have no object any more, such as {}",
+                refused.len(),
+                Shown(&row.key)
+            );
+            return Finding::new(&SOURCE_READ, Outcome::Warning, what)
+                .answered(error)
+                .remedy("such rows fail with NoSuchKey: make a new manifest if that is not meant");
+        }
+        if let Some((row, error)) = refused.first() {
+            let what = format!(
+                "{} of {all} rows that were looked at cannot be read, such as {}",
+                refused.len(),
+                Shown(&row.key)
+            );
+            let finding = Finding::new(&SOURCE_READ, Outcome::Likely, what).answered(error);
+            if error.status == Some(400) {
+                return finding.remedy(
+                    "an object under a customer's key takes --source-sse-c-key-file with that key; any other \
+                     takes none",
+                );
+            }
+            return finding;
+        }
+        let what = format!("{all} of {all} rows that were looked at can be read");
+        Finding::new(&SOURCE_READ, Outcome::Pass, what).evidence("HeadObject: 200")
+    }
+
+    /// A HEAD says nothing of why: a GET does, and which requests pass.
+    async fn refused(&self, row: &Row, error: &S3Error, refused: usize, all: usize) -> Finding {
+        let version = row.version_id.as_deref();
+        let headers = self.known.headers.source_object();
+        let told = self.first_byte(row, version, &headers).await.err();
+        let error = told.as_ref().filter(|told| told.status == Some(403)).unwrap_or(error);
+        // A row or two may be another account's; where none can be read no row can be copied.
+        let outcome = match refused == all {
+            true => Outcome::Fail,
+            false => Outcome::Likely,
+        };
+        let what = format!(
+            "{refused} of {all} rows that were looked at may not be read, such as {}",
+            Shown(&row.key)
+        );
+        let finding = Finding::new(&SOURCE_READ, outcome, what);
+        let action = match version {
+            Some(_) => "s3:GetObjectVersion",
+            None => "s3:GetObject",
+        };
+        let (actions, resource) = ([action], self.resource());
+        let needed = self.needed(&actions, &resource);
+        if Denial::of(&error.message).is_some() {
+            return explain(finding, error, &self.known.who, &needed);
+        }
+        if let Some(remedy) = self.differs(row).await {
+            return finding
+                .answered(error)
+                .evidence(format!("{error}; {}", remedy.0))
+                .remedy(remedy.1);
+        }
+        let finding = explain(finding, error, &self.known.who, &needed);
+        let remedy = finding.remedy.clone().unwrap_or_default();
+        let more = if refused < all {
+            ". Others can be read: where ACLs are on, a bucket's policy does not speak for objects that \
+             another account owns there"
+        } else {
+            ". Without s3:ListBucket a missing object answers 403 too"
+        };
+        finding.remedy(format!("{remedy}{more}"))
+    }
+
+    /// What of the request is refused, by what passes without it: the evidence, and the remedy.
+    async fn differs(&self, row: &Row) -> Option<(String, String)> {
+        let version = row.version_id.as_deref();
+        let all = self.known.headers.source_object();
+        let payer: HeaderPair = ("x-amz-request-payer".into(), "requester".to_owned());
+        let ownerless: Vec<_> = all
+            .iter()
+            .filter(|(name, _)| name != "x-amz-expected-bucket-owner")
+            .cloned()
+            .collect();
+        let paying: Vec<_> = all.iter().cloned().chain([payer]).collect();
+        let owner_given = ownerless.len() < all.len();
+        let tries = (
+            async { owner_given && self.head(row, version, &ownerless).await.is_ok() },
+            async {
+                !self.known.job.copy.requester_pays && self.head(row, version, &paying).await.is_ok()
+            },
+            async { version.is_some() && self.head(row, None, &all).await.is_ok() },
+        );
+        let (ownerless, paying, unversioned) = tokio::join!(tries.0, tries.1, tries.2);
+        if ownerless {
+            return Some((
+                "200 without the expected owner".to_owned(),
+                "likely: the source bucket is not of the account that --source-account names".to_owned(),
+            ));
+        }
+        if paying {
+            return Some((
+                "200 with x-amz-request-payer".to_owned(),
+                "likely: the source is a requester pays bucket: give --requester-pays".to_owned(),
+            ));
+        }
+        unversioned.then(|| {
+            (
+                "200 without the version".to_owned(),
+                "likely: s3:GetObjectVersion is not allowed, as s3:GetObject is: rows that name versions take \
+                 it, in both accounts' policies"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// A finding of what was asked of each row that can be read.
+    fn of_all<'e>(
+        &self,
+        topic: &Topic,
+        what: &str,
+        asked: impl Iterator<Item = (&'e Row, Option<&'e S3Error>)>,
+        refused_outcome: Outcome,
+        actions: [&str; 2],
+    ) -> Option<Finding> {
+        let asked: Vec<_> = asked.collect();
+        let all = asked.len();
+        let errors: Vec<_> = asked
+            .into_iter()
+            .filter_map(|(row, error)| Some((row, error?)))
+            .collect();
+        if all == 0 {
+            return None;
+        }
+        let refusal = errors.iter().find(|(_, error)| error.status == Some(403));
+        let Some((row, error)) = refusal.or(errors.first()) else {
+            let what = format!("the {what} of {all} rows that were looked at can be read");
+            return Some(Finding::new(topic, Outcome::Pass, what));
+        };
+        let key = Shown(&row.key);
+        if error.status != Some(403) {
+            let what = format!("the {what} of {key} cannot be read");
+            return Some(Finding::new(topic, Outcome::Unknown, what).answered(error));
+        }
+        let what = format!(
+            "the {what} of {} of {all} rows that were looked at may not be read, such as {key}",
+            errors.len()
+        );
+        let finding = Finding::new(topic, refused_outcome, what);
+        let [of_current, of_version] = actions;
+        let actions = [match row.version_id {
+            Some(_) => of_version,
+            None => of_current,
+        }];
+        let resource = self.resource();
+        let needed = self.needed(&actions, &resource);
+        Some(explain(finding, error, &self.known.who, &needed))
+    }
+
+    fn tags(&self, answers: &[Answers<'_>]) -> Option<Finding> {
+        let asked = answers.iter().filter_map(|a| {
+            let tags = a.tags.as_ref()?;
+            Some((a.row, tags.as_ref().err()))
+        });
+        // CopyObject of an object without tags takes no permission for them.
+        let outcome = match self.known.for_parts() {
+            Outcome::Fail => Outcome::Fail,
+            _ => Outcome::Likely,
+        };
+        let actions = ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"];
+        let finding = self.of_all(&SOURCE_TAGS, "tags", asked, outcome, actions)?;
+        Some(and_or(finding, "--tags none copies without tags"))
+    }
+
+    fn annotations(&self, answers: &[Answers<'_>]) -> Option<Finding> {
+        let read = answers.iter().filter_map(|a| {
+            let read = a.annotation.as_ref()?;
+            Some((a.row, read.as_ref().err()))
+        });
+        let instead = "--annotations exclude copies without annotations";
+        let actions = ["s3:GetObjectAnnotation", "s3:GetObjectVersionAnnotation"];
+        let read = self.of_all(&SOURCE_ANNOTATIONS, "annotations", read, Outcome::Fail, actions);
+        if let Some(read) = read.filter(|read| read.outcome != Outcome::Pass) {
+            return Some(and_or(read, instead));
+        }
+        let listed = answers.iter().filter_map(|a| {
+            let listed = a.annotations.as_ref()?;
+            Some((a.row, listed.as_ref().err()))
+        });
+        let actions = ["s3:ListObjectAnnotations"; 2];
+        let outcome = self.known.for_parts();
+        let finding = self.of_all(&SOURCE_ANNOTATIONS, "annotations", listed, outcome, actions)?;
+        Some(and_or(finding, instead))
+    }
+
+    fn attributes(&self, answers: &[Answers<'_>]) -> Option<Finding> {
+        let asked = answers.iter().filter_map(|a| {
+            let read = a.attributes.as_ref()?;
+            Some((a.row, read.as_ref().err()))
+        });
+        let actions = ["s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"];
+        let what = "checksums";
+        let finding = self.of_all(&SOURCE_ATTRIBUTES, what, asked, Outcome::Fail, actions)?;
+        Some(and_or(finding, "--verify head does without them"))
+    }
+
+    /// Whether objects under SSE-KMS can be decrypted.
+    fn kms(&self, answers: &[Answers<'_>]) -> Option<Finding> {
+        let asked: Vec<_> = answers
+            .iter()
+            .filter_map(|a| {
+                let key = encryption::kms_key(a.head.as_ref().ok()?)?;
+                Some((a.row, key, a.bytes.as_ref()))
+            })
+            .collect();
+        let (_, first, _) = asked.first()?;
+        let mut errors = asked
+            .iter()
+            .filter_map(|(row, key, read)| Some((row, key, read.as_ref()?.as_ref().err()?)));
+        let Some((row, key, error)) = errors.next() else {
+            if asked.iter().all(|(_, _, read)| read.is_none()) {
+                let what = format!("whether {first} decrypts for who copies was not tried: nothing to read");
+                return Some(Finding::new(&SOURCE_KMS, Outcome::Unknown, what));
+            }
+            let what = format!("objects under SSE-KMS can be read, such as under {first}");
+            return Some(Finding::new(&SOURCE_KMS, Outcome::Pass, what).evidence("GetObject: 206"));
+        };
+        let what = format!("{} lies under {key}, and may not be decrypted", Shown(&row.key));
+        let all = errors.next().is_some() || asked.len() == 1;
+        let outcome = if all { Outcome::Fail } else { Outcome::Likely };
+        let finding = Finding::new(&SOURCE_KMS, outcome, what);
+        let (actions, resource) = (["kms:Decrypt"], *key);
+        let needed = Needed {
+            kms_key: Some(key),
+            account: key.split(':').nth(4),
+            ..self.needed(&actions, resource)
+        };
+        Some(explain(finding, error, &self.known.who, &needed))
+    }
+}
+
+/// Adds a way to do without.
+fn and_or(finding: Finding, instead: &str) -> Finding {
+    match finding.remedy.clone() {
+        Some(remedy) => finding.remedy(format!("{remedy}; or {instead}")),
+        None => finding,
+    }
+}
+
+/// Whether an object cannot be read before it is restored.
+fn is_archived(head: &Head) -> bool {
+    let class = head.header("x-amz-storage-class");
+    let tiered = head.header("x-amz-archive-status").is_some();
+    let restored = head
+        .header("x-amz-restore")
+        .is_some_and(|state| state.contains("ongoing-request=\"false\""));
+    (tiered || matches!(class, Some("GLACIER" | "DEEP_ARCHIVE"))) && !restored
+}
