@@ -25,9 +25,7 @@ use crate::job::copy::settings::CustomerKeys;
 use crate::job::copy::verify::acl::CannedAcl;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::sort::{self, Order};
-use crate::job::manifest::{
-    ManifestError, ManifestFile, Position, Source, Survey, Versions,
-};
+use crate::job::manifest::{ManifestError, ManifestFile, Position, Source, Survey, Versions};
 use crate::job::plan::DeleteMarkers;
 use crate::job::report::passes::{Checkpoint, JOB, JobState};
 use crate::job::report::previous::CopiedBefore;

@@ -125,7 +125,10 @@ async fn findings(
     let check = Check {
         job: &given.job,
         keys: &given.keys,
-        manifest: manifest.as_ref().ok().map(|(survey, samples)| (survey, samples)),
+        manifest: manifest
+            .as_ref()
+            .ok()
+            .map(|(survey, samples)| (survey, samples)),
         probe_object: given.probe_object,
     };
     let ask = Asker::new(&connection, &retry_options(&given.job.speed));
@@ -184,7 +187,10 @@ async fn manifest(
     let spool = tempfile::NamedTempFile::new();
     let spool = spool.map_err(|error| Failed::new(error, Exit::Usage))?;
     let file = attempt::manifest_of(job, spool.path(), reach, stop);
-    let file = stop.run_until_cancelled(Box::pin(file)).await.ok_or(Stopped)??;
+    let file = stop
+        .run_until_cancelled(Box::pin(file))
+        .await
+        .ok_or(Stopped)??;
     let (path, given) = (spool.path().to_owned(), job.clone());
     let read = blocking(move || {
         if given.read.keep_bad_rows {
@@ -196,7 +202,10 @@ async fn manifest(
         }
         Ok::<_, Failed>(read)
     });
-    let read = stop.run_until_cancelled(Box::pin(read)).await.ok_or(Stopped)??;
+    let read = stop
+        .run_until_cancelled(Box::pin(read))
+        .await
+        .ok_or(Stopped)??;
     Ok(read.map_err(|error| {
         let told = error.to_string();
         let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -231,7 +240,12 @@ async fn report_place(
     let connection = stop.run_until_cancelled(Box::pin(reach.report()));
     let connection = connection.await.ok_or(Stopped)??;
     let ask = Asker::new(&connection, &retry_options(&job.speed));
-    let there = (&connection, &ask, location.bucket.as_str(), location.prefix.as_str());
+    let there = (
+        &connection,
+        &ask,
+        location.bucket.as_str(),
+        location.prefix.as_str(),
+    );
     let found = preflight::report_place(report, Some(there), job, rows, stop).await?;
     Ok((found, ask.requests()))
 }
@@ -283,7 +297,12 @@ pub(super) async fn look(
         match finding.outcome {
             Outcome::Fail => failed.push(finding.to_string()),
             Outcome::Likely | Outcome::Warning => {
-                tracing::warn!(id = finding.id, outcome = finding.outcome.as_str(), "{}", finding.what);
+                tracing::warn!(
+                    id = finding.id,
+                    outcome = finding.outcome.as_str(),
+                    "{}",
+                    finding.what
+                );
             }
             Outcome::Unknown => tracing::info!(id = finding.id, "unknown: {}", finding.what),
             Outcome::Pass => {}
@@ -292,8 +311,14 @@ pub(super) async fn look(
     if failed.is_empty() {
         return Ok(());
     }
-    let message = format!("the job would fail, and was not begun\n{}", failed.concat().trim_end());
-    Err(Failed::new(std::io::Error::other(message), Exit::Access).hinted(
-        "s3haul check with the same flags tells the rest; --skip-check begins all the same".to_owned(),
-    ))
+    let message = format!(
+        "the job would fail, and was not begun\n{}",
+        failed.concat().trim_end()
+    );
+    Err(
+        Failed::new(std::io::Error::other(message), Exit::Access).hinted(
+            "s3haul check with the same flags tells the rest; --skip-check begins all the same"
+                .to_owned(),
+        ),
+    )
 }

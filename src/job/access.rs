@@ -83,7 +83,10 @@ impl AccessOptions {
     pub fn expected_destination(&self) -> Option<String> {
         match &self.destination_account {
             Owner::Account(account) => Some(account.clone()),
-            Owner::OfRole => self.role.as_ref().and_then(|role| account_of(&role.role_arn)),
+            Owner::OfRole => self
+                .role
+                .as_ref()
+                .and_then(|role| account_of(&role.role_arn)),
             Owner::Any => None,
         }
     }

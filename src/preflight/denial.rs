@@ -42,10 +42,7 @@ const POLICIES: [(&str, Policy); 9] = [
     ),
     ("permissions boundar", Policy::Other("permissions boundary")),
     ("session polic", Policy::Other("session policy")),
-    (
-        "VPC endpoint polic",
-        Policy::Other("VPC endpoint policy"),
-    ),
+    ("VPC endpoint polic", Policy::Other("VPC endpoint policy")),
     ("assume role trust polic", Policy::Resource),
     ("role trust polic", Policy::Resource),
 ];
@@ -166,7 +163,12 @@ pub(super) struct Needed<'a> {
 }
 
 /// Says of a refusal what mends it, and in which account.
-pub(super) fn explain(finding: Finding, error: &S3Error, who: &Who, needed: &Needed<'_>) -> Finding {
+pub(super) fn explain(
+    finding: Finding,
+    error: &S3Error,
+    who: &Who,
+    needed: &Needed<'_>,
+) -> Finding {
     let finding = finding.answered(error);
     match Denial::of(&error.message) {
         Some(denial) => named(finding, &denial, who, needed),
@@ -259,7 +261,8 @@ fn unnamed(finding: Finding, who: &Who, needed: &Needed<'_>) -> Finding {
 mod tests {
     use super::*;
 
-    const USER: &str = "User: arn:aws:sts::222222222222:assumed-role/copy/s is not authorized to perform: ";
+    const USER: &str =
+        "User: arn:aws:sts::222222222222:assumed-role/copy/s is not authorized to perform: ";
 
     #[test]
     fn messages_are_read() {
@@ -326,7 +329,11 @@ mod tests {
             ),
         ];
         for (message, expected) in table {
-            assert_eq!(Denial::of(&format!("{USER}{message}")), expected, "{message}");
+            assert_eq!(
+                Denial::of(&format!("{USER}{message}")),
+                expected,
+                "{message}"
+            );
         }
         assert_eq!(Denial::of("Access Denied"), None);
     }

@@ -64,12 +64,19 @@ fn versions(known: &Known<'_>, answer: &Result<Option<String>, S3Error>) -> Find
             if !wanted {
                 return finding(Outcome::Pass, what);
             }
-            finding(Outcome::Fail, format!("{what}, and --versions all needs them"))
-                .remedy("enable its versioning, or copy with --versions latest")
+            finding(
+                Outcome::Fail,
+                format!("{what}, and --versions all needs them"),
+            )
+            .remedy("enable its versioning, or copy with --versions latest")
         }
         Err(error) => {
             // A delete is sent only where it is known to add a marker.
-            let outcome = if replay { Outcome::Fail } else { Outcome::Unknown };
+            let outcome = if replay {
+                Outcome::Fail
+            } else {
+                Outcome::Unknown
+            };
             let what = "it cannot be told whether the destination keeps versions".to_owned();
             let finding = finding(outcome, what).answered(error);
             if replay {
@@ -204,7 +211,9 @@ fn cleared(prefix: &str, answer: &Result<bool, S3Error>) -> Finding {
         ),
         Ok(false) => finding(Outcome::Warning, none).remedy(remedy),
         Err(error) if error.report_code() == "NoSuchLifecycleConfiguration" => {
-            finding(Outcome::Warning, none).answered(error).remedy(remedy)
+            finding(Outcome::Warning, none)
+                .answered(error)
+                .remedy(remedy)
         }
         Err(error) => finding(
             Outcome::Unknown,

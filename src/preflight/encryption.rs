@@ -3,8 +3,8 @@
 use s3haul_s3::{DefaultEncryption, Head, S3Error};
 
 use super::Known;
-use super::finding::{DESTINATION_DECRYPT, DESTINATION_ENCRYPTION, Finding, Outcome};
 use super::denial::statement;
+use super::finding::{DESTINATION_DECRYPT, DESTINATION_ENCRYPTION, Finding, Outcome};
 use crate::job::copy::settings::Encryption;
 
 /// The KMS key that an object lies under.
@@ -81,16 +81,16 @@ pub(super) fn judge(
     }
 }
 
-fn by_default(
-    known: &Known<'_>,
-    default: &Result<DefaultEncryption, S3Error>,
-) -> (Finding, Kms) {
+fn by_default(known: &Known<'_>, default: &Result<DefaultEncryption, S3Error>) -> (Finding, Kms) {
     let finding = |outcome, what: String| Finding::new(&DESTINATION_ENCRYPTION, outcome, what);
     let default = match default {
         Ok(default) => default,
         Err(error) if error.report_code() == "ServerSideEncryptionConfigurationNotFoundError" => {
             let what = "the destination encrypts nothing by default";
-            return (finding(Outcome::Pass, what.to_owned()).answered(error), Kms::None);
+            return (
+                finding(Outcome::Pass, what.to_owned()).answered(error),
+                Kms::None,
+            );
         }
         Err(error) => {
             let what = "it cannot be told how the destination encrypts by default: where that is by a KMS key, \
@@ -106,7 +106,10 @@ fn by_default(
         finding.evidence(format!("GetBucketEncryption: {}, {key}", default.algorithm))
     };
     if !default.algorithm.starts_with("aws:kms") {
-        let what = format!("copies lie under {}, the destination's default", default.algorithm);
+        let what = format!(
+            "copies lie under {}, the destination's default",
+            default.algorithm
+        );
         return (evidence(finding(Outcome::Pass, what)), Kms::None);
     }
     let Some(key) = &default.kms_key_id else {
@@ -114,7 +117,10 @@ fn by_default(
             let what = "the destination encrypts by its account's key aws/s3, which lets in no other account";
             (Outcome::Fail, what)
         } else {
-            (Outcome::Pass, "copies lie under the key aws/s3 of the account")
+            (
+                Outcome::Pass,
+                "copies lie under the key aws/s3 of the account",
+            )
         };
         let finding = evidence(finding(outcome, what.to_owned()));
         let finding = match outcome {
@@ -128,7 +134,9 @@ fn by_default(
     let owner = key.split(':').nth(4);
     let kms = Kms::Key(key.clone());
     if owner.is_some() && known.who.account.as_deref() != owner {
-        let what = format!("copies lie under {key}, the destination's default, which is of another account");
+        let what = format!(
+            "copies lie under {key}, the destination's default, which is of another account"
+        );
         let finding = evidence(finding(Outcome::Warning, what)).in_account(owner).remedy(
             "the key's policy there and the policy of who copies must both allow kms:GenerateDataKey and, for \
              copies in parts, kms:Decrypt; or give --sse AES256",

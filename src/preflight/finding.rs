@@ -197,10 +197,7 @@ impl fmt::Display for Finding {
             }
             Ok(())
         };
-        let (word, what) = (
-            self.outcome.as_str(),
-            format!("{}: {}", self.id, self.what),
-        );
+        let (word, what) = (self.outcome.as_str(), format!("{}: {}", self.id, self.what));
         line(word, &what)?;
         if self.outcome == Outcome::Pass {
             return Ok(());
@@ -279,7 +276,10 @@ mod tests {
     fn ids_are_kebab_case_and_each_is_one() {
         let mut ids: Vec<_> = TOPICS.iter().map(|topic| topic.id).collect();
         for id in &ids {
-            assert!(id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{id}");
+            assert!(
+                id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{id}"
+            );
         }
         ids.sort_unstable();
         ids.dedup();

@@ -64,7 +64,10 @@ fn kind(arn: &str) -> &'static str {
 pub fn role(connection: &Connection, role: &Role, caller: Option<&Caller>) -> Finding {
     let until = connection.credentials().expires_at();
     let until = until.map_or_else(String::new, |end| {
-        format!(", until {}, then renewed", time_text(OffsetDateTime::from(end)))
+        format!(
+            ", until {}, then renewed",
+            time_text(OffsetDateTime::from(end))
+        )
     });
     let chained = caller.is_some_and(|caller| caller.arn.contains(":assumed-role/"));
     let chained = if chained {
@@ -96,18 +99,15 @@ pub fn none(error: &IdentityError, role: Option<&Role>, caller: Option<&Caller>)
         None => finding,
     };
     match (error, role) {
-        (IdentityError::RoleRefused { error, .. }, Some(role)) => refused(finding, error, role, caller),
+        (IdentityError::RoleRefused { error, .. }, Some(role)) => {
+            refused(finding, error, role, caller)
+        }
         _ => finding,
     }
 }
 
 /// The statement by which a role lets somebody in, or by which somebody may ask.
-fn refused(
-    finding: Finding,
-    error: &S3Error,
-    role: &Role,
-    caller: Option<&Caller>,
-) -> Finding {
+fn refused(finding: Finding, error: &S3Error, role: &Role, caller: Option<&Caller>) -> Finding {
     if error.report_code() != "AccessDenied" {
         return finding;
     }

@@ -31,9 +31,9 @@ use self::denial::Who;
 use self::finding::{Finding, Outcome};
 use self::sample::Samples;
 use crate::job::access::{AccessOptions, Connection};
+use crate::job::copy::CopyOptions;
 use crate::job::copy::headers::JobHeaders;
 use crate::job::copy::settings::CustomerKeys;
-use crate::job::copy::CopyOptions;
 use crate::job::manifest::{Survey, Versions};
 use crate::job::plan::DeleteMarkers;
 use crate::job::spec::JobSpec;
@@ -191,9 +191,7 @@ impl Check<'_> {
             })
         };
         let (there, here) = within(stop, looks.boxed_local()).await?;
-        let mut findings = vec![clock(
-            [Some(&there), here.as_ref()].into_iter().flatten(),
-        )];
+        let mut findings = vec![clock([Some(&there), here.as_ref()].into_iter().flatten())];
         if there.owned {
             known.destination_account.clone_from(&destination.account);
         }
@@ -298,7 +296,9 @@ async fn within<T>(stop: &CancellationToken, looks: impl Future<Output = T>) -> 
 
 /// What this machine's clock shows, beside S3's.
 fn clock<'a>(looked: impl Iterator<Item = &'a Looked>) -> Finding {
-    let skew = looked.filter_map(|looked| looked.clock_ahead).min_by_key(|skew| skew.unsigned_abs());
+    let skew = looked
+        .filter_map(|looked| looked.clock_ahead)
+        .min_by_key(|skew| skew.unsigned_abs());
     let Some(ahead) = skew else {
         let what = "no answer told the time";
         return Finding::new(&finding::CLOCK, Outcome::Unknown, what);
@@ -315,8 +315,10 @@ fn clock<'a>(looked: impl Iterator<Item = &'a Looked>) -> Finding {
         (_, true) => format!("this machine's clock is {seconds} s behind S3's"),
         (_, false) => format!("this machine's clock is {seconds} s ahead of S3's"),
     };
-    let finding = Finding::new(&finding::CLOCK, outcome, what)
-        .evidence(format!("Date of HeadBucket: {} s apart", ahead.whole_seconds()));
+    let finding = Finding::new(&finding::CLOCK, outcome, what).evidence(format!(
+        "Date of HeadBucket: {} s apart",
+        ahead.whole_seconds()
+    ));
     match outcome {
         Outcome::Pass => finding,
         _ => finding.remedy("set the clock (NTP): requests and sessions are dated by it"),

@@ -185,7 +185,13 @@ impl Probe<'_> {
     }
 
     /// Says what a refusal takes.
-    fn explain(&self, finding: Finding, error: &S3Error, actions: &[&str], resource: &str) -> Finding {
+    fn explain(
+        &self,
+        finding: Finding,
+        error: &S3Error,
+        actions: &[&str],
+        resource: &str,
+    ) -> Finding {
         let needed = Needed {
             actions,
             resource,
@@ -227,12 +233,16 @@ impl Probe<'_> {
                 .evidence(format!("CreateMultipartUpload: 200, {place}")),
             self.aborted(upload, aborted),
         ];
-        findings.push(self.listed(
-            parts.err().map(|error| (error, "s3:ListMultipartUploadParts", true)),
-            uploads
-                .err()
-                .map(|error| (error, "s3:ListBucketMultipartUploads", false)),
-        ));
+        findings.push(
+            self.listed(
+                parts
+                    .err()
+                    .map(|error| (error, "s3:ListMultipartUploadParts", true)),
+                uploads
+                    .err()
+                    .map(|error| (error, "s3:ListBucketMultipartUploads", false)),
+            ),
+        );
         findings.push(self.looked(head.err()));
         findings
     }
@@ -286,7 +296,12 @@ impl Probe<'_> {
             true => self.resource(),
             false => self.known.who.bucket_arn(self.bucket()),
         };
-        self.explain(Finding::new(topic, outcome, what), &error, &[action], &resource)
+        self.explain(
+            Finding::new(topic, outcome, what),
+            &error,
+            &[action],
+            &resource,
+        )
     }
 
     /// A HEAD of a key that is not there: 404 takes s3:GetObject and s3:ListBucket.
@@ -304,7 +319,11 @@ impl Probe<'_> {
         }
         // Without s3:ListBucket a missing object answers 403, and one that is there does not.
         let looks = copy.verify != Verify::Response || copy.overwrite == Overwrite::IfDifferent;
-        let outcome = if looks { Outcome::Likely } else { Outcome::Warning };
+        let outcome = if looks {
+            Outcome::Likely
+        } else {
+            Outcome::Warning
+        };
         let what = "a key that is not there answers 403 there, as a copy that may not be looked at does: what is in \
                     doubt may not be settled";
         let finding = Finding::new(topic, outcome, what);
@@ -356,7 +375,8 @@ impl Probe<'_> {
         if !copies || !self.sample.is_some_and(|sample| sample.annotated) {
             return None;
         }
-        let what = "objects have annotations, and whether they may be written shows only on an object";
+        let what =
+            "objects have annotations, and whether they may be written shows only on an object";
         let account = self.known.destination_account.as_deref();
         let action = "s3:PutObjectAnnotation";
         Some(
@@ -378,10 +398,13 @@ impl Probe<'_> {
         let finding = Finding::new(topic, self.outcome(&error), what);
         if error.status != Some(403) {
             let finding = finding.answered(&error);
-            left.insert(0, match advice(&error) {
-                Some(advice) => finding.remedy(advice),
-                None => finding,
-            });
+            left.insert(
+                0,
+                match advice(&error) {
+                    Some(advice) => finding.remedy(advice),
+                    None => finding,
+                },
+            );
             return left;
         }
         let resource = self.resource();
@@ -426,7 +449,10 @@ impl Probe<'_> {
         let code = error.report_code();
         let of_settings = matches!(
             code,
-            "AccessControlListNotSupported" | "InvalidStorageClass" | "KeyTooLongError" | "NoSuchBucket"
+            "AccessControlListNotSupported"
+                | "InvalidStorageClass"
+                | "KeyTooLongError"
+                | "NoSuchBucket"
         ) || code.starts_with("KMS.");
         match error.status {
             Some(403) => Outcome::Fail,
@@ -453,7 +479,9 @@ impl Probe<'_> {
         }
         let tried = tries.into_iter().map(|without| async move {
             let key = probe_key(&self.known.job.read.rename.prefix);
-            let stripped = headers.iter().filter(|pair| !without.iter().any(|g| g.has(pair)));
+            let stripped = headers
+                .iter()
+                .filter(|pair| !without.iter().any(|g| g.has(pair)));
             let mut stripped: Vec<_> = stripped.cloned().collect();
             if without.iter().any(|group| group.of_kms) {
                 stripped.push(("x-amz-server-side-encryption".into(), "AES256".to_owned()));
@@ -544,11 +572,13 @@ impl Probe<'_> {
         let put = match self.ask().write(Operation::PutObject, put).await {
             Ok(put) => put,
             Err(error) if error.is_in_doubt() => {
-                let what = format!("an object was put, the answer was lost, and it may be there: {place}");
+                let what =
+                    format!("an object was put, the answer was lost, and it may be there: {place}");
                 return Finding::new(topic, Outcome::Warning, what).answered(&error);
             }
             Err(error) => {
-                let what = "an object with the job's headers may not be put under the destination prefix";
+                let what =
+                    "an object with the job's headers may not be put under the destination prefix";
                 let finding = Finding::new(topic, Outcome::Fail, what);
                 if error.status != Some(403) {
                     return finding.answered(&error);
@@ -559,7 +589,10 @@ impl Probe<'_> {
         };
         let version = put.version_id.as_deref();
         let owner = self.known.headers.destination();
-        let delete = || self.client.delete_object(self.bucket(), &key, version, owner);
+        let delete = || {
+            self.client
+                .delete_object(self.bucket(), &key, version, owner)
+        };
         let deleted = self.ask().ask(Operation::DeleteObject, delete).await;
         let of = version.map_or_else(String::new, |id| format!(", version {id}"));
         match deleted {

@@ -24,16 +24,23 @@ pub(super) fn folder(report: &Path, rows: u64) -> Finding {
     let report = std::path::absolute(report).unwrap_or_else(|_| report.to_owned());
     let there = report.ancestors().find(|folder| folder.exists());
     let there = there.unwrap_or(Path::new("/"));
-    let made = tempfile::Builder::new().prefix(".s3haul-check-").tempdir_in(there);
+    let made = tempfile::Builder::new()
+        .prefix(".s3haul-check-")
+        .tempdir_in(there);
     let cleared = made.and_then(tempfile::TempDir::close);
     if let Err(error) = cleared {
         let what = format!("the report cannot be written to {place}");
         return Finding::new(&REPORT, Outcome::Fail, what)
-            .evidence(format!("cannot make a folder in {}: {error}", there.display()))
+            .evidence(format!(
+                "cannot make a folder in {}: {error}",
+                there.display()
+            ))
             .remedy("see --report");
     }
     let free = rustix::fs::statvfs(there);
-    let free = free.ok().map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+    let free = free
+        .ok()
+        .map(|found| found.f_bavail.saturating_mul(found.f_frsize));
     let needed = rows.saturating_mul(ROW_BYTES);
     match free {
         Some(free) if free < needed => {
@@ -136,7 +143,10 @@ async fn write_and_look(
     owner: &[HeaderPair],
 ) -> (Result<Put, S3Error>, Result<Head, S3Error>) {
     let bytes = Bytes::from_static(b"s3haul check\n");
-    let condition = [("if-match".into(), "\"00000000000000000000000000000000\"".to_owned())];
+    let condition = [(
+        "if-match".into(),
+        "\"00000000000000000000000000000000\"".to_owned(),
+    )];
     let headers: Vec<_> = owner.iter().cloned().chain(condition).collect();
     let put = PutObject {
         bucket,

@@ -86,7 +86,8 @@ pub(super) async fn read(
     findings.extend(reader.kms(&answers));
     let annotated = answers.iter().any(Answers::is_annotated);
     // One with tags shows more.
-    let tagged = |answers: &Answers<'_>| matches!(&answers.tags, Some(Ok(tags)) if !tags.is_empty());
+    let tagged =
+        |answers: &Answers<'_>| matches!(&answers.tags, Some(Ok(tags)) if !tags.is_empty());
     let mut read: Vec<_> = answers.into_iter().filter(|a| a.head.is_ok()).collect();
     let at = read.iter().position(tagged).unwrap_or_default();
     let example = (at < read.len()).then(|| read.swap_remove(at));
@@ -116,7 +117,9 @@ impl<'a> Reader<'a> {
         let headers = self.known.headers.source();
         let (ask, client, bucket) = (self.known.ask, self.client, self.bucket);
         let (key, version) = (row.key.as_str(), row.version_id.as_deref());
-        let head = self.head(row, version, &self.known.headers.source_object()).await;
+        let head = self
+            .head(row, version, &self.known.headers.source_object())
+            .await;
         let mut answers = Answers {
             row,
             head,
@@ -142,7 +145,10 @@ impl<'a> Reader<'a> {
             }
             let list = || client.list_object_annotations(bucket, key, version, None, headers);
             let listed = ask.ask(Operation::ListObjectAnnotations, list).await;
-            let name = listed.as_ref().ok().and_then(|page| page.names.first().cloned());
+            let name = listed
+                .as_ref()
+                .ok()
+                .and_then(|page| page.names.first().cloned());
             let Some(name) = name else {
                 return (Some(listed), None);
             };
@@ -162,7 +168,10 @@ impl<'a> Reader<'a> {
             if encryption::kms_key(head).is_none() || head.bytes == 0 || is_archived(head) {
                 return None;
             }
-            Some(self.first_byte(row, version, &self.known.headers.source_object()).await)
+            Some(
+                self.first_byte(row, version, &self.known.headers.source_object())
+                    .await,
+            )
         };
         let (tags, (annotations, annotation), attributes, bytes) =
             tokio::join!(tags, annotations, attributes, bytes);
@@ -214,8 +223,15 @@ impl<'a> Reader<'a> {
     async fn payer(&self) -> Finding {
         let flag = self.known.job.copy.requester_pays;
         let headers = self.owner();
-        let get = || self.client.get_bucket_request_payment(self.bucket, &headers);
-        let asked = self.known.ask.ask(Operation::GetBucketRequestPayment, get).await;
+        let get = || {
+            self.client
+                .get_bucket_request_payment(self.bucket, &headers)
+        };
+        let asked = self
+            .known
+            .ask
+            .ask(Operation::GetBucketRequestPayment, get)
+            .await;
         let own = self.account.is_some() && self.account == self.known.who.account.as_deref();
         match asked {
             Ok(true) if flag || own => {
@@ -225,7 +241,8 @@ impl<'a> Reader<'a> {
                 Finding::new(&SOURCE_PAYER, Outcome::Pass, what)
             }
             Ok(true) => {
-                let what = "who asks pays for reading the source, and the job does not say that it will";
+                let what =
+                    "who asks pays for reading the source, and the job does not say that it will";
                 Finding::new(&SOURCE_PAYER, Outcome::Fail, what)
                     .evidence("GetBucketRequestPayment: Requester")
                     .remedy("give --requester-pays")
@@ -248,7 +265,11 @@ impl<'a> Reader<'a> {
         }
         let headers = self.owner();
         let get = || self.client.get_bucket_versioning(self.bucket, &headers);
-        let asked = self.known.ask.ask(Operation::GetBucketVersioning, get).await;
+        let asked = self
+            .known
+            .ask
+            .ask(Operation::GetBucketVersioning, get)
+            .await;
         Some(match asked {
             Ok(Some(status)) => {
                 let what = format!("the source's versioning is {}", status.to_lowercase());
@@ -332,7 +353,10 @@ impl<'a> Reader<'a> {
         let version = row.version_id.as_deref();
         let headers = self.known.headers.source_object();
         let told = self.first_byte(row, version, &headers).await.err();
-        let error = told.as_ref().filter(|told| told.status == Some(403)).unwrap_or(error);
+        let error = told
+            .as_ref()
+            .filter(|told| told.status == Some(403))
+            .unwrap_or(error);
         // A row or two may be another account's; where none can be read no row can be copied.
         let outcome = match refused == all {
             true => Outcome::Fail,
@@ -384,7 +408,8 @@ impl<'a> Reader<'a> {
         let tries = (
             async { owner_given && self.head(row, version, &ownerless).await.is_ok() },
             async {
-                !self.known.job.copy.requester_pays && self.head(row, version, &paying).await.is_ok()
+                !self.known.job.copy.requester_pays
+                    && self.head(row, version, &paying).await.is_ok()
             },
             async { version.is_some() && self.head(row, None, &all).await.is_ok() },
         );
@@ -392,7 +417,8 @@ impl<'a> Reader<'a> {
         if ownerless {
             return Some((
                 "200 without the expected owner".to_owned(),
-                "likely: the source bucket is not of the account that --source-account names".to_owned(),
+                "likely: the source bucket is not of the account that --source-account names"
+                    .to_owned(),
             ));
         }
         if paying {
@@ -476,7 +502,13 @@ impl<'a> Reader<'a> {
         });
         let instead = "--annotations exclude copies without annotations";
         let actions = ["s3:GetObjectAnnotation", "s3:GetObjectVersionAnnotation"];
-        let read = self.of_all(&SOURCE_ANNOTATIONS, "annotations", read, Outcome::Fail, actions);
+        let read = self.of_all(
+            &SOURCE_ANNOTATIONS,
+            "annotations",
+            read,
+            Outcome::Fail,
+            actions,
+        );
         if let Some(read) = read.filter(|read| read.outcome != Outcome::Pass) {
             return Some(and_or(read, instead));
         }
@@ -516,13 +548,18 @@ impl<'a> Reader<'a> {
             .filter_map(|(row, key, read)| Some((row, key, read.as_ref()?.as_ref().err()?)));
         let Some((row, key, error)) = errors.next() else {
             if asked.iter().all(|(_, _, read)| read.is_none()) {
-                let what = format!("whether {first} decrypts for who copies was not tried: nothing to read");
+                let what = format!(
+                    "whether {first} decrypts for who copies was not tried: nothing to read"
+                );
                 return Some(Finding::new(&SOURCE_KMS, Outcome::Unknown, what));
             }
             let what = format!("objects under SSE-KMS can be read, such as under {first}");
             return Some(Finding::new(&SOURCE_KMS, Outcome::Pass, what).evidence("GetObject: 206"));
         };
-        let what = format!("{} lies under {key}, and may not be decrypted", Shown(&row.key));
+        let what = format!(
+            "{} lies under {key}, and may not be decrypted",
+            Shown(&row.key)
+        );
         let all = errors.next().is_some() || asked.len() == 1;
         let outcome = if all { Outcome::Fail } else { Outcome::Likely };
         let finding = Finding::new(&SOURCE_KMS, outcome, what);

@@ -232,7 +232,9 @@ impl S3Client {
             .map_err(|error| S3Error::from_sdk(operation, error))?;
         Ok(output.rules().iter().any(|rule| {
             let aborts = rule.abort_incomplete_multipart_upload().is_some();
-            aborts && *rule.status() == ExpirationStatus::Enabled && key.starts_with(prefix_of(rule))
+            aborts
+                && *rule.status() == ExpirationStatus::Enabled
+                && key.starts_with(prefix_of(rule))
         }))
     }
 }

@@ -87,7 +87,8 @@ pub use multipart::{
 };
 pub use network::{Network, NetworkError};
 pub use object::{
-    Copied, CopyObject, Deleted, GetObject, Head, HeadObject, Put, PutBody, PutObject, Tag, WholeObject,
+    Copied, CopyObject, Deleted, GetObject, Head, HeadObject, Put, PutBody, PutObject, Tag,
+    WholeObject,
 };
 pub use operation::{Operation, attempt_timeout};
 pub use profile::mfa_serial_of;

@@ -446,7 +446,10 @@ async fn a_delete_says_whether_it_added_a_marker() {
         Cow::Borrowed("x-amz-expected-bucket-owner"),
         "111122223333".into(),
     );
-    let deleted = client.delete_object("b", "a+b", None, &[owner]).await.unwrap();
+    let deleted = client
+        .delete_object("b", "a+b", None, &[owner])
+        .await
+        .unwrap();
     assert!(deleted.delete_marker);
     assert_eq!(deleted.version_id.as_deref(), Some("m1"));
     // A bucket without versions has forgotten the object.
