@@ -156,7 +156,11 @@ async fn who(
         }
     };
     let (finding, caller) = identity::base(base.identity()).await;
+    let usable = finding.outcome != Outcome::Fail;
     findings.push(finding);
+    if !usable {
+        return Ok(None);
+    }
     let connection = match reach.of_base(base).await {
         Ok(connection) => connection,
         Err(error) => {

@@ -6,7 +6,6 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html>
 
 use s3haul_s3::{Caller, S3Error};
-use serde_json::Value;
 
 use super::finding::Finding;
 use crate::policy::document::{Statement, bucket_arn, objects_arn};
@@ -133,20 +132,15 @@ pub(super) fn principal_of(arn: &str) -> String {
 }
 
 /// A statement that allows; with a principal for a resource's policy, without for an identity's.
-pub(super) fn statement(principal: Option<&str>, actions: &[&str], resource: &str) -> Value {
+pub(super) fn statement(principal: Option<&str>, actions: &[&str], resource: &str) -> Statement {
     let names = actions.iter().flat_map(|action| action.chars());
     let sid: String = names.filter(char::is_ascii_alphanumeric).collect();
     let action = actions.iter().map(|action| (*action).to_owned()).collect();
     let statement = Statement::allow(&sid, action, vec![resource.to_owned()]);
-    json(match principal {
+    match principal {
         Some(principal) => statement.to_principal(principal),
         None => statement,
-    })
-}
-
-/// A statement as it is printed.
-pub(super) fn json(statement: Statement) -> Value {
-    serde_json::to_value(statement).unwrap_or_default()
+    }
 }
 
 /// What a request takes, and where.
@@ -181,10 +175,11 @@ fn named(finding: Finding, denial: &Denial, who: &Who, needed: &Needed<'_>) -> F
     let action = denial.action.as_str();
     let own = who.account.as_deref();
     let of_kms = action.starts_with("kms:");
-    let resource = denial.resource.as_deref().or(match of_kms {
-        true => needed.kms_key,
+    // What was asked for is one key, and a job writes many.
+    let resource = match of_kms {
+        true => denial.resource.as_deref().or(needed.kms_key),
         false => Some(needed.resource),
-    });
+    };
     let resource = resource.unwrap_or("(the key that S3 does not name)");
     let there = if of_kms {
         resource.split(':').nth(4).filter(|id| !id.is_empty())
@@ -359,9 +354,9 @@ mod tests {
     #[test]
     fn a_statement_has_a_principal_only_for_a_resource() {
         let of_bucket = statement(Some("arn:p"), &["s3:GetObject"], "arn:b/*");
-        let expected = serde_json::json!({"Sid": "s3GetObject", "Effect": "Allow", "Principal": {"AWS": "arn:p"},
-            "Action": ["s3:GetObject"], "Resource": ["arn:b/*"]});
+        let expected = r#"{"Sid":"s3GetObject","Effect":"Allow","Principal":{"AWS":"arn:p"},"Action":["s3:GetObject"],"Resource":["arn:b/*"]}"#;
+        let of_bucket = serde_json::to_string(&of_bucket).unwrap();
         assert_eq!(of_bucket, expected);
-        assert!(statement(None, &["a", "b"], "r").get("Principal").is_none());
+        assert_eq!(statement(None, &["a", "b"], "r").principal, None);
     }
 }

@@ -40,11 +40,11 @@ pub(super) async fn settings(known: &Known<'_>, client: &S3Client) -> Settings {
         }
     );
     let mut findings = vec![versions(known, &versioning), owned(known, &ownership)];
-    findings.extend(lock.map(|lock| locked(&lock)));
+    findings.extend(lock.map(|lock| locked(known, &lock)));
     let (judged, kms) = encryption::judge(known, &encryption);
     findings.push(judged);
     findings.extend(encryption::decrypt(known, &kms));
-    findings.push(cleared(prefix, &lifecycle));
+    findings.push(cleared(known, prefix, &lifecycle));
     Settings { findings, kms }
 }
 
@@ -78,7 +78,8 @@ fn versions(known: &Known<'_>, answer: &Result<Option<String>, S3Error>) -> Find
                 Outcome::Unknown
             };
             let what = "it cannot be told whether the destination keeps versions".to_owned();
-            let finding = finding(outcome, what).answered(error);
+            let finding = finding(outcome, what);
+            let finding = known.unread(finding, error, "s3:GetBucketVersioning");
             if replay {
                 return finding.remedy(
                     "who copies needs s3:GetBucketVersioning there: --delete-markers replay sends deletes, which \
@@ -106,7 +107,8 @@ fn owned(known: &Known<'_>, answer: &Result<String, S3Error>) -> Finding {
         Err(error) if error.report_code() == "OwnershipControlsNotFoundError" => "ObjectWriter",
         Err(error) => {
             let what = format!("it cannot be told who owns what is written there with {asked}");
-            return finding(Outcome::Unknown, what).answered(error);
+            let finding = finding(Outcome::Unknown, what);
+            return known.unread(finding, error, "s3:GetBucketOwnershipControls");
         }
     };
     let evidence = match answer {
@@ -177,7 +179,7 @@ fn owned(known: &Known<'_>, answer: &Result<String, S3Error>) -> Finding {
     }
 }
 
-fn locked(answer: &Result<bool, S3Error>) -> Finding {
+fn locked(known: &Known<'_>, answer: &Result<bool, S3Error>) -> Finding {
     let finding = |outcome, what: &str| Finding::new(&DESTINATION_LOCK, outcome, what);
     let none = |finding: Finding| {
         finding.remedy("enable Object Lock on the bucket, or leave the --object-lock flags out")
@@ -188,15 +190,15 @@ fn locked(answer: &Result<bool, S3Error>) -> Finding {
         Err(error) if error.report_code() == "ObjectLockConfigurationNotFoundError" => {
             none(finding(Outcome::Fail, "the destination has no Object Lock").answered(error))
         }
-        Err(error) => finding(
-            Outcome::Unknown,
-            "it cannot be told whether the destination has Object Lock",
-        )
-        .answered(error),
+        Err(error) => {
+            let what = "it cannot be told whether the destination has Object Lock";
+            let action = "s3:GetBucketObjectLockConfiguration";
+            known.unread(finding(Outcome::Unknown, what), error, action)
+        }
     }
 }
 
-fn cleared(prefix: &str, answer: &Result<bool, S3Error>) -> Finding {
+fn cleared(known: &Known<'_>, prefix: &str, answer: &Result<bool, S3Error>) -> Finding {
     let finding = |outcome, what: &str| Finding::new(&DESTINATION_LIFECYCLE, outcome, what);
     let none = "no lifecycle rule aborts multipart uploads that are left: their parts would cost until somebody \
                 does";
@@ -215,10 +217,11 @@ fn cleared(prefix: &str, answer: &Result<bool, S3Error>) -> Finding {
                 .answered(error)
                 .remedy(remedy)
         }
-        Err(error) => finding(
-            Outcome::Unknown,
-            "it cannot be told whether a lifecycle rule aborts multipart uploads that are left",
-        )
-        .answered(error),
+        Err(error) => {
+            let what =
+                "it cannot be told whether a lifecycle rule aborts multipart uploads that are left";
+            let action = "s3:GetLifecycleConfiguration";
+            known.unread(finding(Outcome::Unknown, what), error, action)
+        }
     }
 }

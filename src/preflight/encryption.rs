@@ -52,33 +52,34 @@ pub(super) fn judge(
         }
         Encryption::Kms(key) | Encryption::KmsDsse(key) => key,
     };
+    // Keys of other accounts are named by their ARNs: the flags are held to that.
     match asked {
-        Some(key) => {
-            let kms = Kms::Key(key.clone());
-            let alias = !key.starts_with("arn:") || key.contains(":alias/");
-            if alias && known.across_accounts() != Some(false) {
-                let what = format!(
-                    "--sse-kms-key-id {key} is no full ARN of a key: such a name is looked up in the account \
-                     of who copies"
-                );
-                let remedy = "give the ARN of the key, arn:aws:kms:REGION:ACCOUNT:key/ID";
-                return (finding(Outcome::Likely, what).remedy(remedy), kms);
-            }
-            let what = format!("copies lie under {key}, as --sse-kms-key-id asks");
-            (finding(Outcome::Pass, what), kms)
-        }
-        None if known.across_accounts() == Some(true) => {
-            let what = "--sse without --sse-kms-key-id takes the key aws/s3 of who copies, under which nobody of \
-                        the bucket's account can read"
-                .to_owned();
-            let remedy = "give --sse-kms-key-id with a key of the bucket's account, whose policy lets both in";
-            (finding(Outcome::Fail, what).remedy(remedy), Kms::Managed)
-        }
+        Some(key) => (
+            of_key(known, key, "--sse-kms-key-id"),
+            Kms::Key(key.clone()),
+        ),
         None => {
             let what = "copies lie under the key aws/s3 of the account".to_owned();
             (finding(Outcome::Pass, what), Kms::Managed)
         }
     }
+}
+
+/// What is found of a key that `whence` names.
+fn of_key(known: &Known<'_>, key: &str, whence: &str) -> Finding {
+    let owner = key.split(':').nth(4);
+    let topic = &DESTINATION_ENCRYPTION;
+    if owner.is_none() || known.who.account.as_deref() == owner {
+        let what = format!("copies lie under {key}, as {whence} has it");
+        return Finding::new(topic, Outcome::Pass, what);
+    }
+    let what = format!("copies lie under {key}, as {whence} has it, which is of another account");
+    Finding::new(topic, Outcome::Warning, what)
+        .in_account(owner)
+        .remedy(
+            "the key's policy there and the policy of who copies must both allow kms:GenerateDataKey and, for \
+             copies in parts, kms:Decrypt",
+        )
 }
 
 fn by_default(known: &Known<'_>, default: &Result<DefaultEncryption, S3Error>) -> (Finding, Kms) {
@@ -95,10 +96,9 @@ fn by_default(known: &Known<'_>, default: &Result<DefaultEncryption, S3Error>) -
         Err(error) => {
             let what = "it cannot be told how the destination encrypts by default: where that is by a KMS key, \
                         who copies needs kms:GenerateDataKey and, for copies in parts, kms:Decrypt on it";
-            return (
-                finding(Outcome::Unknown, what.to_owned()).answered(error),
-                Kms::None,
-            );
+            let finding = finding(Outcome::Unknown, what.to_owned());
+            let action = "s3:GetEncryptionConfiguration";
+            return (known.unread(finding, error, action), Kms::None);
         }
     };
     let evidence = |finding: Finding| {
@@ -131,20 +131,8 @@ fn by_default(known: &Known<'_>, default: &Result<DefaultEncryption, S3Error>) -
         };
         return (finding, Kms::Managed);
     };
-    let owner = key.split(':').nth(4);
-    let kms = Kms::Key(key.clone());
-    if owner.is_some() && known.who.account.as_deref() != owner {
-        let what = format!(
-            "copies lie under {key}, the destination's default, which is of another account"
-        );
-        let finding = evidence(finding(Outcome::Warning, what)).in_account(owner).remedy(
-            "the key's policy there and the policy of who copies must both allow kms:GenerateDataKey and, for \
-             copies in parts, kms:Decrypt; or give --sse AES256",
-        );
-        return (finding, kms);
-    }
-    let what = format!("copies lie under {key}, the destination's default");
-    (evidence(finding(Outcome::Pass, what)), kms)
+    let finding = of_key(known, key, "the destination's default");
+    (evidence(finding), Kms::Key(key.clone()))
 }
 
 /// What no request of a check can show.

@@ -4,9 +4,9 @@ use std::fmt;
 
 use s3haul_s3::S3Error;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::job::manifest::key::Shown;
+use crate::policy::document::Statement;
 
 /// How something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -139,7 +139,7 @@ pub struct Finding {
     pub account: Option<String>,
     /// The IAM statement that grants what is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub statement: Option<Value>,
+    pub statement: Option<Statement>,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
@@ -181,7 +181,7 @@ impl Finding {
         self
     }
 
-    pub(super) fn granted_by(mut self, statement: Value) -> Self {
+    pub(super) fn granted_by(mut self, statement: Statement) -> Self {
         self.statement = Some(statement);
         self
     }
@@ -205,18 +205,16 @@ impl fmt::Display for Finding {
         if let Some(evidence) = &self.evidence {
             line("", evidence)?;
         }
-        if let Some(remedy) = &self.remedy {
-            line("", &format!("→ {remedy}"))?;
+        match (&self.account, &self.remedy) {
+            (Some(account), Some(remedy)) => {
+                line("", &format!("→ in account {account}: {remedy}"))?;
+            }
+            (None, Some(remedy)) => line("", &format!("→ {remedy}"))?,
+            (_, None) => {}
         }
         if let Some(statement) = &self.statement {
             let json = serde_json::to_string_pretty(statement).unwrap_or_default();
-            let place = match &self.account {
-                Some(account) => format!("in account {account}:"),
-                None => String::new(),
-            };
-            line("", &format!("{place}\n{json}"))?;
-        } else if let Some(account) = &self.account {
-            line("", &format!("in account {account}"))?;
+            line("", &json)?;
         }
         line("", self.documentation)
     }

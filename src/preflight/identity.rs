@@ -4,7 +4,7 @@ use s3haul_s3::{BaseIdentity, Caller, IdentityError, S3Error};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::denial::{self, Denial, Policy, principal_of, statement};
+use super::denial::{Denial, Policy, principal_of, statement};
 use super::finding::{BASE_IDENTITY, Finding, Outcome, ROLE};
 use crate::job::access::{Connection, Role};
 use crate::job::report::time_text;
@@ -14,6 +14,12 @@ use crate::policy::document::Statement;
 pub async fn base(identity: &BaseIdentity) -> (Finding, Option<Caller>) {
     let caller = match identity.caller().await {
         Ok(caller) => caller,
+        // Nothing can be sent with them.
+        Err(
+            error @ (IdentityError::NoCredentials { .. }
+            | IdentityError::ExpiredBase { .. }
+            | IdentityError::BaseRefused { .. }),
+        ) => return (none(&error, None, None), None),
         Err(error) => {
             let what = "credentials were found, and STS does not say whose";
             let finding = Finding::new(&BASE_IDENTITY, Outcome::Unknown, what);
@@ -132,9 +138,9 @@ fn refused(finding: Finding, error: &S3Error, role: &Role, caller: Option<&Calle
     }
     let trust = Statement::allow("TrustS3haul", vec!["sts:AssumeRole".to_owned()], Vec::new())
         .to_principal(&principal_of(&caller.arn));
-    finding.granted_by(denial::json(if condition.is_empty() {
+    finding.granted_by(if condition.is_empty() {
         trust
     } else {
         trust.under(condition.into())
-    }))
+    })
 }

@@ -21,13 +21,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use s3haul_s3::{
-    Caller, HeaderPair, OnDoubt, Operation, Requests, RetryOptions, Tally, Throttle,
+    Caller, HeaderPair, OnDoubt, Operation, Requests, RetryOptions, S3Error, Tally, Throttle,
     ThrottleOptions, partition_of,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::bucket::{Looked, Side};
-use self::denial::Who;
+use self::denial::{Needed, Who, explain};
 use self::finding::{Finding, Outcome};
 use self::sample::Samples;
 use crate::job::access::{AccessOptions, Connection};
@@ -137,6 +137,33 @@ impl Known<'_> {
             Some(false) => Outcome::Warning,
             None => Outcome::Likely,
         }
+    }
+
+    /// What is found where a setting of the destination cannot be read: a refusal says what would let it.
+    fn unread(&self, finding: Finding, error: &S3Error, action: &str) -> Finding {
+        let bucket = &self.job.destination_bucket;
+        let account = self.destination_account.as_deref();
+        self.unread_of(finding, error, action, (bucket, account))
+    }
+
+    fn unread_of(
+        &self,
+        finding: Finding,
+        error: &S3Error,
+        action: &str,
+        (bucket, account): (&str, Option<&str>),
+    ) -> Finding {
+        if error.status != Some(403) {
+            return finding.answered(error);
+        }
+        let needed = Needed {
+            actions: &[action],
+            resource: &self.who.bucket_arn(bucket),
+            bucket,
+            account,
+            kms_key: None,
+        };
+        explain(finding, error, &self.who, &needed)
     }
 
     /// Whether the copies are written by another account than the destination bucket's, where both are known.

@@ -222,11 +222,8 @@ impl<'a> Reader<'a> {
 
     async fn payer(&self) -> Finding {
         let flag = self.known.job.copy.requester_pays;
-        let headers = self.owner();
-        let get = || {
-            self.client
-                .get_bucket_request_payment(self.bucket, &headers)
-        };
+        let headers = self.known.headers.source();
+        let get = || self.client.get_bucket_request_payment(self.bucket, headers);
         let asked = self
             .known
             .ask
@@ -253,7 +250,8 @@ impl<'a> Reader<'a> {
             }
             Err(error) => {
                 let what = "it cannot be told who pays for reading the source";
-                Finding::new(&SOURCE_PAYER, Outcome::Unknown, what).answered(&error)
+                let finding = Finding::new(&SOURCE_PAYER, Outcome::Unknown, what);
+                self.unread(finding, &error, "s3:GetBucketRequestPayment")
             }
         }
     }
@@ -263,8 +261,8 @@ impl<'a> Reader<'a> {
         if !survey.version_ids {
             return None;
         }
-        let headers = self.owner();
-        let get = || self.client.get_bucket_versioning(self.bucket, &headers);
+        let headers = self.known.headers.source();
+        let get = || self.client.get_bucket_versioning(self.bucket, headers);
         let asked = self
             .known
             .ask
@@ -283,13 +281,15 @@ impl<'a> Reader<'a> {
             }
             Err(error) => {
                 let what = "it cannot be told whether the source keeps versions";
-                Finding::new(&SOURCE_VERSIONS, Outcome::Unknown, what).answered(&error)
+                let finding = Finding::new(&SOURCE_VERSIONS, Outcome::Unknown, what);
+                self.unread(finding, &error, "s3:GetBucketVersioning")
             }
         })
     }
 
-    fn owner(&self) -> Vec<HeaderPair> {
-        super::owner_header(self.known.job.access.source_account.as_deref())
+    fn unread(&self, finding: Finding, error: &S3Error, action: &str) -> Finding {
+        let bucket = (self.bucket, self.account);
+        self.known.unread_of(finding, error, action, bucket)
     }
 
     fn needed<'n>(&'n self, actions: &'n [&'n str], resource: &'n str) -> Needed<'n> {
