@@ -10,12 +10,12 @@ use s3haul_s3::quotas::MAX_COPY_BYTES;
 use serde::Serialize;
 
 use self::duplicates::Duplicates;
+use crate::job::code::Code;
 use crate::job::copy::CopyOptions;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{BadRow, Rename, Row, Survey};
 use crate::job::outcome::Ended;
 use crate::job::plan::{PartPlan, PartSize, Planned, plan};
-use crate::job::report::previous::COPIED_BEFORE;
 use crate::job::summary::Size;
 
 /// S3's list price of a COPY, POST or PUT request to S3 Standard in us-east-1, in dollars
@@ -147,7 +147,7 @@ impl Inspection {
                 self.writes += 2 + parts;
             }
             Planned::Ended(_, Ended::Skipped { code, .. }) => {
-                self.copied_before += u64::from(code == COPIED_BEFORE);
+                self.copied_before += u64::from(code == Code::CopiedBefore);
             }
             Planned::Ended(..) => {}
         }

@@ -18,6 +18,7 @@ use super::outcome::{Cost, Ended, Failure};
 use super::plan::{Planned, Task};
 use super::report::previous::CopiedBefore;
 use super::{Worker, outcome_event};
+use crate::job::code::Code;
 
 /// Rows that a worker takes together. Workers and lane hold as many as there are small workers: memory
 /// must grow neither with the versions of a key nor much with their number.
@@ -240,7 +241,7 @@ impl Worker {
 
 fn earlier_version_failed() -> Ended {
     let message = "an older version of this key has failed, and nothing newer lands before it";
-    Ended::Failed(Failure::of("EarlierVersionFailed", message))
+    Ended::Failed(Failure::of(Code::EarlierVersionFailed, message))
 }
 
 #[cfg(test)]

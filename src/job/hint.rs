@@ -6,6 +6,12 @@ use s3haul_s3::S3Error;
 pub(super) fn hint(error: &S3Error) -> Option<String> {
     let code = error.report_code();
     if ["AccessDenied", "Forbidden"].contains(&code) {
+        if let Some(action) = of_key(&error.message) {
+            return Some(format!(
+                "who copies (the role, if there is one) needs {action} on the KMS key, allowed by its own \
+                 policy and by the key's; a bucket's policy cannot allow it"
+            ));
+        }
         let needed = needed(error.operation)?;
         return Some(format!(
             "who copies (the role, if there is one) needs {needed}"
@@ -61,6 +67,14 @@ pub(super) fn hint(error: &S3Error) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// The action of KMS that S3 says is lacking. Nothing else tells a key from a bucket.
+fn of_key(message: &str) -> Option<&str> {
+    let (_, said) = message.split_once("is not authorized to perform: ")?;
+    said.split(' ')
+        .next()
+        .filter(|action| action.starts_with("kms:"))
+}
+
 /// The permissions that a request takes, where it was refused, and what else may refuse it.
 fn needed(operation: &str) -> Option<&'static str> {
     Some(match operation {
@@ -76,8 +90,8 @@ fn needed(operation: &str) -> Option<&'static str> {
              alone"
         }
         "HeadObject" => {
-            "s3:GetObject on this object, and s3:ListBucket on its bucket: without it a missing object \
-             answers 403 too. A bucket's policy does not speak for objects that another account owns \
+            "s3:GetObject on this object, under SSE-KMS also kms:Decrypt on its key, and s3:ListBucket on \
+             its bucket: without it a missing object answers 403 too. A bucket's policy does not speak for objects that another account owns \
              there: its owner sets Object Ownership to BucketOwnerEnforced, or copies them onto themselves"
         }
         "GetObjectTagging" => {

@@ -7,6 +7,7 @@
 
 pub mod access;
 mod chain;
+pub mod code;
 pub mod copy;
 mod disk_sort;
 mod hint;

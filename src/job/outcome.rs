@@ -5,10 +5,11 @@ use std::time::Duration;
 use s3haul_s3::{S3Error, Tally};
 use serde::Serialize;
 
+use super::code::Code;
 use super::hint::hint;
 use super::manifest::Row;
 use super::report::journal::OutcomeRecord;
-use super::report::previous::{COPIED_BEFORE, Matching};
+use super::report::previous::Matching;
 use super::report::row::{ReportRow, TaskStatus, write_line};
 use super::report::{now, time_text};
 
@@ -22,7 +23,7 @@ pub enum Ended {
     /// It was left alone on purpose.
     Skipped {
         /// Why, in one word.
-        code: &'static str,
+        code: Code,
         /// Why, in a sentence.
         message: String,
     },
@@ -147,9 +148,9 @@ pub struct Failure {
 
 impl Failure {
     /// A failure that no request is to blame for.
-    pub fn of(code: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn of(code: Code, message: impl Into<String>) -> Self {
         Self {
-            code: code.into(),
+            code: code.to_string(),
             message: message.into(),
             ..Self::default()
         }
@@ -157,8 +158,8 @@ impl Failure {
 
     /// A failure with S3's error behind it, under another code.
     #[must_use]
-    pub fn coded(mut self, code: &str) -> Self {
-        code.clone_into(&mut self.code);
+    pub fn coded(mut self, code: Code) -> Self {
+        self.code = code.to_string();
         self
     }
 
@@ -220,9 +221,9 @@ pub struct Cost {
 
 /// The message of a skipped row. One that was copied before says what was copied, so that the next job
 /// can go by this report; by its key alone nothing is known of that.
-fn skipped(row: &Row, code: &str, message: &str) -> serde_json::Value {
+fn skipped(row: &Row, code: Code, message: &str) -> serde_json::Value {
     let mut members = serde_json::json!({ "message": message });
-    if code == COPIED_BEFORE && row.copied_before == Some(Matching::Source) {
+    if code == Code::CopiedBefore && row.copied_before == Some(Matching::Source) {
         let last_modified = row.facts.last_modified.map(time_text);
         let known = [
             ("source_e_tag", &row.facts.e_tag),
@@ -256,8 +257,8 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
         Ended::Skipped { code, message } => (
             TaskStatus::Skipped,
             None,
-            *code,
-            Ok(skipped(&row, code, message)),
+            code.as_str(),
+            Ok(skipped(&row, *code, message)),
         ),
     };
     let success = match ended {

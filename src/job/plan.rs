@@ -4,10 +4,11 @@ use s3haul_s3::Tally;
 use s3haul_s3::quotas::{MAX_COPY_BYTES, MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES};
 use serde::{Deserialize, Serialize};
 
+use super::code::Code;
 use super::manifest::{Rename, Row};
 use super::outcome::{Ended, Failure};
 use super::report::journal::OpenUpload;
-use super::report::previous::{COPIED_BEFORE, Matching};
+use super::report::previous::Matching;
 
 const MIB: u64 = 1 << 20;
 /// `--part-size auto`: large enough that requests do not dominate, small enough that a few hundred
@@ -107,14 +108,14 @@ pub fn plan(
     options: &PlanOptions,
 ) -> Planned {
     if let Some(problem) = &row.problem {
-        let failure = Failure::of("InvalidManifestRow", problem.clone());
+        let failure = Failure::of(Code::InvalidManifestRow, problem.clone());
         return Planned::Ended(row, Ended::Failed(failure));
     }
     let replay = options.delete_markers == Some(DeleteMarkers::Replay);
     if row.facts.delete_marker && !replay {
         let message = "a delete marker has no content: nothing is copied".to_owned();
         let skipped = Ended::Skipped {
-            code: "DeleteMarker",
+            code: Code::DeleteMarker,
             message,
         };
         return Planned::Ended(row, skipped);
@@ -122,7 +123,7 @@ pub fn plan(
     let Some(destination_key) = rename.destination_key(&row.key) else {
         let prefix = rename.strip_prefix.as_deref().unwrap_or_default();
         let failure = Failure::of(
-            "PrefixNotFound",
+            Code::PrefixNotFound,
             format!("the key does not begin with the prefix to strip, {prefix}"),
         );
         return Planned::Ended(row, Ended::Failed(failure));
@@ -136,14 +137,14 @@ pub fn plan(
             Matching::Key => "the previous report has this key, whatever the object has become",
         };
         let skipped = Ended::Skipped {
-            code: COPIED_BEFORE,
+            code: Code::CopiedBefore,
             message: message.to_owned(),
         };
         return Planned::Ended(row, skipped);
     }
     if options.held_to_e_tag && row.facts.e_tag.is_none() && !row.facts.delete_marker {
         let message = "--source-changed fail was given, and the manifest lists no ETag here";
-        let failure = Failure::of("NoListedETag", message);
+        let failure = Failure::of(Code::NoListedETag, message);
         return Planned::Ended(row, Ended::Failed(failure));
     }
     let over = |limit| row.facts.size.is_some_and(|size| size > limit);
@@ -312,7 +313,7 @@ mod tests {
             ..row(Some(1), None)
         };
         let planned = plan(copied(), None, &Rename::default(), &options);
-        let skipped = |planned: &Planned| matches!(planned, Planned::Ended(_, Ended::Skipped { code, .. }) if *code == COPIED_BEFORE);
+        let skipped = |planned: &Planned| matches!(planned, Planned::Ended(_, Ended::Skipped { code, .. }) if *code == Code::CopiedBefore);
         assert!(skipped(&planned), "{planned:?}");
         let upload = OpenUpload {
             ordinal: 0,
@@ -352,7 +353,7 @@ mod tests {
             match plan(marker, None, &Rename::default(), &options) {
                 Planned::Marker(task) => assert!(replayed && task.destination_key == "a/b"),
                 Planned::Ended(_, Ended::Skipped { code, .. }) => {
-                    assert!(!replayed && code == "DeleteMarker");
+                    assert!(!replayed && code == Code::DeleteMarker);
                 }
                 other => panic!("{other:?}"),
             }

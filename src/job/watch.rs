@@ -11,6 +11,7 @@ use super::report::journal::OutcomeRecord;
 use super::report::passes::JobState;
 use super::report::row::TaskStatus;
 use super::{CANARY_ROWS, Shared, StopSignals};
+use crate::job::code::Code;
 
 /// Rows that must have run before the failure threshold is looked at, as in S3 Batch Operations.
 const THRESHOLD_ROWS: u64 = 1_000;
@@ -150,7 +151,7 @@ impl Watch {
         }
         let counted = outcome.requests > 0
             && outcome.status != TaskStatus::Skipped
-            && outcome.error_code != "RestoreInProgress";
+            && outcome.error_code != Code::RestoreInProgress.as_str();
         if counted {
             counts.run += 1;
             counts.failed += u64::from(failed);

@@ -404,7 +404,9 @@ fn buckets(parties: &Parties, needs: &[Need]) -> Vec<Document> {
         .flatten()
         .filter(|(bucket, _, who)| bucket.account != who.account)
         .map(|(bucket, place, who)| {
-            let statements = statements(parties, needs, &[place], Some(who));
+            let mut statements = statements(parties, needs, &[place], Some(who));
+            // S3 refuses a bucket policy that speaks of another service.
+            statements.retain(|statement| statement.sid != sid(place, On::Key));
             (bucket, place.as_str(), statements)
         });
     let acl = parties.enforce_acl.then(|| {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use s3haul_s3::Tag;
 
 use super::actions::{Known, On, table};
-use crate::job::copy::CopyOptions;
 use crate::job::copy::headers::tagging_header;
 use crate::job::copy::settings::{Annotations, Archived, ObjectSettings, Verify};
 use crate::job::manifest::Versions;
@@ -82,7 +81,7 @@ pub fn needs(job: &JobSpec, around: Surroundings) -> Vec<Need> {
     for sent in requests(job, around) {
         let rows = table().iter().filter(|row| row.operation == sent.operation);
         for row in rows {
-            let fact = |token: &str| fact(&job.copy, around, &sent, token);
+            let fact = |token: &str| fact(job, around, &sent, token);
             let place = if row.of_source {
                 Place::Source
             } else {
@@ -251,17 +250,21 @@ fn tags_may_fit_no_header(object: &ObjectSettings) -> bool {
     })
 }
 
+/// Whether a version in the request is one of the source.
+fn of_source(sent: &Sent) -> bool {
+    sent.place == Place::Source || matches!(sent.operation, "CopyObject" | "UploadPartCopy")
+}
+
 /// Whether a token of the table holds of the requests of one kind.
-fn fact(copy: &CopyOptions, around: Surroundings, sent: &Sent, token: &str) -> Known {
-    let object = &copy.object;
+fn fact(job: &JobSpec, around: Surroundings, sent: &Sent, token: &str) -> Known {
+    let (copy, object) = (&job.copy, &job.copy.object);
     let makes = matches!(sent.operation, "CopyObject" | "CreateMultipartUpload");
     match token {
-        // Parts are pinned to a version where there are any, and manifests list them.
-        "versionId" if sent.place == Place::Source || sent.operation == "CopyObject" => {
-            Known::Maybe
-        }
+        "versionId" if of_source(sent) && job.lists_versions() => Known::Yes,
+        // Parts are pinned to a version where there are any, and manifests may list them.
+        "versionId" if of_source(sent) => Known::Maybe,
         "versionId" => match sent.operation {
-            "UploadPartCopy" | "PutObjectTagging" | "PutObjectAnnotation" => Known::Maybe,
+            "PutObjectTagging" | "PutObjectAnnotation" => Known::Maybe,
             // The version that was made is looked at.
             "HeadObject" | "GetObject" | "GetObjectAttributes"
                 if sent.place == Place::Destination && copy.verify != Verify::Response =>

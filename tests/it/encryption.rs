@@ -1,12 +1,17 @@
 //! Server-side encryption of the copies, and keys of SSE-C, by both paths.
 
+use s3haul::job::report::row::TaskStatus;
 use s3haul_s3::CustomerKey;
+use s3haul_sandbox::iam::{
+    AccountsFile, COPY_ROLE, DESTINATION_ACCOUNT, Key, Policy, PrincipalBlock, SOURCE_ACCOUNT,
+    Statement,
+};
 use s3haul_sandbox::{
     BucketSettings, Fault, FaultKind, LogEntry, ObjectProperties, Operation, SandboxOptions, When,
 };
 
 use crate::both::{
-    PATHS, allow_source, assert_all_copied, assert_failed, assert_succeeded, copy, key, keys,
+    PATHS, allow_source, assert_all_copied, assert_failed, assert_succeeded, copy, fail, key, keys,
     listed, notes, put,
 };
 use crate::objects::{IN_PARTS, PARTS, sent, sized_manifest};
@@ -14,6 +19,7 @@ use crate::settings::{content_of, has, key_file};
 use crate::support::{DESTINATION, Run, SOURCE, World, message};
 
 const KEY: &str = "arn:aws:kms:us-east-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const THEIRS: &str = "arn:aws:kms:us-east-1:111111111111:key/1111abcd-12ab-34cd-56ef-1234567890ab";
 const BUCKETS: &str = "arn:aws:kms:us-east-1:222222222222:key/0000abcd-12ab-34cd-56ef-1234567890ab";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +87,99 @@ async fn copies_are_encrypted_as_asked() {
                 |entry: &LogEntry| entry.header("x-amz-server-side-encryption").is_some();
             assert!(!log.of(operation).iter().any(encrypts), "{flags:?}");
         }
+    }
+}
+
+/// Accounts with a KMS key each. The source's allows the destination's account what `shared` says, the role's policy
+/// what `allowed` says of both keys.
+fn with_kms_keys(shared: &[&str], allowed: [&[&str]; 2]) -> SandboxOptions {
+    let mut accounts = AccountsFile::built_in();
+    for (account, arn, of_other) in [
+        (SOURCE_ACCOUNT, THEIRS, shared),
+        (DESTINATION_ACCOUNT, BUCKETS, &[]),
+    ] {
+        let of_account = |actions: &[&str], account| {
+            Statement::allow(actions, &["*"]).to(PrincipalBlock::aws(&[account]))
+        };
+        let mut statements = vec![of_account(&["kms:*"], account)];
+        if !of_other.is_empty() {
+            statements.push(of_account(of_other, DESTINATION_ACCOUNT));
+        }
+        let account = accounts.accounts.iter_mut().find(|a| a.id == account);
+        account.unwrap().keys.push(Key {
+            arn: arn.to_owned(),
+            policy: Policy::new(statements),
+        });
+    }
+    let mut roles = accounts.accounts.iter_mut().flat_map(|a| &mut a.roles);
+    let role = roles.find(|role| role.name == COPY_ROLE).unwrap();
+    for (actions, key) in allowed.into_iter().zip([THEIRS, BUCKETS]) {
+        if !actions.is_empty() {
+            let statement = Statement::allow(actions, &[key]);
+            role.policies.push(Policy::new(vec![statement]));
+        }
+    }
+    SandboxOptions {
+        accounts,
+        ..SandboxOptions::default()
+    }
+}
+
+/// Each action of KMS, lacking, fails the rows that take it, and the row says which.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_keys_must_be_allowed() {
+    let (decrypt, both) = (
+        &["kms:Decrypt"][..],
+        &["kms:GenerateDataKey", "kms:Decrypt"][..],
+    );
+    let generate = &["kms:GenerateDataKey"][..];
+    // What the source's key allows, what the role's policy allows on the source's and on the destination's; the
+    // action that a small and a large object lack.
+    for (shared, on_source, on_destination, lacking) in [
+        (decrypt, decrypt, both, [None, None]),
+        (&[][..], decrypt, both, [Some("kms:Decrypt"); 2]),
+        (decrypt, &[][..], both, [Some("kms:Decrypt"); 2]),
+        (decrypt, decrypt, decrypt, [Some("kms:GenerateDataKey"); 2]),
+        (decrypt, decrypt, generate, [None, Some("kms:Decrypt")]),
+    ] {
+        let destination = BucketSettings {
+            kms_key_id: Some(BUCKETS.to_owned()),
+            ..BucketSettings::default()
+        };
+        let options = with_kms_keys(shared, [on_source, on_destination]);
+        let world = World::with(options, destination);
+        let under_theirs = ObjectProperties {
+            kms_key_id: Some(THEIRS.to_owned()),
+            ..ObjectProperties::default()
+        };
+        put(&world, "k", &under_theirs);
+        // A row that fails of something else lets the job go on to its end.
+        fail(
+            &world,
+            Operation::CopyObject,
+            "other",
+            400,
+            "InvalidRequest",
+        );
+        let mut all = keys(&["k"]);
+        all.push("other".to_owned());
+        sized_manifest(&world, all);
+        world.copy(&IN_PARTS).await.expect(1);
+        let rows = world.rows_by_key();
+        for (path, lacking) in PATHS.into_iter().zip(lacking) {
+            let row = &rows[&key(path, "k")];
+            match lacking {
+                None => assert_eq!(row.status, TaskStatus::Succeeded, "{row:?}"),
+                Some(action) => {
+                    assert_failed(row, "AccessDenied", &[action]);
+                    // A HEAD has no body to say it in.
+                    let of_head = message(row, "operation") == "HeadObject";
+                    let said = message(row, "message").to_string();
+                    assert_eq!(said.contains(action), !of_head, "{said}");
+                }
+            }
+        }
+        world.assert_no_uploads();
     }
 }
 

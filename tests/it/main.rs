@@ -33,6 +33,7 @@ mod network;
 mod objects;
 mod overwritten;
 mod ownership;
+mod policy;
 mod previous;
 mod promises;
 mod random;

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use s3haul::job::code::Code;
+use s3haul_s3::{CODES, ErrorKind, code_of_status};
+
 use crate::support::{Run, World};
 
 fn root() -> &'static Path {
@@ -192,6 +195,7 @@ async fn the_pages_name_the_flags_that_there_are() {
         "docs/interface.md",
         "docs/identity.md",
         "docs/properties.md",
+        "docs/troubleshooting.md",
         "README.md",
     ] {
         let text = read(page);
@@ -271,6 +275,40 @@ fn the_page_says_what_makes_another_job() {
         .collect();
     assert!(compared.len() > 10, "{compared:?}");
     assert_eq!(named, compared);
+}
+
+/// The codes that a report can hold: s3haul's own, those that are classified, and those that are made of how far a
+/// request came or of the status of an answer without a body.
+fn codes() -> BTreeSet<&'static str> {
+    let classified = CODES.iter().flat_map(|(_, codes)| codes.iter().copied());
+    Code::ALL
+        .iter()
+        .map(|code| code.as_str())
+        .chain(classified)
+        .chain(ErrorKind::ALL.into_iter().filter_map(ErrorKind::code))
+        .chain((0..=599).map(code_of_status))
+        .collect()
+}
+
+#[test]
+fn each_error_code_has_its_cause_and_remedy() {
+    let page = read("docs/troubleshooting.md");
+    let (mut named, mut in_table) = (BTreeSet::new(), false);
+    for line in page.lines() {
+        in_table = line.starts_with("| code |") || in_table && line.starts_with('|');
+        let columns: Vec<_> = line.trim_matches('|').split(" | ").collect();
+        if !in_table || line.starts_with("| code |") || line.starts_with("|---") {
+            continue;
+        }
+        assert_eq!(columns.len(), 3, "{line}");
+        assert!(columns.iter().all(|column| column.len() > 3), "{line}");
+        named.extend(columns[0].split('`').skip(1).step_by(2));
+    }
+    let codes = codes();
+    assert!(codes.len() > 80, "{codes:?}");
+    let missing: Vec<_> = codes.difference(&named).collect();
+    let made_up: Vec<_> = named.difference(&codes).collect();
+    assert_eq!((missing, made_up), (Vec::new(), Vec::new()));
 }
 
 /// Whether a module of these tests has a test of this name.

@@ -46,6 +46,36 @@ pub enum ErrorKind {
     NotBuilt,
 }
 
+impl ErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Answered,
+        Self::EmptyAnswer,
+        Self::Unreadable,
+        Self::TimedOut,
+        Self::NotSent,
+        Self::Untrusted,
+        Self::AnswerLost,
+        Self::Credentials,
+        Self::NotBuilt,
+    ];
+
+    /// The code of a request that came no further; none where the answer has one.
+    pub fn code(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Answered => return None,
+            Self::EmptyAnswer => "EmptyAnswer",
+            Self::Unreadable => "UnreadableAnswer",
+            Self::TimedOut => "RequestTimedOut",
+            Self::NotSent => "ConnectionFailed",
+            Self::Untrusted => "CertificateNotTrusted",
+            Self::AnswerLost => "AnswerLost",
+            Self::Credentials => "CredentialsUnavailable",
+            Self::NotBuilt => "RequestNotBuilt",
+        })
+    }
+}
+
 /// A request that gave no result, with all that S3 said about why.
 ///
 /// Branch on [`report_code`](Self::report_code) and [`class`](Self::class), never on the text.
@@ -137,17 +167,9 @@ impl S3Error {
         if let Some(code) = &self.code {
             return code;
         }
-        match self.kind {
-            ErrorKind::Answered => self.status.map_or("UnknownError", code_of_status),
-            ErrorKind::EmptyAnswer => "EmptyAnswer",
-            ErrorKind::Unreadable => "UnreadableAnswer",
-            ErrorKind::TimedOut => "RequestTimedOut",
-            ErrorKind::NotSent => "ConnectionFailed",
-            ErrorKind::Untrusted => "CertificateNotTrusted",
-            ErrorKind::AnswerLost => "AnswerLost",
-            ErrorKind::Credentials => "CredentialsUnavailable",
-            ErrorKind::NotBuilt => "RequestNotBuilt",
-        }
+        self.kind
+            .code()
+            .unwrap_or_else(|| code_of_status(self.status.unwrap_or_default()))
     }
 
     /// What to do about it.
@@ -320,8 +342,8 @@ impl S3Error {
     }
 }
 
-/// A name for the status of an answer without a body.
-fn code_of_status(status: u16) -> &'static str {
+/// Names the status of an answer without a body, as the code to report.
+pub fn code_of_status(status: u16) -> &'static str {
     match status {
         301 | 308 => "PermanentRedirect",
         302 | 307 => "TemporaryRedirect",
@@ -344,7 +366,7 @@ fn code_of_status(status: u16) -> &'static str {
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>, and STS's and KMS's.
-const ACCESS_CODES: &[&str] = &[
+pub(crate) const ACCESS_CODES: &[&str] = &[
     "AccessDenied",
     "AccessDeniedException",
     "AccessPointAccessDenied",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{ErrorKind, OUT_OF_SOCKETS, S3Error};
+use crate::error::{ACCESS_CODES, ErrorKind, OUT_OF_SOCKETS, S3Error};
 use crate::operation::Operation;
 
 /// What to do about an error.
@@ -19,6 +19,97 @@ pub enum Class {
     /// It would be answered the same again.
     Permanent,
 }
+
+/// What to do about the codes of S3, of KMS through S3 and of STS, whatever status they come with. Others are
+/// known by their status, and those that say "SlowDown…" or "…Throttl…" are throttling.
+///
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>
+pub const CODES: &[(Class, &[&str])] = &[
+    (
+        Class::Throttled,
+        &[
+            OUT_OF_SOCKETS,
+            "SlowDown",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "TooManyRequests",
+            "TooManyRequestsException",
+            "RequestLimitExceeded",
+            "BandwidthLimitExceeded",
+            "Throttling",
+            "ThrottlingException",
+            "KMS.ThrottlingException",
+        ],
+    ),
+    (
+        Class::Transient,
+        &[
+            "InternalError",
+            "InternalFailure",
+            "InternalServerError",
+            "InternalServerErrorException",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "OperationAborted",
+            "ConditionalRequestConflict",
+            "IDPCommunicationError",
+            "KMS.KMSInternalException",
+            "KMS.DependencyTimeoutException",
+            "KMS.KeyUnavailableException",
+        ],
+    ),
+    (
+        Class::ExpiredToken,
+        &[
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "TokenRefreshRequired",
+        ],
+    ),
+    (
+        Class::ClockSkew,
+        &[
+            "RequestTimeTooSkewed",
+            "RequestExpired",
+            "RequestInTheFuture",
+        ],
+    ),
+    (Class::Permanent, ACCESS_CODES),
+    (
+        Class::Permanent,
+        &[
+            "NotImplemented",
+            // It comes with 503, yet says nothing of how much we send: S3 has no room for expedited retrievals,
+            // maybe for hours.
+            "GlacierExpeditedRetrievalNotAvailable",
+            "NoSuchBucket",
+            "NoSuchKey",
+            "NoSuchVersion",
+            "NoSuchUpload",
+            "InvalidPart",
+            "InvalidObjectState",
+            "ObjectNotInActiveTierError",
+            "PreconditionFailed",
+            "InvalidRequest",
+            "InvalidArgument",
+            "InvalidTag",
+            "InvalidStorageClass",
+            "InvalidBucketState",
+            "KeyTooLongError",
+            "MetadataTooLarge",
+            "EntityTooLarge",
+            "RequestHeaderSectionTooLarge",
+            "AccessControlListNotSupported",
+            "MethodNotAllowed",
+            "PermanentRedirect",
+            "AuthorizationHeaderMalformed",
+            "KMS.NotFoundException",
+            "KMS.DisabledException",
+            "KMS.KMSInvalidStateException",
+            "KMS.InvalidKeyUsageException",
+        ],
+    ),
+];
 
 /// How often a request is sent, and how long it waits in between.
 #[derive(Debug, Clone)]
@@ -100,53 +191,25 @@ fn classify_answer(error: &S3Error) -> Class {
     if is_throttling(code) {
         return Class::Throttled;
     }
-    match code {
-        // The upload must be made anew with all of its parts: its caller does.
-        "ConditionalRequestConflict"
-            if error.operation == Operation::CompleteMultipartUpload.name() =>
-        {
-            Class::Permanent
-        }
-        "InternalError"
-        | "InternalFailure"
-        | "InternalServerError"
-        | "InternalServerErrorException"
-        | "RequestTimeout"
-        | "RequestTimeoutException"
-        | "OperationAborted"
-        | "ConditionalRequestConflict"
-        | "IDPCommunicationError"
-        | "KMS.KMSInternalException"
-        | "KMS.DependencyTimeoutException"
-        | "KMS.KeyUnavailableException" => Class::Transient,
-        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => Class::ExpiredToken,
-        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Class::ClockSkew,
-        // S3 answers with these codes for good whatever the status; others are known by their status.
-        // The second comes with 503, yet says nothing of how much we send: S3 has no room for expedited
-        // retrievals, maybe for hours.
-        "NotImplemented" | "GlacierExpeditedRetrievalNotAvailable" => Class::Permanent,
-        _ => match error.status {
-            Some(501) => Class::Permanent,
-            Some(429 | 503) => Class::Throttled,
-            Some(408 | 500..) => Class::Transient,
-            _ => Class::Permanent,
-        },
+    // The upload must be made anew with all of its parts: its caller does.
+    if code == "ConditionalRequestConflict"
+        && error.operation == Operation::CompleteMultipartUpload.name()
+    {
+        return Class::Permanent;
+    }
+    let named = CODES.iter().find(|(_, codes)| codes.contains(&code));
+    match (named, error.status) {
+        (Some((class, _)), _) => *class,
+        (None, Some(501)) => Class::Permanent,
+        (None, Some(429 | 503)) => Class::Throttled,
+        (None, Some(408 | 500..)) => Class::Transient,
+        (None, _) => Class::Permanent,
     }
 }
 
-/// S3's, KMS's (through S3, with 400 or 503) and STS's ways of saying "slower".
+/// S3's, KMS's (through S3, with 400 or 503) and STS's ways of saying "slower", besides those in [`CODES`].
 fn is_throttling(code: &str) -> bool {
-    code.starts_with("SlowDown")
-        || code.contains("Throttl")
-        || matches!(
-            code,
-            "ServiceUnavailable"
-                | "ServiceUnavailableException"
-                | "TooManyRequests"
-                | "TooManyRequestsException"
-                | "RequestLimitExceeded"
-                | "BandwidthLimitExceeded"
-        )
+    code.starts_with("SlowDown") || code.contains("Throttl")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use s3haul_s3::{Lane, OnDoubt, Operation, Tally};
 
 use super::Copier;
 use super::settings::{Archived, RestoreTier};
+use crate::job::code::Code;
 use crate::job::outcome::{Ended, Failure};
 use crate::job::plan::Task;
 
@@ -20,7 +21,7 @@ impl Copier {
         match self.options.object.archived {
             Archived::Fail => Ended::Failed(refused),
             Archived::Skip => Ended::Skipped {
-                code: "Archived",
+                code: Code::Archived,
                 message: "S3 answers that the object is archived: it was left alone".to_owned(),
             },
             Archived::Restore { tier, days } => {
@@ -80,7 +81,7 @@ impl Copier {
 
 fn in_progress(what: &str) -> Failure {
     let message = format!("the object is archived, and {what}");
-    Failure::of("RestoreInProgress", message).hinted(
+    Failure::of(Code::RestoreInProgress, message).hinted(
         "run resume when it is there: within minutes by the tier expedited, within 5 hours by \
          standard (Deep Archive: 12), within 12 by bulk (Deep Archive: 48)",
     )

@@ -9,6 +9,7 @@ use s3haul_s3::{ErrorKind, Head, Lane, OnDoubt, Operation, S3Error, Tag, Tally};
 
 use super::headers::tagging_header;
 use super::{Copier, Stop};
+use crate::job::code::Code;
 use crate::job::outcome::{Ended, Failure, Success};
 use crate::job::plan::Task;
 
@@ -46,7 +47,7 @@ impl Copier {
                 annotations.len()
             );
             let hint = "--annotations exclude leaves them out on purpose";
-            return Err(Failure::of("AnnotationsNotCopied", message)
+            return Err(Failure::of(Code::AnnotationsNotCopied, message)
                 .hinted(hint)
                 .into());
         }
@@ -248,7 +249,7 @@ impl Copier {
         }
         let message = "the source was written again before its annotations were read: the object was \
             copied, and stands at the destination without its own";
-        Err(Failure::of("SourceChanged", message)
+        Err(Failure::of(Code::SourceChanged, message)
             .hinted("run resume, which copies the source as it stands now")
             .into())
     }
@@ -275,7 +276,7 @@ fn check_tags(source: Option<&Head>, tags: &[Tag]) -> Result<(), Stop> {
                  be lost",
                 tags.len()
             );
-            Err(Failure::of("TagsNotCopied", message).into())
+            Err(Failure::of(Code::TagsNotCopied, message).into())
         }
         _ => Ok(()),
     }

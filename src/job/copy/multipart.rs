@@ -18,6 +18,7 @@ use super::prove::Origin;
 use super::settle::{DATE_CONDITION, Expected, Settled};
 use super::whole::{in_parts, source_changed};
 use super::{Copier, Overwrite, SourceChanged, Stop, Turn};
+use crate::job::code::Code;
 use crate::job::outcome::{Ended, Failure};
 use crate::job::plan::{PartPlan, PartSize, Task, fits_one_copy};
 use crate::job::report::journal::OpenUpload;
@@ -189,7 +190,7 @@ impl Copier {
                 "the manifest lists ETag {listed}, the source has {}",
                 source.e_tag
             );
-            return Err(Failure::of("SourceChanged", message).into());
+            return Err(Failure::of(Code::SourceChanged, message).into());
         }
         let settings = &self.options.object;
         if let Some(modified) = source.last_modified {
@@ -201,7 +202,7 @@ impl Copier {
                 .is_some_and(|date| modified > date);
             if too_old || too_new {
                 let message = format!("the source was last modified at {}", time_text(modified));
-                let failure = Failure::of("PreconditionFailed", message);
+                let failure = Failure::of(Code::PreconditionFailed, message);
                 return Err(failure.hinted(DATE_CONDITION).into());
             }
         }
@@ -218,7 +219,7 @@ impl Copier {
         let message = format!("{message}, and a multipart copy would lose them");
         let hint = "an object of up to 5 GiB keeps them by CopyObject, under a higher \
             --multipart-threshold; --allow-metadata-loss copies it without them";
-        Err(Failure::of("MetadataNotReadable", message)
+        Err(Failure::of(Code::MetadataNotReadable, message)
             .hinted(hint)
             .into())
     }

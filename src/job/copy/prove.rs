@@ -10,6 +10,7 @@ use super::evidence::{Known, Sameness, compare};
 use super::read::Unread;
 use super::settings::Verify;
 use super::{Copier, Stop};
+use crate::job::code::Code;
 use crate::job::outcome::{Ended, Evidence, Failure, Success, is_archived};
 use crate::job::plan::Task;
 
@@ -324,7 +325,7 @@ fn source_unseen(error: &S3Error) -> Result<Verdict, Stop> {
 /// The end of a row whose copy cannot be looked at.
 fn copy_unseen(error: &S3Error) -> Failure {
     if error.status == Some(404) {
-        return Failure::from(error).coded("VerificationFailed").hinted(
+        return Failure::from(error).coded(Code::VerificationFailed).hinted(
             "S3 has answered with the copy's ETag, and the copy is not there any more: find out who \
              else deletes there, then run resume, which copies it again",
         );
@@ -356,7 +357,7 @@ fn concluded(mut success: Box<Success>, verdict: Verdict) -> Result<Ended, Stop>
 }
 
 fn failed(how: &str) -> Failure {
-    Failure::of("VerificationFailed", how).hinted(
+    Failure::of(Code::VerificationFailed, how).hinted(
         "the copy stands at the destination and is not the source: run resume, which copies it again \
          (with --overwrite never remove it first)",
     )

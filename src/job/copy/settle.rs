@@ -8,6 +8,7 @@ use s3haul_s3::{Head, Lane, OnDoubt, Operation, S3Error, Tally};
 use super::evidence::{Known, Sameness, compare};
 use super::whole::source_changed;
 use super::{Copier, Overwrite, Stop};
+use crate::job::code::Code;
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::Task;
 use crate::job::report::time_text;
@@ -127,9 +128,9 @@ impl Copier {
                     .await
             }
             // It was there a moment ago: somebody else removes objects.
-            Err(error) if error.status == Some(404) => {
-                Err(Failure::from(refusal).coded("DestinationConflict").into())
-            }
+            Err(error) if error.status == Some(404) => Err(Failure::from(refusal)
+                .coded(Code::DestinationConflict)
+                .into()),
             Err(error) => Err(cannot_look(&error).into()),
         }
     }
@@ -154,7 +155,7 @@ impl Copier {
         }
         let message = "an object that this row would not write was put there since the job began: \
             it was left alone";
-        Err(Failure::of("DestinationConflict", message).into())
+        Err(Failure::of(Code::DestinationConflict, message).into())
     }
 
     /// Aborts uploads of ours for this key that no record knows: a Create was executed and its
@@ -253,7 +254,7 @@ pub(super) fn under_another_key(error: &S3Error) -> bool {
 
 fn exists() -> Ended {
     Ended::Skipped {
-        code: "DestinationExists",
+        code: Code::DestinationExists,
         message: "the destination has an object of this key: it was left alone".to_owned(),
     }
 }

@@ -16,6 +16,7 @@ use super::read::Unread;
 use super::settings::Verify;
 use super::settle::under_another_key;
 use super::{Copier, Stop, Turn};
+use crate::job::code::Code;
 use crate::job::manifest::Facts;
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success, is_archived};
 use crate::job::plan::Task;
@@ -292,14 +293,14 @@ fn success(task: &Task, source: Option<&Head>, there: &Head, evidence: Evidence)
 }
 
 fn different(how: impl Into<String>) -> Failure {
-    Failure::of("Different", how).hinted(COPY)
+    Failure::of(Code::Different, how).hinted(COPY)
 }
 
 /// What to do about an object that is not what it should be.
 const COPY: &str = "copy it again: s3haul copy takes the failed rows with this report's manifest.json as --manifest";
 
 fn not_comparable(why: String) -> Failure {
-    Failure::of("NotComparable", why).hinted(
+    Failure::of(Code::NotComparable, why).hinted(
         "--verify checksum compares S3's checksums where both objects have one, --verify full reads both \
          objects; what was written meanwhile is compared again by resume",
     )
@@ -332,7 +333,7 @@ fn gone(failure: Failure, side: Side) -> Failure {
             .hinted("the source has no such object any more: there is nothing to compare with"),
         Side::Destination => Failure {
             message: "the destination has no such object".to_owned(),
-            ..failure.coded("Missing").hinted(COPY)
+            ..failure.coded(Code::Missing).hinted(COPY)
         },
     }
 }

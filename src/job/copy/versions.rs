@@ -4,6 +4,7 @@ use s3haul_s3::{Lane, OnDoubt, Operation, Tally};
 
 use super::settle::cannot_look;
 use super::{Copier, Turn};
+use crate::job::code::Code;
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::{Planned, Task};
 use crate::job::report::time_text;
@@ -115,14 +116,14 @@ impl Copier {
             if older == Some(written) {
                 let message = "the answer to its copy was lost, and the version before it, which \
                     is equal, is still the current one: it was not written";
-                return Err(Box::new(Failure::of("DestinationConflict", message)));
+                return Err(Box::new(Failure::of(Code::DestinationConflict, message)));
             }
             if older.is_none() && task.row.behind_older {
                 let message = "the answer to its copy was lost, and the current version, which is \
                     equal, may be an older one that was there before: whether it was written \
                     cannot be told";
                 return Err(Box::new(
-                    Failure::of("DestinationConflict", message)
+                    Failure::of(Code::DestinationConflict, message)
                         .hinted("run resume: it writes this version again"),
                 ));
             }
@@ -159,7 +160,7 @@ impl Copier {
         let message = "it was written, and is not the current version: a write of an older \
             version, whose answer was lost, may have landed behind it";
         Err(Box::new(
-            Failure::of("DestinationConflict", message)
+            Failure::of(Code::DestinationConflict, message)
                 .hinted("run resume: it writes this version again, behind what stands there now"),
         ))
     }
@@ -167,7 +168,7 @@ impl Copier {
 
 fn not_versioned() -> Failure {
     Failure::of(
-        "DestinationNotVersioned",
+        Code::DestinationNotVersioned,
         "the answer names no version: the destination does not keep versions, and the next one \
          would replace this one",
     )

@@ -8,6 +8,7 @@ use super::prove::{Origin, pins};
 use super::settings::StorageClass;
 use super::settle::{Settled, found, under_another_key};
 use super::{Copier, Overwrite, Stop, Turn};
+use crate::job::code::Code;
 use crate::job::manifest::Facts;
 use crate::job::outcome::{By, Ended, Evidence, Failure, Success};
 use crate::job::plan::{PartSize, Task, fits_one_copy};
@@ -213,7 +214,7 @@ impl Copier {
                 Err(Stop::Ended(found(task, &source, &there, None)))
             }
             Sameness::Same(_) => Err(Stop::Ended(Ended::Skipped {
-                code: "DestinationEqual",
+                code: Code::DestinationEqual,
                 message: "the destination has an object of equal size and digest".to_owned(),
             })),
             Sameness::Different => Ok(Vec::new()),
@@ -288,7 +289,7 @@ fn contradicts(copied: &Copied, facts: &Facts) -> bool {
 /// The end of a row whose source is not what the row's conditions ask for.
 pub(super) fn source_changed(error: &S3Error) -> Failure {
     debug_assert!(error.kind == ErrorKind::Answered);
-    Failure::from(error).coded("SourceChanged").hinted(
+    Failure::from(error).coded(Code::SourceChanged).hinted(
         "the source is not the object that the manifest lists any more: make a new manifest, or \
          copy it as it stands with --source-changed copy",
     )

@@ -18,6 +18,7 @@ use super::{
     BadRow, CsvForm, Facts, Field, ManifestError, ManifestFile, ManifestOptions, NO_DATE, Parsed,
     Place, Position, ReportForm, Row, Survey, Versions, io_error,
 };
+use crate::job::code::Code;
 use crate::job::report::row::{COLUMNS, ReportRow};
 
 /// What the report shows of a bad row at most: a record of the journal has room for it.
@@ -473,7 +474,7 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
                 .map(str::to_owned)
         };
         let message = serde_json::from_str::<serde_json::Value>(&row.message).ok();
-        let problem = (row.error_code == "InvalidManifestRow").then(|| {
+        let problem = (row.error_code == Code::InvalidManifestRow.as_str()).then(|| {
             let message = message.as_ref().and_then(|m| m.get("message")?.as_str());
             message.unwrap_or("bad row").to_owned()
         });

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use super::{ManifestError, Parsed, Row, Source, digest_of, key};
+use crate::job::code::Code;
 use crate::job::disk_sort::{DiskSort, Item};
 use crate::job::report::passes::hex;
 use crate::job::report::row::{ReportRow, TaskStatus, write_line};
@@ -310,7 +311,9 @@ fn line(row: &Row, bucket: &str) -> Vec<u8> {
         version_id: row.version_id.clone().unwrap_or_default(),
         status: TaskStatus::Failed,
         http_status: None,
-        error_code: problem.map_or("", |_| "InvalidManifestRow").to_owned(),
+        error_code: problem
+            .map_or("", |_| Code::InvalidManifestRow.as_str())
+            .to_owned(),
         message: problem
             .map(|problem| serde_json::json!({ "message": problem }).to_string())
             .unwrap_or_default(),

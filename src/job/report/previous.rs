@@ -18,11 +18,9 @@ use tokio_util::sync::CancellationToken;
 use self::index::{Fingerprint, Index, Writer};
 use super::read::{CompletionReport, ReadError};
 use super::row::{ReportRow, TaskStatus};
+use crate::job::code::Code;
 use crate::job::manifest::key::{self, KeyEncoding};
 use crate::job::manifest::{Row, parse_time};
-
-/// Code of a row that the previous report has: skipped.
-pub const COPIED_BEFORE: &str = "CopiedBefore";
 
 /// What makes a row of the manifest one of the previous report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,7 +181,7 @@ fn mark(options: &PreviousOptions) -> Fingerprint {
 fn was_copied(row: &ReportRow) -> bool {
     match row.status {
         TaskStatus::Succeeded => true,
-        TaskStatus::Skipped => row.error_code == COPIED_BEFORE,
+        TaskStatus::Skipped => row.error_code == Code::CopiedBefore.as_str(),
         TaskStatus::Failed => false,
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 
 use super::{Content, RowParser, bad_row, csv_reader};
+use crate::job::code::Code;
 use crate::job::manifest::file::{Pinned, same_md5};
 use crate::job::manifest::key::KeyEncoding;
 use crate::job::manifest::{
@@ -180,7 +181,7 @@ pub(super) fn facts(record: &ByteRecord) -> Facts {
     let message = record.get(COLUMNS - 1).unwrap_or_default();
     let message: serde_json::Value = serde_json::from_slice(message).unwrap_or_default();
     let text = |member: &str| message.get(member)?.as_str().map(str::to_owned);
-    let skipped_marker = record.get(5) == Some(b"DeleteMarker");
+    let skipped_marker = record.get(5) == Some(Code::DeleteMarker.as_str().as_bytes());
     Facts {
         size: message
             .get("source_size")
