@@ -14,6 +14,8 @@ use super::{Known, versions_wanted};
 pub(super) struct Settings {
     pub(super) findings: Vec<Finding>,
     pub(super) kms: Kms,
+    /// It keeps no versions, and never did.
+    pub(super) unversioned: bool,
 }
 
 /// Reads them. One that may not be read is unknown.
@@ -32,20 +34,20 @@ pub(super) async fn settings(known: &Known<'_>, client: &S3Client) -> Settings {
         ask.ask(Operation::GetBucketOwnershipControls, ownership),
         ask.ask(Operation::GetBucketEncryption, encryption),
         ask.ask(Operation::GetBucketLifecycleConfiguration, lifecycle),
-        async {
-            match locks {
-                true => Some(ask.ask(Operation::GetObjectLockConfiguration, lock).await),
-                false => None,
-            }
-        }
+        ask.ask(Operation::GetObjectLockConfiguration, lock)
     );
     let mut findings = vec![versions(known, &versioning), owned(known, &ownership)];
-    findings.extend(lock.map(|lock| locked(known, &lock)));
+    findings.push(locked(known, locks, &lock));
     let (judged, kms) = encryption::judge(known, &encryption);
     findings.push(judged);
     findings.extend(encryption::decrypt(known, &kms));
     findings.push(cleared(known, prefix, &lifecycle));
-    Settings { findings, kms }
+    let unversioned = matches!(versioning, Ok(None));
+    Settings {
+        findings,
+        kms,
+        unversioned,
+    }
 }
 
 fn versions(known: &Known<'_>, answer: &Result<Option<String>, S3Error>) -> Finding {
@@ -179,16 +181,25 @@ fn owned(known: &Known<'_>, answer: &Result<String, S3Error>) -> Finding {
     }
 }
 
-fn locked(known: &Known<'_>, answer: &Result<bool, S3Error>) -> Finding {
+fn locked(known: &Known<'_>, wanted: bool, answer: &Result<bool, S3Error>) -> Finding {
     let finding = |outcome, what: &str| Finding::new(&DESTINATION_LOCK, outcome, what);
-    let none = |finding: Finding| {
-        finding.remedy("enable Object Lock on the bucket, or leave the --object-lock flags out")
+    let lacks = |evidence: Option<&S3Error>| {
+        let what = "the destination has no Object Lock";
+        if !wanted {
+            return finding(Outcome::Pass, what);
+        }
+        let lacking = finding(Outcome::Fail, what)
+            .remedy("enable Object Lock on the bucket, or leave the --object-lock flags out");
+        match evidence {
+            Some(error) => lacking.answered(error),
+            None => lacking,
+        }
     };
     match answer {
         Ok(true) => finding(Outcome::Pass, "the destination has Object Lock"),
-        Ok(false) => none(finding(Outcome::Fail, "the destination has no Object Lock")),
+        Ok(false) => lacks(None),
         Err(error) if error.report_code() == "ObjectLockConfigurationNotFoundError" => {
-            none(finding(Outcome::Fail, "the destination has no Object Lock").answered(error))
+            lacks(Some(error))
         }
         Err(error) => {
             let what = "it cannot be told whether the destination has Object Lock";

@@ -88,6 +88,8 @@ topics! {
     SOURCE_ATTRIBUTES, "source-attributes", "AmazonS3/latest/API/API_GetObjectAttributes.html";
     /// Whether what is encrypted with SSE-KMS can be decrypted.
     SOURCE_KMS, "source-kms", "AmazonS3/latest/userguide/UsingKMSEncryption.html";
+    /// What the job asks of it that no request of a check shows.
+    SOURCE_UNSEEN, "source-unseen", "AmazonS3/latest/userguide/using-with-s3-policy-actions.html";
     /// Whether the destination bucket is there.
     DESTINATION_BUCKET, "destination-bucket", "AmazonS3/latest/API/API_HeadBucket.html";
     /// Where it is.
@@ -110,14 +112,14 @@ topics! {
     DESTINATION_WRITE, "destination-write", "AmazonS3/latest/API/API_CreateMultipartUpload.html";
     /// Whether tags can.
     DESTINATION_TAGS, "destination-tagging", "AmazonS3/latest/userguide/tagging-and-policies.html";
-    /// Whether annotations can.
-    DESTINATION_ANNOTATIONS, "destination-annotations", "AmazonS3/latest/API/API_PutObjectAnnotation.html";
     /// Whether uploads can be given up.
     DESTINATION_ABORT, "destination-abort", "AmazonS3/latest/userguide/mpuoverview.html";
     /// Whether parts and uploads can be listed, to settle what is in doubt.
     DESTINATION_UPLOADS, "destination-uploads", "AmazonS3/latest/userguide/mpuoverview.html";
     /// Whether copies can be looked at.
     DESTINATION_READ, "destination-read", "AmazonS3/latest/API/API_HeadObject.html";
+    /// What the job asks of it that no request of a check shows.
+    DESTINATION_UNSEEN, "destination-unseen", "AmazonS3/latest/userguide/using-with-s3-policy-actions.html";
     /// What became of an object that was put.
     PROBE_OBJECT, "probe-object", "AmazonS3/latest/API/API_PutObject.html";
 }

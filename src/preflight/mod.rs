@@ -27,7 +27,7 @@ use s3haul_s3::{
 use tokio_util::sync::CancellationToken;
 
 use self::bucket::{Looked, Side};
-use self::denial::{Needed, Who, explain};
+use self::denial::{Needed, Who, explain, statement};
 use self::finding::{Finding, Outcome};
 use self::sample::Samples;
 use crate::job::access::{AccessOptions, Connection};
@@ -37,6 +37,8 @@ use crate::job::copy::settings::CustomerKeys;
 use crate::job::manifest::{Survey, Versions};
 use crate::job::plan::DeleteMarkers;
 use crate::job::spec::JobSpec;
+use crate::policy::actions::On;
+use crate::policy::needs::{Place, Surroundings, needs};
 
 /// Attempts of each request: somebody waits.
 const ATTEMPTS: u32 = 3;
@@ -125,6 +127,8 @@ struct Known<'a> {
     headers: JobHeaders,
     /// The destination bucket's account, as far as it is known.
     destination_account: Option<String>,
+    /// The source bucket, where the manifest names it.
+    source_bucket: Option<String>,
     /// Whether objects are copied in parts.
     in_parts: Option<bool>,
 }
@@ -137,6 +141,64 @@ impl Known<'_> {
             Some(false) => Outcome::Warning,
             None => Outcome::Likely,
         }
+    }
+
+    /// What the job must be allowed and no request of a check asks for: it takes an object at the destination, or
+    /// one with what the samples lack.
+    fn unseen(&self, read: &source::Read, unversioned: bool) -> Vec<Finding> {
+        let asked_there = [
+            "s3:PutObject",
+            "s3:PutObjectAcl",
+            "s3:PutObjectTagging",
+            "s3:PutObjectRetention",
+            "s3:PutObjectLegalHold",
+            "s3:GetObject",
+        ];
+        let checksums = ["s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"];
+        let needs = needs(self.job, Surroundings::default());
+        let of = |place, topic, bucket: &str, moot: &dyn Fn(&str) -> bool| {
+            let actions: Vec<_> = needs
+                .iter()
+                .filter(|need| (need.place, need.on, need.essential) == (place, On::Object, true))
+                .map(|need| need.action)
+                .filter(|action| !moot(action))
+                .collect();
+            let what = format!(
+                "not looked at, as it takes an object: {}",
+                actions.join(", ")
+            );
+            let statement = statement(None, &actions, &self.who.objects_arn(bucket, ""));
+            (!actions.is_empty()).then(|| {
+                Finding::new(topic, Outcome::Unknown, what)
+                    .in_account(self.who.account.as_deref())
+                    .granted_by(statement)
+                    .remedy(
+                        "the policy of who copies needs this statement, and the bucket's, where that is of another \
+                         account, the same with Principal",
+                    )
+            })
+        };
+        let of_version = |action: &str| action.contains("Version");
+        let source = |action: &str| {
+            read.asked.contains(action)
+                || of_version(action) && !read.versioned
+                || checksums.contains(&action)
+        };
+        let there =
+            |action: &str| asked_there.contains(&action) || of_version(action) && unversioned;
+        let here = self.source_bucket.as_ref();
+        [
+            here.and_then(|bucket| of(Place::Source, &finding::SOURCE_UNSEEN, bucket, &source)),
+            of(
+                Place::Destination,
+                &finding::DESTINATION_UNSEEN,
+                &self.job.destination_bucket,
+                &there,
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// What is found where a setting of the destination cannot be read: a refusal says what would let it.
@@ -203,6 +265,7 @@ impl Check<'_> {
                 self.keys,
             ),
             destination_account: None,
+            source_bucket: self.manifest.map(|(survey, _)| survey.bucket.clone()),
             in_parts: self.in_parts(),
         };
         let destination = Side::destination(connection, job, expected);
@@ -234,6 +297,7 @@ impl Check<'_> {
             })
         };
         let (read, settings) = within(stop, reading.boxed_local()).await?;
+        let unseen = known.unseen(&read, settings.unversioned);
         findings.extend(here.into_iter().flat_map(|here| here.findings));
         findings.extend(read.findings);
         findings.extend(there.findings);
@@ -247,6 +311,7 @@ impl Check<'_> {
                 object: self.probe_object,
             };
             findings.extend(probe.run(stop).boxed_local().await);
+            findings.extend(unseen);
         }
         if stop.is_cancelled() {
             return Err(Stopped);

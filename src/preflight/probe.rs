@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::denial::{Denial, Needed, explain, statement};
 use super::encryption::Kms;
 use super::finding::{
-    DESTINATION_ABORT, DESTINATION_ANNOTATIONS, DESTINATION_READ, DESTINATION_TAGS,
-    DESTINATION_UPLOADS, DESTINATION_WRITE, Finding, Outcome, PROBE_OBJECT, Topic,
+    DESTINATION_ABORT, DESTINATION_READ, DESTINATION_TAGS, DESTINATION_UPLOADS, DESTINATION_WRITE,
+    Finding, Outcome, PROBE_OBJECT, Topic,
 };
 use super::source::Example;
 use super::{Asker, Known, probe_key};
 use crate::job::copy::Overwrite;
-use crate::job::copy::settings::{Annotations, StorageClass, Verify};
+use crate::job::copy::settings::{StorageClass, Verify};
 use crate::job::manifest::key::Shown;
 
 /// What an object is made of that `--probe-object` puts.
@@ -107,7 +107,6 @@ impl Probe<'_> {
         if written && !stop.is_cancelled() {
             findings.extend(self.tags(&headers).await);
         }
-        findings.extend(self.annotations());
         if self.object && written && !stop.is_cancelled() {
             findings.push(self.put(&headers).await);
         } else if self.object {
@@ -257,7 +256,11 @@ impl Probe<'_> {
         let what = format!(
             "the upload that was begun cannot be aborted, and is left without parts: key {key}, upload ID {id}"
         );
-        let finding = Finding::new(&DESTINATION_ABORT, self.known.for_parts(), what);
+        let outcome = match self.known.in_parts {
+            Some(false) => Outcome::Warning,
+            _ => Outcome::Likely,
+        };
+        let finding = Finding::new(&DESTINATION_ABORT, outcome, what);
         let undo = format!(
             "; remove it with: aws s3api abort-multipart-upload --bucket {bucket} --key {key} --upload-id {id}"
         );
@@ -367,27 +370,6 @@ impl Probe<'_> {
         let finding = self.explain(finding, &error, &["s3:PutObjectTagging"], &resource);
         let remedy = finding.remedy.clone().unwrap_or_default();
         Some(finding.remedy(format!("{remedy}; or --tags none copies without tags")))
-    }
-
-    /// Annotations are put beside an object that is there: no request without one shows whether they may be.
-    fn annotations(&self) -> Option<Finding> {
-        let copies = self.known.job.copy.object.annotations == Annotations::Copy;
-        if !copies || !self.sample.is_some_and(|sample| sample.annotated) {
-            return None;
-        }
-        let what =
-            "objects have annotations, and whether they may be written shows only on an object";
-        let account = self.known.destination_account.as_deref();
-        let action = "s3:PutObjectAnnotation";
-        Some(
-            Finding::new(&DESTINATION_ANNOTATIONS, Outcome::Unknown, what)
-                .in_account(account.or(self.known.who.account.as_deref()))
-                .granted_by(statement(None, &[action], &self.resource()))
-                .remedy(
-                    "the policy of who copies needs this statement, and the bucket's, where that is of another \
-                     account; or --annotations exclude copies without annotations",
-                ),
-        )
     }
 
     /// What the job's request was refused for, by which others pass.

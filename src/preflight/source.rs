@@ -1,5 +1,7 @@
 //! What is copied: whether the rows that stand for all can be read, with all that goes along.
 
+use std::collections::BTreeSet;
+
 use futures::future::join_all;
 use s3haul_s3::{
     AnnotationPage, GetObject, Head, HeadObject, HeaderPair, Operation, S3Client, S3Error, Tag,
@@ -24,6 +26,10 @@ pub(super) struct Read {
     pub(super) findings: Vec<Finding>,
     /// An object that was read, whose like is written.
     pub(super) example: Option<Example>,
+    /// The actions that were asked for.
+    pub(super) asked: BTreeSet<&'static str>,
+    /// It keeps versions, or did, as far as is known.
+    pub(super) versioned: bool,
 }
 
 /// An object as it stands.
@@ -31,13 +37,13 @@ pub(super) struct Example {
     pub(super) row: Row,
     pub(super) head: Head,
     pub(super) tags: Vec<Tag>,
-    /// Some object has annotations.
-    pub(super) annotated: bool,
 }
 
 /// One row's answers; none is what was not asked.
 struct Answers<'a> {
     row: &'a Row,
+    /// The version that a copy asks for, where it does.
+    version_id: Option<String>,
     head: Result<Head, S3Error>,
     tags: Option<Result<Vec<Tag>, S3Error>>,
     annotations: Option<Result<AnnotationPage, S3Error>>,
@@ -72,8 +78,11 @@ pub(super) async fn read(
         reader.versions(survey),
         join_all(rows.collect::<Vec<_>>())
     );
-    let mut findings = vec![payer];
-    findings.extend(versions);
+    let mut answers = answers;
+    reader.read_more(&mut answers).await;
+    let shows_version = |a: &Answers<'_>| matches!(&a.head, Ok(head) if head.version_id.is_some());
+    let versioned = survey.version_ids || answers.iter().any(shows_version);
+    let mut findings = vec![payer, versions];
     if answers.is_empty() {
         let what = "no row of the manifest has an object behind it";
         findings.push(Finding::new(&SOURCE_READ, Outcome::Unknown, what));
@@ -84,7 +93,7 @@ pub(super) async fn read(
     findings.extend(reader.annotations(&answers));
     findings.extend(reader.attributes(&answers));
     findings.extend(reader.kms(&answers));
-    let annotated = answers.iter().any(Answers::is_annotated);
+    let asked = answers.iter().flat_map(Answers::asked).collect();
     // One with tags shows more.
     let tagged =
         |answers: &Answers<'_>| matches!(&answers.tags, Some(Ok(tags)) if !tags.is_empty());
@@ -98,15 +107,38 @@ pub(super) async fn read(
                 row: answers.row.clone(),
                 head: answers.head.ok()?,
                 tags: answers.tags.and_then(Result::ok).unwrap_or_default(),
-                annotated,
             })
         }),
+        asked,
+        versioned,
     }
 }
 
 impl Answers<'_> {
-    fn is_annotated(&self) -> bool {
-        matches!(&self.annotations, Some(Ok(page)) if !page.names.is_empty())
+    /// The actions that its requests took.
+    fn asked(&self) -> Vec<&'static str> {
+        let version = self.version_id.is_some();
+        let of = |asked, current, versioned| match (asked, version) {
+            (false, _) => None,
+            (true, true) => Some(versioned),
+            (true, false) => Some(current),
+        };
+        let (tags, annotation) = (self.tags.is_some(), self.annotation.is_some());
+        let listed = self.annotations.is_some();
+        [
+            self.row.version_id.is_none().then_some("s3:GetObject"),
+            of(true, "s3:GetObject", "s3:GetObjectVersion"),
+            of(tags, "s3:GetObjectTagging", "s3:GetObjectVersionTagging"),
+            of(
+                annotation,
+                "s3:GetObjectAnnotation",
+                "s3:GetObjectVersionAnnotation",
+            ),
+            listed.then_some("s3:ListObjectAnnotations"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 
@@ -117,11 +149,20 @@ impl<'a> Reader<'a> {
         let headers = self.known.headers.source();
         let (ask, client, bucket) = (self.known.ask, self.client, self.bucket);
         let (key, version) = (row.key.as_str(), row.version_id.as_deref());
-        let head = self
-            .head(row, version, &self.known.headers.source_object())
-            .await;
+        let seen = self.known.headers.source_object();
+        let mut head = self.head(row, version, &seen).await;
+        // Copies in parts are pinned to the version that a HEAD shows.
+        let large = |head: &&Head| head.bytes > copy.plan.multipart_threshold;
+        let shown = head.as_ref().ok().filter(large);
+        let pinned = shown.and_then(|head| head.version_id.clone());
+        if let (None, Some(pinned)) = (version, &pinned) {
+            head = self.head(row, Some(pinned), &seen).await;
+        }
+        let version_id = row.version_id.clone().or(pinned);
+        let version = version_id.as_deref();
         let mut answers = Answers {
             row,
+            version_id: version_id.clone(),
             head,
             tags: None,
             annotations: None,
@@ -141,46 +182,63 @@ impl<'a> Reader<'a> {
         };
         let annotations = async {
             if !copy.object.lists_annotations() {
-                return (None, None);
+                return None;
             }
             let list = || client.list_object_annotations(bucket, key, version, None, headers);
-            let listed = ask.ask(Operation::ListObjectAnnotations, list).await;
-            let name = listed
-                .as_ref()
-                .ok()
-                .and_then(|page| page.names.first().cloned());
-            let Some(name) = name else {
-                return (Some(listed), None);
-            };
-            let get = || client.get_object_annotation(bucket, key, version, &name, headers);
-            let read = ask.ask(Operation::GetObjectAnnotation, get).await;
-            (Some(listed), Some(read.map(|_| ())))
+            Some(ask.ask(Operation::ListObjectAnnotations, list).await)
         };
         let attributes = async {
-            let headers = self.known.headers.source_object();
-            let get = || client.get_object_attributes(bucket, key, version, None, &headers);
+            // Asked behind a copy, which has told the version.
+            let version = version.or(head.version_id.as_deref());
+            let get = || client.get_object_attributes(bucket, key, version, None, &seen);
             match copy.verify {
                 Verify::Checksum => Some(ask.ask(Operation::GetObjectAttributes, get).await),
                 _ => None,
             }
         };
-        let bytes = async {
-            if encryption::kms_key(head).is_none() || head.bytes == 0 || is_archived(head) {
-                return None;
-            }
-            Some(
-                self.first_byte(row, version, &self.known.headers.source_object())
-                    .await,
-            )
-        };
-        let (tags, (annotations, annotation), attributes, bytes) =
-            tokio::join!(tags, annotations, attributes, bytes);
+        let (tags, annotations, attributes) = tokio::join!(tags, annotations, attributes);
         answers.tags = tags;
         answers.annotations = annotations;
-        answers.annotation = annotation;
         answers.attributes = attributes.map(|read| read.map(|_| ()));
-        answers.bytes = bytes;
         answers
+    }
+
+    /// What one row shows for all: an annotation, and the bytes under each key.
+    async fn read_more(&self, answers: &mut [Answers<'_>]) {
+        let annotated = |a: &&mut Answers<'_>| matches!(&a.annotations, Some(Ok(page)) if !page.names.is_empty());
+        if let Some(answers) = answers.iter_mut().find(annotated) {
+            answers.annotation = self.annotation(answers).await;
+        }
+        let mut keys = BTreeSet::new();
+        for answers in answers {
+            let Ok(head) = &answers.head else { continue };
+            let Some(key) = encryption::kms_key(head) else {
+                continue;
+            };
+            if head.bytes == 0 || is_archived(head) || !keys.insert(key.to_owned()) {
+                continue;
+            }
+            let version = answers.version_id.as_deref();
+            let headers = self.known.headers.source_object();
+            answers.bytes = Some(self.first_byte(answers.row, version, &headers).await);
+        }
+    }
+
+    async fn annotation(&self, answers: &Answers<'_>) -> Option<Result<(), S3Error>> {
+        let page = answers.annotations.as_ref()?.as_ref().ok()?;
+        let (key, name) = (&answers.row.key, page.names.first()?);
+        let version = answers.version_id.as_deref();
+        let headers = self.known.headers.source();
+        let get = || {
+            self.client
+                .get_object_annotation(self.bucket, key, version, name, headers)
+        };
+        let read = self
+            .known
+            .ask
+            .ask(Operation::GetObjectAnnotation, get)
+            .await;
+        Some(read.map(|_| ()))
     }
 
     async fn head(
@@ -256,11 +314,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the source keeps versions, where rows name some.
-    async fn versions(&self, survey: &Survey) -> Option<Finding> {
-        if !survey.version_ids {
-            return None;
-        }
+    /// Whether the source keeps versions.
+    async fn versions(&self, survey: &Survey) -> Finding {
         let headers = self.known.headers.source();
         let get = || self.client.get_bucket_versioning(self.bucket, headers);
         let asked = self
@@ -268,23 +323,25 @@ impl<'a> Reader<'a> {
             .ask
             .ask(Operation::GetBucketVersioning, get)
             .await;
-        Some(match asked {
+        let finding = |outcome, what: String| Finding::new(&SOURCE_VERSIONS, outcome, what);
+        match asked {
             Ok(Some(status)) => {
                 let what = format!("the source's versioning is {}", status.to_lowercase());
-                Finding::new(&SOURCE_VERSIONS, Outcome::Pass, what)
+                finding(Outcome::Pass, what)
             }
-            Ok(None) => {
-                let what = "rows name versions, and the source never kept any but null";
-                Finding::new(&SOURCE_VERSIONS, Outcome::Likely, what)
+            Ok(None) if survey.version_ids => {
+                let what = "rows name versions, and the source never kept any but null".to_owned();
+                finding(Outcome::Likely, what)
                     .evidence("GetBucketVersioning: none")
                     .remedy("check that the manifest is of this bucket")
             }
+            Ok(None) => finding(Outcome::Pass, "the source keeps no versions".to_owned()),
             Err(error) => {
-                let what = "it cannot be told whether the source keeps versions";
-                let finding = Finding::new(&SOURCE_VERSIONS, Outcome::Unknown, what);
+                let what = "it cannot be told whether the source keeps versions".to_owned();
+                let finding = finding(Outcome::Unknown, what);
                 self.unread(finding, &error, "s3:GetBucketVersioning")
             }
-        })
+        }
     }
 
     fn unread(&self, finding: Finding, error: &S3Error, action: &str) -> Finding {
@@ -310,16 +367,16 @@ impl<'a> Reader<'a> {
         let all = answers.len();
         let refused: Vec<_> = answers
             .iter()
-            .filter_map(|a| Some((a.row, a.head.as_ref().err()?)))
+            .filter_map(|a| Some((a, a.head.as_ref().err()?)))
             .collect();
         let by_status = |status| {
-            let of = |(_, error): &&(_, &S3Error)| error.status == Some(status);
+            let of = |(_, error): &&(&Answers<'_>, &S3Error)| error.status == Some(status);
             refused.iter().find(of)
         };
-        if let Some((row, error)) = by_status(403) {
-            return self.refused(row, error, refused.len(), all).await;
+        if let Some((answers, error)) = by_status(403) {
+            return self.refused(answers, error, refused.len(), all).await;
         }
-        if let Some((row, error)) = by_status(404) {
+        if let Some((Answers { row, .. }, error)) = by_status(404) {
             let what = format!(
                 "{} of {all} rows that were looked at have no object any more, such as {}",
                 refused.len(),
@@ -329,7 +386,7 @@ impl<'a> Reader<'a> {
                 .answered(error)
                 .remedy("such rows fail with NoSuchKey: make a new manifest if that is not meant");
         }
-        if let Some((row, error)) = refused.first() {
+        if let Some((Answers { row, .. }, error)) = refused.first() {
             let what = format!(
                 "{} of {all} rows that were looked at cannot be read, such as {}",
                 refused.len(),
@@ -349,8 +406,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A HEAD says nothing of why: a GET does, and which requests pass.
-    async fn refused(&self, row: &Row, error: &S3Error, refused: usize, all: usize) -> Finding {
-        let version = row.version_id.as_deref();
+    async fn refused(
+        &self,
+        answers: &Answers<'_>,
+        error: &S3Error,
+        refused: usize,
+        all: usize,
+    ) -> Finding {
+        let (row, version) = (answers.row, answers.version_id.as_deref());
         let headers = self.known.headers.source_object();
         let told = self.first_byte(row, version, &headers).await.err();
         let error = told
@@ -376,7 +439,7 @@ impl<'a> Reader<'a> {
         if Denial::of(&error.message).is_some() {
             return explain(finding, error, &self.known.who, &needed);
         }
-        if let Some(remedy) = self.differs(row).await {
+        if let Some(remedy) = self.differs(row, version).await {
             return finding
                 .answered(error)
                 .evidence(format!("{error}; {}", remedy.0))
@@ -394,8 +457,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What of the request is refused, by what passes without it: the evidence, and the remedy.
-    async fn differs(&self, row: &Row) -> Option<(String, String)> {
-        let version = row.version_id.as_deref();
+    async fn differs(&self, row: &Row, version: Option<&str>) -> Option<(String, String)> {
         let all = self.known.headers.source_object();
         let payer: HeaderPair = ("x-amz-request-payer".into(), "requester".to_owned());
         let ownerless: Vec<_> = all
@@ -430,7 +492,7 @@ impl<'a> Reader<'a> {
         unversioned.then(|| {
             (
                 "200 without the version".to_owned(),
-                "likely: s3:GetObjectVersion is not allowed, as s3:GetObject is: rows that name versions take \
+                "likely: s3:GetObjectVersion is not allowed, as s3:GetObject is: versions, and copies in parts where there are any, take \
                  it, in both accounts' policies"
                     .to_owned(),
             )
@@ -442,7 +504,7 @@ impl<'a> Reader<'a> {
         &self,
         topic: &Topic,
         what: &str,
-        asked: impl Iterator<Item = (&'e Row, Option<&'e S3Error>)>,
+        asked: impl Iterator<Item = (&'e Answers<'e>, Option<&'e S3Error>)>,
         refused_outcome: Outcome,
         actions: [&str; 2],
     ) -> Option<Finding> {
@@ -450,17 +512,17 @@ impl<'a> Reader<'a> {
         let all = asked.len();
         let errors: Vec<_> = asked
             .into_iter()
-            .filter_map(|(row, error)| Some((row, error?)))
+            .filter_map(|(answers, error)| Some((answers, error?)))
             .collect();
         if all == 0 {
             return None;
         }
         let refusal = errors.iter().find(|(_, error)| error.status == Some(403));
-        let Some((row, error)) = refusal.or(errors.first()) else {
+        let Some((answers, error)) = refusal.or(errors.first()) else {
             let what = format!("the {what} of {all} rows that were looked at can be read");
             return Some(Finding::new(topic, Outcome::Pass, what));
         };
-        let key = Shown(&row.key);
+        let key = Shown(&answers.row.key);
         if error.status != Some(403) {
             let what = format!("the {what} of {key} cannot be read");
             return Some(Finding::new(topic, Outcome::Unknown, what).answered(error));
@@ -471,7 +533,7 @@ impl<'a> Reader<'a> {
         );
         let finding = Finding::new(topic, refused_outcome, what);
         let [of_current, of_version] = actions;
-        let actions = [match row.version_id {
+        let actions = [match answers.version_id {
             Some(_) => of_version,
             None => of_current,
         }];
@@ -483,7 +545,7 @@ impl<'a> Reader<'a> {
     fn tags(&self, answers: &[Answers<'_>]) -> Option<Finding> {
         let asked = answers.iter().filter_map(|a| {
             let tags = a.tags.as_ref()?;
-            Some((a.row, tags.as_ref().err()))
+            Some((a, tags.as_ref().err()))
         });
         // CopyObject of an object without tags takes no permission for them.
         let outcome = match self.known.for_parts() {
@@ -498,7 +560,7 @@ impl<'a> Reader<'a> {
     fn annotations(&self, answers: &[Answers<'_>]) -> Option<Finding> {
         let read = answers.iter().filter_map(|a| {
             let read = a.annotation.as_ref()?;
-            Some((a.row, read.as_ref().err()))
+            Some((a, read.as_ref().err()))
         });
         let instead = "--annotations exclude copies without annotations";
         let actions = ["s3:GetObjectAnnotation", "s3:GetObjectVersionAnnotation"];
@@ -514,7 +576,7 @@ impl<'a> Reader<'a> {
         }
         let listed = answers.iter().filter_map(|a| {
             let listed = a.annotations.as_ref()?;
-            Some((a.row, listed.as_ref().err()))
+            Some((a, listed.as_ref().err()))
         });
         let actions = ["s3:ListObjectAnnotations"; 2];
         let outcome = self.known.for_parts();
@@ -525,7 +587,7 @@ impl<'a> Reader<'a> {
     fn attributes(&self, answers: &[Answers<'_>]) -> Option<Finding> {
         let asked = answers.iter().filter_map(|a| {
             let read = a.attributes.as_ref()?;
-            Some((a.row, read.as_ref().err()))
+            Some((a, read.as_ref().err()))
         });
         let actions = ["s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"];
         let what = "checksums";
@@ -560,8 +622,10 @@ impl<'a> Reader<'a> {
             "{} lies under {key}, and may not be decrypted",
             Shown(&row.key)
         );
-        let all = errors.next().is_some() || asked.len() == 1;
-        let outcome = if all { Outcome::Fail } else { Outcome::Likely };
+        let read = asked
+            .iter()
+            .any(|(_, _, read)| matches!(read, Some(Ok(()))));
+        let outcome = if read { Outcome::Likely } else { Outcome::Fail };
         let finding = Finding::new(&SOURCE_KMS, outcome, what);
         let (actions, resource) = (["kms:Decrypt"], *key);
         let needed = Needed {

@@ -163,8 +163,9 @@ fn flags_in(text: &str) -> BTreeSet<String> {
     flags
 }
 
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 8] = [
     &["copy"],
+    &["check"],
     &["verify"],
     &["resume"],
     &["abandon"],
