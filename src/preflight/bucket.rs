@@ -3,6 +3,7 @@
 use s3haul_s3::{BucketFacts, Operation, S3Client, S3Error};
 use time::OffsetDateTime;
 
+use super::denial::{Who, statement};
 use super::finding::{
     DESTINATION_BUCKET, DESTINATION_OWNER, DESTINATION_REGION, Finding, Outcome, SOURCE_BUCKET,
     SOURCE_OWNER, SOURCE_REGION, Topic,
@@ -23,7 +24,8 @@ pub(super) struct Side<'a> {
     /// The region that was given.
     region: Option<&'a str>,
     region_flag: &'static str,
-    client: Box<dyn Fn(Option<&str>) -> S3Client + 'a>,
+    clients: &'a Connection,
+    is_source: bool,
     topics: [&'static Topic; 3],
 }
 
@@ -53,7 +55,8 @@ impl<'a> Side<'a> {
             account_is_of_role: false,
             region: access.source_region.as_deref(),
             region_flag: "--source-region",
-            client: Box::new(|region| connection.source_client(region)),
+            clients: connection,
+            is_source: true,
             topics: [&SOURCE_BUCKET, &SOURCE_REGION, &SOURCE_OWNER],
         }
     }
@@ -72,15 +75,16 @@ impl<'a> Side<'a> {
             account_is_of_role: access.destination_account == Owner::OfRole,
             region: access.region.as_deref(),
             region_flag: "--region",
-            client: Box::new(|region| connection.destination_client(region)),
+            clients: connection,
+            is_source: false,
             topics: [&DESTINATION_BUCKET, &DESTINATION_REGION, &DESTINATION_OWNER],
         }
     }
 
     /// Looks at it.
-    pub(super) async fn look(&self, ask: &Asker) -> Looked {
+    pub(super) async fn look(&self, ask: &Asker, who: &Who) -> Looked {
         let [bucket_topic, region_topic, owner_topic] = self.topics;
-        let mut client = (self.client)(self.region);
+        let mut client = self.client(self.region);
         let mut answer = self.head(ask, &client, None).await;
         let found = region_of(&answer);
         let mut findings = Vec::new();
@@ -88,22 +92,21 @@ impl<'a> Side<'a> {
             if self.region.is_some() {
                 findings.push(self.other_region(region_topic, found, client.region()));
             }
-            client = (self.client)(Some(found));
+            client = self.client(Some(found));
             answer = self.head(ask, &client, None).await;
         }
         if findings.is_empty() {
-            findings.push(match &found {
-                Some(region) => {
-                    Finding::new(region_topic, Outcome::Pass, format!("it is in {region}"))
-                }
-                None => {
-                    let what = "the answer does not say in which region it is";
-                    Finding::new(region_topic, Outcome::Unknown, what)
-                }
-            });
+            let (outcome, what) = match &found {
+                Some(region) => (Outcome::Pass, format!("it is in {region}")),
+                None => (
+                    Outcome::Unknown,
+                    "the answer does not say in which region it is".to_owned(),
+                ),
+            };
+            findings.push(Finding::new(region_topic, outcome, what));
         }
         let clock_ahead = clock_ahead(&answer);
-        let there = self.is_there(bucket_topic, &answer);
+        let there = self.is_there(bucket_topic, &answer, who);
         let (mut open, mut owned) = (there.outcome != Outcome::Fail, false);
         findings.insert(0, there);
         if let (Some(account), true) = (self.account.as_deref(), answer.is_ok()) {
@@ -126,6 +129,14 @@ impl<'a> Side<'a> {
         }
     }
 
+    fn client(&self, region: Option<&str>) -> S3Client {
+        if self.is_source {
+            self.clients.source_client(region)
+        } else {
+            self.clients.destination_client(region)
+        }
+    }
+
     async fn head(
         &self,
         ask: &Asker,
@@ -137,14 +148,16 @@ impl<'a> Side<'a> {
         ask.ask(Operation::HeadBucket, head).await
     }
 
-    fn is_there(&self, topic: &Topic, answer: &s3haul_s3::Result<BucketFacts>) -> Finding {
+    fn is_there(
+        &self,
+        topic: &Topic,
+        answer: &s3haul_s3::Result<BucketFacts>,
+        who: &Who,
+    ) -> Finding {
         let (name, bucket) = (self.name, self.bucket);
-        let error = match answer {
-            Ok(_) => {
-                let what = format!("the {name} bucket {bucket} is there");
-                return Finding::new(topic, Outcome::Pass, what);
-            }
-            Err(error) => error,
+        let Err(error) = answer else {
+            let what = format!("the {name} bucket {bucket} is there");
+            return Finding::new(topic, Outcome::Pass, what);
         };
         match error.status {
             Some(404) => {
@@ -153,7 +166,13 @@ impl<'a> Side<'a> {
             }
             Some(403) => {
                 let what = format!("the {name} bucket {bucket} may not be looked at");
-                Finding::new(topic, Outcome::Unknown, what).remedy(
+                let own = self.account.is_some() && self.account == who.account;
+                let principal = who.principal.as_deref().filter(|_| !own);
+                let arn = who.bucket_arn(bucket);
+                let finding = Finding::new(topic, Outcome::Unknown, what)
+                    .in_account(self.account.as_deref())
+                    .granted_by(statement(principal, &["s3:ListBucket"], &arn));
+                finding.remedy(
                     "s3:ListBucket on it, for who copies, tells more: without it a missing object answers 403 \
                      as a refusal does",
                 )
@@ -205,14 +224,16 @@ impl<'a> Side<'a> {
 fn region_of(answer: &s3haul_s3::Result<BucketFacts>) -> Option<String> {
     match answer {
         Ok(facts) => facts.region.clone(),
-        Err(error) => error.bucket_region.clone(),
+        Err(error) => error.bucket_region.clone().map(Into::into),
     }
 }
 
 fn clock_ahead(answer: &s3haul_s3::Result<BucketFacts>) -> Option<time::Duration> {
-    let date = match answer {
-        Ok(facts) => facts.date,
-        Err(error) => error.date,
-    };
-    date.map(|date| OffsetDateTime::now_utc() - date)
+    match answer {
+        Ok(facts) => facts.date.map(|date| OffsetDateTime::now_utc() - date),
+        Err(error) => {
+            let seconds = error.clock_ahead_seconds.map(i64::from);
+            seconds.map(time::Duration::seconds)
+        }
+    }
 }

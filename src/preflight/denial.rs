@@ -176,9 +176,10 @@ fn named(finding: Finding, denial: &Denial, who: &Who, needed: &Needed<'_>) -> F
     let own = who.account.as_deref();
     let of_kms = action.starts_with("kms:");
     // What was asked for is one key, and a job writes many.
-    let resource = match of_kms {
-        true => denial.resource.as_deref().or(needed.kms_key),
-        false => Some(needed.resource),
+    let resource = if of_kms {
+        denial.resource.as_deref().or(needed.kms_key)
+    } else {
+        Some(needed.resource)
     };
     let resource = resource.unwrap_or("(the key that S3 does not name)");
     let there = if of_kms {

@@ -53,16 +53,12 @@ pub(super) fn judge(
         Encryption::Kms(key) | Encryption::KmsDsse(key) => key,
     };
     // Keys of other accounts are named by their ARNs: the flags are held to that.
-    match asked {
-        Some(key) => (
-            of_key(known, key, "--sse-kms-key-id"),
-            Kms::Key(key.clone()),
-        ),
-        None => {
-            let what = "copies lie under the key aws/s3 of the account".to_owned();
-            (finding(Outcome::Pass, what), Kms::Managed)
-        }
-    }
+    let Some(key) = asked else {
+        let what = "copies lie under the key aws/s3 of the account".to_owned();
+        return (finding(Outcome::Pass, what), Kms::Managed);
+    };
+    let of_key = of_key(known, key, "--sse-kms-key-id");
+    (of_key, Kms::Key(key.clone()))
 }
 
 /// What is found of a key that `whence` names.

@@ -273,9 +273,9 @@ impl Check<'_> {
             .manifest
             .map(|(survey, _)| Side::source(connection, job, &survey.bucket));
         let looks = async {
-            tokio::join!(destination.look(ask), async {
+            tokio::join!(destination.look(ask, &known.who), async {
                 match &source {
-                    Some(side) => Some(side.look(ask).await),
+                    Some(side) => Some(side.look(ask, &known.who).await),
                     None => None,
                 }
             })
@@ -290,9 +290,10 @@ impl Check<'_> {
         }
         let reading = async {
             tokio::join!(self.source(&known, here.as_ref()), async {
-                match there.open {
-                    true => destination::settings(&known, &there.client).await,
-                    false => destination::Settings::default(),
+                if there.open {
+                    destination::settings(&known, &there.client).await
+                } else {
+                    destination::Settings::default()
                 }
             })
         };

@@ -295,9 +295,10 @@ impl Probe<'_> {
         };
         let what = "uploads or their parts may not be listed: a copy in parts whose answer is lost cannot be \
                     settled, nor gone on with in a resume";
-        let resource = match of_object {
-            true => self.resource(),
-            false => self.known.who.bucket_arn(self.bucket()),
+        let resource = if of_object {
+            self.resource()
+        } else {
+            self.known.who.bucket_arn(self.bucket())
         };
         self.explain(
             Finding::new(topic, outcome, what),

@@ -142,7 +142,7 @@ impl Answers<'_> {
     }
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// All that a copy asks of a row's object.
     async fn answers<'r>(&self, row: &'r Row) -> Answers<'r> {
         let copy = &self.known.job.copy;
@@ -421,9 +421,10 @@ impl<'a> Reader<'a> {
             .filter(|told| told.status == Some(403))
             .unwrap_or(error);
         // A row or two may be another account's; where none can be read no row can be copied.
-        let outcome = match refused == all {
-            true => Outcome::Fail,
-            false => Outcome::Likely,
+        let outcome = if refused == all {
+            Outcome::Fail
+        } else {
+            Outcome::Likely
         };
         let what = format!(
             "{refused} of {all} rows that were looked at may not be read, such as {}",

@@ -403,8 +403,7 @@ impl Copier {
                 extended_request_id: None,
                 bucket_region: None,
                 retry_after: None,
-                clock_is_off: false,
-                date: None,
+                clock_ahead_seconds: None,
                 source: None,
             }),
         }

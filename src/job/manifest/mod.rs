@@ -299,7 +299,9 @@ impl Watching<'_> {
         let Self::All(met) = self else {
             return Err(rows);
         };
-        rows.into_iter().for_each(|row| met(Err((file, row))));
+        for row in rows {
+            met(Err((file, row)));
+        }
         Ok(())
     }
 }
