@@ -93,6 +93,9 @@ struct AboutArgs {
     /// Only what is set in this account
     #[arg(long, env = "S3HAUL_ACCOUNT", value_name = "ID", value_parser = values::account)]
     account: Option<String>,
+    /// Only this document, and of it nothing but the JSON: its name is the first word of its heading
+    #[arg(long, env = "S3HAUL_DOCUMENT", value_name = "NAME")]
+    document: Option<String>,
     /// The policy that a bucket has: printed with what is needed in it
     #[arg(long, env = "S3HAUL_MERGE", value_name = "FILE")]
     merge: Option<PathBuf>,
@@ -149,14 +152,26 @@ pub(super) fn run(args: PolicyArgs) -> Result<u8, Failed> {
     let (job, _) = args.copy.spec("policy")?;
     let about = args.about;
     let parties = parties(&job, &about, &report, output == Output::CloudFormation)?;
+    let in_s3 = [
+        (Place::Manifest, parties.manifest.is_some()),
+        (Place::Report, parties.report.is_some()),
+    ];
+    let under_keys = [
+        (Place::Source, !parties.source_keys.is_empty()),
+        (Place::Destination, !parties.destination_keys.is_empty()),
+    ];
+    let those = |places: [(Place, bool); 2]| {
+        let places = places.into_iter();
+        places
+            .filter_map(|(place, is)| is.then_some(place))
+            .collect()
+    };
     let around = Surroundings {
-        manifest_in_s3: parties.manifest.is_some(),
-        report_in_s3: parties.report.is_some(),
-        source_keys: !parties.source_keys.is_empty(),
-        destination_keys: !parties.destination_keys.is_empty(),
+        in_s3: those(in_s3),
+        under_keys: those(under_keys),
         checked: true,
     };
-    let needs = minimum(needs(&job, around), about.minimum);
+    let needs = minimum(needs(&job, &around), about.minimum);
     let mut documents = documents(&parties, &needs);
     if about.minimum.is_some() {
         documents.retain(|document| document.id == "job-permissions");
@@ -169,12 +184,27 @@ pub(super) fn run(args: PolicyArgs) -> Result<u8, Failed> {
             )));
         }
     }
-    if let Some(path) = &about.merge {
-        if output != Output::Text && output != Output::Json {
-            return Err(Failed::usage(
-                "--merge prints a policy: --output text or json",
-            ));
+    let bare = about.document.is_some() || about.merge.is_some();
+    if bare && output != Output::Text && output != Output::Json {
+        return Err(Failed::usage(
+            "--document and --merge print a policy: --output text or json",
+        ));
+    }
+    if let Some(id) = &about.document {
+        let ids: Vec<_> = documents.iter().map(|d| d.id.clone()).collect();
+        documents.retain(|document| document.id == *id);
+        let [document] = &documents[..] else {
+            return Err(Failed::usage(format!(
+                "there is no document {id} for this job, but {}",
+                ids.join(", ")
+            )));
+        };
+        if about.merge.is_none() {
+            print_result(Output::Text, &pretty(&document.document))?;
+            return Ok(0);
         }
+    }
+    if let Some(path) = &about.merge {
         print_result(Output::Text, &pretty(&merged(path, &documents)?))?;
         return Ok(0);
     }
@@ -225,10 +255,67 @@ fn parties(
             }
         },
     };
+    let (manifest, report) = elsewhere(job, about, report, &worker, [&source, &destination])?;
+    let inventory = about.inventory.as_ref().map(|place| Bucket {
+        name: place.bucket.clone(),
+        prefix: place.prefix.clone(),
+        account: about
+            .inventory_account
+            .as_ref()
+            .unwrap_or(&worker.account)
+            .clone(),
+    });
+    let all = [Some(&source), Some(&destination), inventory.as_ref()]
+        .into_iter()
+        .flatten();
+    let of_others = [&manifest, &report]
+        .into_iter()
+        .flatten()
+        .map(|(bucket, _)| bucket);
+    for bucket in all.chain(of_others) {
+        no_access_point(&bucket.name)?;
+    }
+    let enforces = about.enforce_acl;
+    let acl = job.copy.acl.as_deref();
+    if enforces && acl.is_some_and(|acl| acl != "bucket-owner-full-control") {
+        return Err(Failed::usage(
+            "--enforce-acl would refuse what the job writes: its --acl is another than \
+             bucket-owner-full-control",
+        ));
+    }
+    Ok(Parties {
+        trust: trust(access, about, in_template)?,
+        source,
+        destination,
+        manifest,
+        report,
+        inventory,
+        source_keys: source_keys(about)?,
+        destination_keys: destination_keys(job, about)?,
+        enforce_acl: enforces,
+        canonical_users: about
+            .source_canonical_user_id
+            .clone()
+            .zip(about.canonical_user_id.clone()),
+        worker,
+    })
+}
+
+/// A bucket, and who works on it.
+type WorkedOn = Option<(Bucket, Arn)>;
+
+/// The buckets of manifest and report, where these lie in S3.
+fn elsewhere(
+    job: &JobSpec,
+    about: &AboutArgs,
+    report: &std::path::Path,
+    worker: &Arn,
+    known: [&Bucket; 2],
+) -> Result<(WorkedOn, WorkedOn), Failed> {
+    let access = &job.access;
     // The account of a bucket that is not named is known where it is one of the job's own.
     let account = |bucket: &str, given: Option<&String>, flag: &str| {
-        let known = [&source, &destination].into_iter();
-        let known = known.filter(|known| known.name == bucket);
+        let known = known.into_iter().filter(|known| known.name == bucket);
         let account = given.or(known.map(|known| &known.account).next());
         account.cloned().ok_or_else(|| {
             Failed::usage(format!(
@@ -272,58 +359,17 @@ fn parties(
     );
     let reader = by_profile(profile, reader, "--manifest-reader")?;
     let mut report = at(report, access.report_account.as_ref(), "--report-account")?;
-    if let Some(bucket) = &mut report {
-        if !bucket.prefix.is_empty() && !bucket.prefix.ends_with('/') {
-            bucket.prefix.push('/');
-        }
+    if let Some(bucket) = &mut report
+        && !bucket.prefix.is_empty()
+        && !bucket.prefix.ends_with('/')
+    {
+        bucket.prefix.push('/');
     }
     let (profile, writer) = (access.report_profile.as_ref(), about.report_writer.as_ref());
     let writer = by_profile(profile, writer, "--report-writer")?;
-    let inventory = about.inventory.as_ref().map(|place| Bucket {
-        name: place.bucket.clone(),
-        prefix: place.prefix.clone(),
-        account: about
-            .inventory_account
-            .as_ref()
-            .unwrap_or(&worker.account)
-            .clone(),
-    });
     let manifest = manifest.map(|bucket| (bucket, reader));
     let report = report.map(|bucket| (bucket, writer));
-    let all = [Some(&source), Some(&destination), inventory.as_ref()]
-        .into_iter()
-        .flatten();
-    let of_others = [&manifest, &report]
-        .into_iter()
-        .flatten()
-        .map(|(bucket, _)| bucket);
-    for bucket in all.chain(of_others) {
-        no_access_point(&bucket.name)?;
-    }
-    let enforces = about.enforce_acl;
-    let acl = job.copy.acl.as_deref();
-    if enforces && acl.is_some_and(|acl| acl != "bucket-owner-full-control") {
-        return Err(Failed::usage(
-            "--enforce-acl would refuse what the job writes: its --acl is another than \
-             bucket-owner-full-control",
-        ));
-    }
-    Ok(Parties {
-        trust: trust(access, about, in_template)?,
-        source,
-        destination,
-        manifest,
-        report,
-        inventory,
-        source_keys: source_keys(about)?,
-        destination_keys: destination_keys(job, about)?,
-        enforce_acl: enforces,
-        canonical_users: about
-            .source_canonical_user_id
-            .clone()
-            .zip(about.canonical_user_id.clone()),
-        worker,
-    })
+    Ok((manifest, report))
 }
 
 /// Policies of access points are their own, and delegate to the bucket's.

@@ -66,12 +66,14 @@ impl Statement {
     }
 
     /// The same in a policy of a resource, for the identity with this ARN.
+    #[must_use]
     pub fn to_principal(mut self, arn: &str) -> Self {
         self.principal = Some(json!({"AWS": arn}));
         self
     }
 
     /// The same under conditions.
+    #[must_use]
     pub fn under(mut self, condition: Value) -> Self {
         self.condition = Some(condition);
         self

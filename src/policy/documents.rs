@@ -296,9 +296,10 @@ fn identities(parties: &Parties, needs: &[Need]) -> Vec<Document> {
         }
     }
     for (who, statements) in permissions {
-        let id = match who == worker {
-            true => "job-permissions".to_owned(),
-            false => format!("{}-permissions", name_of(who)),
+        let id = if who == worker {
+            "job-permissions".to_owned()
+        } else {
+            format!("{}-permissions", name_of(who))
         };
         all.push(Document {
             id,

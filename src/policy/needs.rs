@@ -52,16 +52,12 @@ pub struct Need {
 }
 
 /// What of a job's surroundings its flags do not say.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// The manifest lies in S3.
-    pub manifest_in_s3: bool,
-    /// The report does.
-    pub report_in_s3: bool,
-    /// Sources are under KMS keys that are not those of S3.
-    pub source_keys: bool,
-    /// Copies are.
-    pub destination_keys: bool,
+    /// Of manifest and report, those that lie in S3.
+    pub in_s3: Vec<Place>,
+    /// Of source and destination, those with objects under KMS keys that are not S3's own.
+    pub under_keys: Vec<Place>,
     /// `check` looks at both sides before the job.
     pub checked: bool,
 }
@@ -76,7 +72,7 @@ struct Sent {
 }
 
 /// What the job must be allowed, in the order of places, each action once.
-pub fn needs(job: &JobSpec, around: Surroundings) -> Vec<Need> {
+pub fn needs(job: &JobSpec, around: &Surroundings) -> Vec<Need> {
     let mut found = BTreeMap::<_, (BTreeSet<String>, bool)>::new();
     for sent in requests(job, around) {
         let rows = table().iter().filter(|row| row.operation == sent.operation);
@@ -92,12 +88,17 @@ pub fn needs(job: &JobSpec, around: Surroundings) -> Vec<Need> {
                 Known::No => continue,
                 Known::Yes => sent.reason.to_owned(),
                 Known::Maybe => {
-                    let when = row.when.iter();
+                    // That no version is named goes without saying.
+                    let when = row.when.iter().filter(|(_, holds)| *holds);
                     let when: Vec<_> = when
                         .filter(|(token, _)| fact(token) == Known::Maybe)
-                        .map(|&(token, holds)| phrase(token, holds))
+                        .map(|&(token, _)| phrase(token))
                         .collect();
-                    format!("{} ({})", sent.reason, when.join(", "))
+                    if when.is_empty() {
+                        sent.reason.to_owned()
+                    } else {
+                        format!("{} ({})", sent.reason, when.join(", "))
+                    }
                 }
             };
             let (reasons, essential) = found.entry((place, row.on, row.action)).or_default();
@@ -115,127 +116,150 @@ pub fn needs(job: &JobSpec, around: Surroundings) -> Vec<Need> {
     found.into_iter().map(need).collect()
 }
 
-/// What a token of the table that may hold says of the requests of which it does.
-fn phrase(token: &str, holds: bool) -> &'static str {
-    match (token, holds) {
-        ("versionId", true) => "of a version",
-        ("versionId", false) => "of no version in particular",
-        ("source-tagged" | "x-amz-tagging", true) => "of objects with tags",
-        ("source-annotated", true) => "of objects with annotations",
-        ("missing-object", true) => "tells an object that is missing from one that is refused",
-        ("source-kms" | "destination-kms" | "object-kms", true) => "of objects under the key",
+/// What a token of the table says of the requests of which it holds.
+fn phrase(token: &str) -> &'static str {
+    match token {
+        "versionId" => "of a version",
+        "source-tagged" | "x-amz-tagging" => "of objects with tags",
+        "source-annotated" => "of objects with annotations",
+        "missing-object" => "404 in place of 403 for an object that is not there",
+        "source-kms" | "destination-kms" | "object-kms" => "of objects under the key",
         _ => "of some objects",
     }
 }
 
-fn requests(job: &JobSpec, around: Surroundings) -> Vec<Sent> {
-    let mut sent = Vec::new();
-    let mut all = |place: Place, operations: &[&'static str], reason, essential| {
-        for operation in operations {
-            sent.push(Sent {
-                operation,
-                place,
-                reason,
-                essential,
-            });
-        }
-    };
-    let object = &job.copy.object;
-    let (source, destination) = (Place::Source, Place::Destination);
-    // Without these no object is copied, or not every object.
-    let parts = &[
+/// What a job sends for one purpose.
+fn sent(
+    place: Place,
+    operations: &[&'static str],
+    reason: &'static str,
+    essential: bool,
+) -> impl Iterator<Item = Sent> {
+    operations.iter().map(move |operation| Sent {
+        operation,
+        place,
+        reason,
+        essential,
+    })
+}
+
+fn requests(job: &JobSpec, around: &Surroundings) -> Vec<Sent> {
+    let copying = copying(job)
+        .into_iter()
+        .flat_map(|(place, operations, reason)| sent(place, operations, reason, true));
+    let in_s3 = around.in_s3.iter().flat_map(|place| match place {
+        Place::Report => sent(
+            *place,
+            REPORT,
+            "writes the report, and reads it again",
+            true,
+        ),
+        _ => sent(
+            *place,
+            &["HeadObject", "GetObject"],
+            "reads the manifest",
+            true,
+        ),
+    });
+    let regions = [Place::Source, Place::Destination].into_iter();
+    let regions = regions.chain(around.in_s3.iter().copied());
+    let found = regions.flat_map(|place| sent(place, &["HeadBucket"], "finds its region", false));
+    let useful = [
+        (&["HeadObject"][..], "settles a write whose answer was lost"),
+        (
+            &["ListMultipartUploads", "ListParts"],
+            "goes on with an upload in a resume",
+        ),
+        (&["AbortMultipartUpload"], "leaves no parts behind"),
+    ];
+    let useful = useful
+        .into_iter()
+        .flat_map(|(operations, reason)| sent(Place::Destination, operations, reason, false));
+    let checked = [
+        (Place::Source, SOURCE_CHECK),
+        (Place::Destination, DESTINATION_CHECK),
+    ];
+    let checked = checked.into_iter().filter(|_| around.checked);
+    let checked =
+        checked.flat_map(|(place, asked)| sent(place, asked, "check: unknown without it", false));
+    copying
+        .chain(in_s3)
+        .chain(found)
+        .chain(useful)
+        .chain(checked)
+        .collect()
+}
+
+const REPORT: &[&str] = &["HeadObject", "GetObject", "PutObject", "ListObjectsV2"];
+const SOURCE_CHECK: &[&str] = &["GetBucketVersioning", "GetBucketRequestPayment"];
+const DESTINATION_CHECK: &[&str] = &[
+    "GetBucketVersioning",
+    "GetBucketOwnershipControls",
+    "GetBucketEncryption",
+    "GetObjectLockConfiguration",
+    "GetBucketLifecycleConfiguration",
+];
+
+/// Without these no object is copied, or not every object.
+fn copying(job: &JobSpec) -> Vec<(Place, &'static [&'static str], &'static str)> {
+    const PARTS: &[&str] = &[
         "CreateMultipartUpload",
         "UploadPartCopy",
         "CompleteMultipartUpload",
     ];
-    all(destination, &["CopyObject"], "copies whole objects", true);
-    all(destination, parts, "copies in parts", true);
-    let asked = "size, metadata and version of what is copied in parts";
-    all(source, &["HeadObject"], asked, true);
+    let object = &job.copy.object;
+    let (source, destination) = (Place::Source, Place::Destination);
+    let mut all: Vec<(_, &'static [_], _)> = vec![
+        (destination, &["CopyObject"], "copies whole objects"),
+        (destination, PARTS, "copies in parts"),
+        (source, &["HeadObject"], "sees what is copied in parts"),
+    ];
     if object.tags.is_none() {
-        let asked = "tags of what is copied in parts";
-        all(source, &["GetObjectTagging"], asked, true);
+        all.push((
+            source,
+            &["GetObjectTagging"],
+            "tags of what is copied in parts",
+        ));
     }
     if tags_may_fit_no_header(object) {
-        let put = "tags that fit no header";
-        all(destination, &["PutObjectTagging"], put, true);
+        all.push((
+            destination,
+            &["PutObjectTagging"],
+            "tags that fit no header",
+        ));
     }
     if object.lists_annotations() {
-        let annotations = "annotations of what is copied in parts";
-        let asked = &["ListObjectAnnotations", "GetObjectAnnotation"];
-        all(source, asked, annotations, true);
-        all(destination, &["PutObjectAnnotation"], annotations, true);
+        let reason = "annotations of what is copied in parts";
+        all.push((
+            source,
+            &["ListObjectAnnotations", "GetObjectAnnotation"],
+            reason,
+        ));
+        all.push((destination, &["PutObjectAnnotation"], reason));
     }
     if job.copy.plan.delete_markers == Some(DeleteMarkers::Replay) {
-        let adds = "--delete-markers replay: adds a marker";
-        all(destination, &["DeleteObject"], adds, true);
+        let reason = "--delete-markers replay: adds a marker";
+        all.push((destination, &["DeleteObject"], reason));
     }
     if job.read.versions == Some(Versions::All) {
-        all(
-            destination,
-            &["GetBucketVersioning"],
-            "--versions all",
-            true,
-        );
+        all.push((destination, &["GetBucketVersioning"], "--versions all"));
     }
     if matches!(object.archived, Archived::Restore { .. }) {
-        all(source, &["RestoreObject"], "--archived restore", true);
+        all.push((source, &["RestoreObject"], "--archived restore"));
     }
-    let proofs: &[_] = match job.copy.verify {
-        Verify::Response | Verify::Head => &[],
-        Verify::Checksum => &["GetObjectAttributes"],
-        Verify::Full => &["GetObject"],
-    };
-    all(source, proofs, "--verify", true);
-    all(destination, proofs, "--verify", true);
-    if job.copy.verify == Verify::Head {
-        all(destination, &["HeadObject"], "--verify", true);
+    match job.copy.verify {
+        Verify::Response => {}
+        Verify::Head => all.push((destination, &["HeadObject"], "--verify head")),
+        Verify::Checksum => {
+            all.push((source, &["GetObjectAttributes"], "--verify checksum"));
+            all.push((destination, &["GetObjectAttributes"], "--verify checksum"));
+        }
+        Verify::Full => {
+            all.push((source, &["GetObject"], "--verify full"));
+            all.push((destination, &["GetObject"], "--verify full"));
+        }
     }
-    if around.manifest_in_s3 {
-        let read = &["HeadObject", "GetObject"];
-        all(Place::Manifest, read, "reads the manifest", true);
-        let found = "finds its region";
-        all(Place::Manifest, &["HeadBucket"], found, false);
-    }
-    if around.report_in_s3 {
-        let asked = &[
-            "HeadBucket",
-            "HeadObject",
-            "GetObject",
-            "PutObject",
-            "ListObjectsV2",
-        ];
-        let kept = "writes the report, and reads it again in a resume";
-        all(Place::Report, asked, kept, true);
-    }
-    let found = "whether it is there, and its region";
-    all(source, &["HeadBucket"], found, false);
-    all(destination, &["HeadBucket"], found, false);
-    let settled = "settles a write whose answer was lost, and sees what is there";
-    all(destination, &["HeadObject"], settled, false);
-    let found = "goes on with an upload after a lost answer or in a resume";
-    all(
-        destination,
-        &["ListMultipartUploads", "ListParts"],
-        found,
-        false,
-    );
-    let left = "leaves no parts behind";
-    all(destination, &["AbortMultipartUpload"], left, false);
-    if around.checked {
-        let looked = "check: unknown without it";
-        let asked = &["GetBucketVersioning", "GetBucketRequestPayment"];
-        all(source, asked, looked, false);
-        let asked = &[
-            "GetBucketVersioning",
-            "GetBucketOwnershipControls",
-            "GetBucketEncryption",
-            "GetObjectLockConfiguration",
-            "GetBucketLifecycleConfiguration",
-        ];
-        all(destination, asked, looked, false);
-    }
-    sent
+    all
 }
 
 /// Whether a set of tags may be longer than S3 takes in a header.
@@ -256,7 +280,7 @@ fn of_source(sent: &Sent) -> bool {
 }
 
 /// Whether a token of the table holds of the requests of one kind.
-fn fact(job: &JobSpec, around: Surroundings, sent: &Sent, token: &str) -> Known {
+fn fact(job: &JobSpec, around: &Surroundings, sent: &Sent, token: &str) -> Known {
     let (copy, object) = (&job.copy, &job.copy.object);
     let makes = matches!(sent.operation, "CopyObject" | "CreateMultipartUpload");
     match token {
@@ -287,11 +311,20 @@ fn fact(job: &JobSpec, around: Surroundings, sent: &Sent, token: &str) -> Known 
         "If-Match" => Known::from(sent.place == Place::Report),
         // Of each HEAD, of each copy: a manifest is old.
         "missing-object" => Known::Maybe,
-        "source-kms" if around.source_keys => Known::Maybe,
-        "object-kms" if sent.place == Place::Source && around.source_keys => Known::Maybe,
-        "object-kms" if sent.place == Place::Destination && around.destination_keys => Known::Maybe,
+        "source-kms" if around.under_keys.contains(&Place::Source) => Known::Maybe,
+        "object-kms"
+            if sent.place == Place::Source && around.under_keys.contains(&Place::Source) =>
+        {
+            Known::Maybe
+        }
+        "object-kms"
+            if sent.place == Place::Destination
+                && around.under_keys.contains(&Place::Destination) =>
+        {
+            Known::Maybe
+        }
         "x-amz-checksum-mode" => Known::Yes,
-        "destination-kms" if around.destination_keys => Known::Maybe,
+        "destination-kms" if around.under_keys.contains(&Place::Destination) => Known::Maybe,
         // What an answer shows besides is not what it is asked for.
         _ => Known::No,
     }

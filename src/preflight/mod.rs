@@ -155,7 +155,7 @@ impl Known<'_> {
             "s3:GetObject",
         ];
         let checksums = ["s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"];
-        let needs = needs(self.job, Surroundings::default());
+        let needs = needs(self.job, &Surroundings::default());
         let of = |place, topic, bucket: &str, moot: &dyn Fn(&str) -> bool| {
             let actions: Vec<_> = needs
                 .iter()

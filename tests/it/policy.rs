@@ -1,6 +1,7 @@
 //! The printed policies: a job passes with them and nothing else, and what becomes of it without any one
 //! of their actions is the table of `docs/access.md`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use s3haul::job::report::row::TaskStatus;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::objects::{IN_PARTS, LARGE};
 use crate::same::tags;
-use crate::support::{Run, SOURCE, World};
+use crate::support::{DESTINATION, Run, SOURCE, World};
 use crate::versions::inventory;
 
 const SOURCE_KEY: &str =
@@ -39,9 +40,11 @@ enum Setting {
     Lock,
     Archived,
     Markers,
+    /// Manifest and report in S3, in buckets of the source's and the destination's account.
+    InS3,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case {
         name: "none",
         flags: &[],
@@ -116,6 +119,22 @@ const CASES: [Case; 10] = [
         about: &[],
         setting: Setting::Markers,
     },
+    Case {
+        name: "manifest and report in S3",
+        flags: &[
+            "--manifest",
+            "s3://lists/manifest.csv",
+            "--report",
+            "s3://reports/here",
+        ],
+        about: &[
+            "--manifest-account",
+            SOURCE_ACCOUNT,
+            "--report-account",
+            DESTINATION_ACCOUNT,
+        ],
+        setting: Setting::InS3,
+    },
 ];
 
 /// What `policy` prints for a case.
@@ -162,7 +181,10 @@ fn parsed(policy: &Value) -> Policy {
 impl Case {
     /// Who is asked for the policies is nobody: no world is needed.
     async fn policy(&self, world: &World, more: &[&str]) -> Run {
-        let mut command = world.command(&["policy", "--to", "s3://destination"]);
+        let mut command = world.command(&["policy"]);
+        if !more.contains(&"--to") {
+            command.args(["--to", "s3://destination"]);
+        }
         command
             .args(["--role-arn", &role(), "--external-id", "s3haul-demo"])
             .args(["--base", &user_arn(DESTINATION_ACCOUNT, "operator")])
@@ -221,6 +243,17 @@ impl Case {
             ..BucketSettings::default()
         };
         world.store().configure_bucket(SOURCE, settings).unwrap();
+        for (bucket, account) in [("lists", SOURCE_ACCOUNT), ("reports", DESTINATION_ACCOUNT)] {
+            let settings = BucketSettings {
+                policy: of("bucket-policy", &format!("arn:aws:s3:::{bucket}"))
+                    .map(Value::to_string),
+                ..BucketSettings::default()
+            };
+            let store = world.store();
+            store
+                .create_bucket(bucket, account, "us-east-1", settings)
+                .unwrap();
+        }
         self.fill(&world);
         world
     }
@@ -255,7 +288,12 @@ impl Case {
             let version = version.unwrap_or_default();
             format!("{SOURCE},{},{version}{}\n", object.key, object.size())
         };
-        world.manifest(store.versions(SOURCE).iter().map(row).collect::<String>());
+        let manifest: String = store.versions(SOURCE).iter().map(row).collect();
+        let properties = ObjectProperties::default();
+        store
+            .put_object("lists", "manifest.csv", manifest.clone(), properties)
+            .unwrap();
+        world.manifest(manifest);
     }
 
     /// How the job ends, in the table's words.
@@ -265,25 +303,33 @@ impl Case {
             _ => &IN_PARTS[4..],
         };
         let account = ["--source-account", SOURCE_ACCOUNT];
+        let mut given = world.given();
         let all = [&IN_PARTS[..4], &account, fields, self.flags].concat();
-        let run = world.copy(&all).await;
-        match run.code() {
-            3 => "stops, code 3".to_owned(),
-            0 | 1 => {
+        for flag in all.chunks(2) {
+            given = given.set(flag[0], flag[1]);
+        }
+        let run = given.run().await;
+        let failed: Vec<_> = match run.code() {
+            2 => return "cannot begin, code 2".to_owned(),
+            3 => return "stops, code 3".to_owned(),
+            0 => Vec::new(),
+            // The summary has no keys.
+            1 if self.setting == Setting::InS3 => vec![run.summary("errors").to_string()],
+            1 => {
                 let rows = world.rows().into_iter();
                 let failed = rows.filter(|row| row.status == TaskStatus::Failed);
-                let mut failed: Vec<_> = failed
+                failed
                     .map(|row| format!("`{}` of {}", row.error_code, row.key))
-                    .collect();
-                failed.sort();
-                if failed.is_empty() {
-                    "succeeds".to_owned()
-                } else {
-                    format!("rows fail: {}", failed.join(", "))
-                }
+                    .collect()
             }
             code => panic!("code {code}: {run:?}"),
+        };
+        if failed.is_empty() {
+            return "succeeds".to_owned();
         }
+        let failed: BTreeSet<_> = failed.into_iter().collect();
+        let failed: Vec<_> = failed.into_iter().collect();
+        format!("rows fail: {}", failed.join(", "))
     }
 }
 
@@ -364,4 +410,319 @@ fn in_the_docs(page: &str, head: &str, table: &str) {
         table,
         "INSTA_UPDATE=always writes it anew"
     );
+}
+
+/// `policy` with the flags that every job needs, and these.
+async fn policy(more: &[&str]) -> Run {
+    CASES[0].policy(&World::new(), more).await
+}
+
+fn document<'p>(printed: &'p Value, id: &str) -> &'p Value {
+    let all = printed["documents"].as_array().unwrap();
+    all.iter()
+        .find(|document| document["id"] == id)
+        .unwrap_or_else(|| panic!("{id}: {printed}"))
+}
+
+async fn json_of(more: &[&str]) -> Value {
+    printed(&policy(&[&["--output", "json"], more].concat()).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_flags_do_not_say_is_asked_for_by_the_name_of_the_flag() {
+    let world = World::new();
+    let role = ["--role-arn", "arn:aws:iam::222222222222:role/s3haul-copy"];
+    let base = ["--base", "arn:aws:iam::222222222222:user/operator"];
+    let of = [
+        "--source",
+        "s3://source",
+        "--source-account",
+        SOURCE_ACCOUNT,
+    ];
+    let to = ["--to", "s3://destination"];
+    let all = [&role[..], &base, &of, &to].concat();
+    for (given, asked) in [
+        ([&role[..], &base, &to].concat(), "--source"),
+        (
+            [&role[..], &base, &to, &of[..2]].concat(),
+            "--source-account",
+        ),
+        ([&role[..], &of, &to].concat(), "--base"),
+        ([&["--no-role"][..], &of, &to].concat(), "--base"),
+        (
+            [&["--no-role", "--base", "ecs-task"][..], &of, &to].concat(),
+            "--role-arn",
+        ),
+        (
+            [&role[..], &["--base", "ecs-task"], &of, &to].concat(),
+            "--region",
+        ),
+        (
+            [&all[..], &["--destination-account", "any"]].concat(),
+            "--destination-account ID",
+        ),
+        (
+            [&all[..], &["--manifest", "s3://lists/m.csv"]].concat(),
+            "--manifest-account",
+        ),
+        (
+            [&all[..], &["--report", "s3://reports/here"]].concat(),
+            "--report-account",
+        ),
+        (
+            [
+                &all[..],
+                &["--manifest", "s3://source/m.csv", "--manifest-profile", "p"],
+            ]
+            .concat(),
+            "--manifest-reader",
+        ),
+        (
+            [
+                &all[..],
+                &["--base", "arn:aws:sts::222222222222:assumed-role/a/b"],
+            ]
+            .concat(),
+            "--base",
+        ),
+        (
+            [
+                &all[..],
+                &["--sse", "aws:kms", "--sse-kms-key-id", "alias/a"],
+            ]
+            .concat(),
+            "--sse-kms-key-id",
+        ),
+        (
+            [&all[..], &["--acl", "private", "--enforce-acl"]].concat(),
+            "--enforce-acl",
+        ),
+        (
+            [&all[..], &["--merge", "no-such-file"]].concat(),
+            "no-such-file",
+        ),
+        (
+            [&all[..], &["--output", "cloudformation"]].concat(),
+            "--account",
+        ),
+        (
+            [&all[..], &["--account", "999999999999"]].concat(),
+            "999999999999",
+        ),
+        (
+            [
+                &role[..],
+                &base,
+                &to,
+                &[
+                    "--source",
+                    "s3://a-s3alias",
+                    "--source-account",
+                    SOURCE_ACCOUNT,
+                ],
+            ]
+            .concat(),
+            "access point",
+        ),
+    ] {
+        let mut command = world.command(&["policy"]);
+        command.args(&given);
+        let run = Run::of(command).await;
+        run.expect(2);
+        assert!(run.stderr.contains(asked), "{given:?}: {}", run.stderr);
+        assert_eq!(run.stdout, "", "{given:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_trusts_its_base_under_the_conditions_that_the_job_meets() {
+    let printed = json_of(&["--mfa-serial", "arn:aws:iam::222222222222:mfa/me"]).await;
+    let trusted = &document(&printed, "role-trust")["document"]["Statement"][0];
+    assert_eq!(
+        trusted["Condition"],
+        json!({
+            "StringEquals": {"sts:ExternalId": "s3haul-demo"},
+            "Bool": {"aws:MultiFactorAuthPresent": "true"},
+        })
+    );
+    let world = World::new();
+    let task = |more: &[&str]| {
+        let mut command = world.command(&["policy", "--to", "s3://destination", "--role-arn"]);
+        command
+            .arg(role())
+            .args(["--base", "batch-job", "--region", "eu-west-1"])
+            .args([
+                "--source",
+                "s3://source",
+                "--source-account",
+                SOURCE_ACCOUNT,
+            ])
+            .args(more);
+        Run::of(command)
+    };
+    let printed: Value = serde_json::from_str(&task(&["--output", "json"]).await.stdout).unwrap();
+    let trusted = &document(&printed, "role-trust")["document"]["Statement"][0];
+    assert_eq!(
+        trusted["Principal"],
+        json!({"Service": "ecs-tasks.amazonaws.com"})
+    );
+    assert_eq!(
+        trusted["Condition"],
+        json!({
+            "ArnLike": {"aws:SourceArn": "arn:aws:ecs:eu-west-1:222222222222:*"},
+            "StringEquals": {"aws:SourceAccount": "222222222222"},
+        })
+    );
+    // Nobody becomes a task's own role by a call.
+    assert!(!printed.to_string().contains("base-permissions"));
+    let template = task(&["--output", "cloudformation", "--account", "222222222222"]).await;
+    let template: Value = serde_json::from_str(&template.expect(0).stdout).unwrap();
+    let role = &template["Resources"]["JobPermissions"];
+    assert_eq!(role["Type"], "AWS::IAM::Role");
+    assert_eq!(role["Properties"]["RoleName"], COPY_ROLE);
+    let arn = "arn:${AWS::Partition}:ecs:${AWS::Region}:222222222222:*";
+    assert!(
+        role.to_string()
+            .contains(&json!({"Fn::Sub": arn}).to_string()),
+        "{role}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_in_the_sources_account_takes_the_destinations_bucket_policy() {
+    let printed = json_of(&[
+        "--destination-account",
+        "333333333333",
+        "--enforce-acl",
+        "--inventory",
+        "s3://destination/inventory/",
+        "--inventory-account",
+        "333333333333",
+    ])
+    .await;
+    // One bucket has one policy.
+    let of_destination = document(&printed, "destination-bucket-policy");
+    assert_eq!(of_destination["account"], "333333333333");
+    let statements = of_destination["document"]["Statement"].as_array().unwrap();
+    let sids: Vec<_> = statements
+        .iter()
+        .map(|s| s["Sid"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        sids,
+        [
+            "SeeDestinationBucket",
+            "WriteDestinationObjects",
+            "OnlyFullControl",
+            "DeliverInventory"
+        ]
+    );
+    assert_eq!(
+        statements[3]["Condition"],
+        json!({
+            "ArnLike": {"aws:SourceArn": "arn:aws:s3:::source"},
+            "StringEquals": {
+                "aws:SourceAccount": SOURCE_ACCOUNT,
+                "s3:x-amz-acl": "bucket-owner-full-control",
+            },
+        })
+    );
+    assert_eq!(
+        document(&printed, "destination-ownership")["document"],
+        json!({"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_writes_without_full_control_is_refused_where_that_is_enforced() {
+    let printed = json_of(&["--enforce-acl"]).await;
+    let guard = policy_on(&printed, "bucket-policy", "arn:aws:s3:::destination").unwrap();
+    for (acl, code) in [("bucket-owner-full-control", 0), ("private", 3)] {
+        let world = CASES[0].world(&printed, None);
+        let guard = guard.to_string();
+        world
+            .store()
+            .set_bucket_policy(DESTINATION, Some(&guard))
+            .unwrap();
+        let run = world.copy(&[&IN_PARTS[..], &["--acl", acl]].concat()).await;
+        run.expect(code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_policy_is_merged_and_nothing_of_it_is_lost() {
+    let world = World::new();
+    let theirs = json!({
+        "Version": "2012-10-17",
+        "Id": "Theirs",
+        "Statement": {
+            "Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+            "Resource": ["arn:aws:s3:::source", "arn:aws:s3:::source/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+    });
+    let file = world.path("theirs.json");
+    std::fs::write(&file, theirs.to_string()).unwrap();
+    let run = CASES[0]
+        .policy(&world, &["--merge", file.to_str().unwrap()])
+        .await;
+    let merged = printed(&run);
+    let alone = json_of(&[]).await;
+    let ours = document(&alone, "source-bucket-policy")["document"]["Statement"].as_array();
+    assert_eq!(merged["Id"], "Theirs");
+    let statements = merged["Statement"].as_array().unwrap();
+    assert_eq!(statements[0], theirs["Statement"]);
+    assert_eq!(&statements[1..], &ours.unwrap()[..]);
+    // The file stays as it was, and what is merged already stays as it is.
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), theirs.to_string());
+    std::fs::write(&file, &run.stdout).unwrap();
+    let again = CASES[0]
+        .policy(&world, &["--merge", file.to_str().unwrap()])
+        .await;
+    assert_eq!(again.expect(0).stdout, run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_minimum_of_a_side_writes_nothing_to_the_source_and_reads_nothing_of_the_destination() {
+    let actions = |printed: &Value| -> Vec<String> {
+        let statements = printed["documents"][0]["document"]["Statement"].as_array();
+        let all = statements
+            .unwrap()
+            .iter()
+            .flat_map(|s| s["Action"].as_array().unwrap());
+        all.map(|action| action.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let input = json_of(&["--minimum", "input"]).await;
+    assert_eq!(input["documents"].as_array().unwrap().len(), 1);
+    assert!(
+        actions(&input)
+            .iter()
+            .all(|a| a.starts_with("s3:Get") || a.starts_with("s3:List"))
+    );
+    let output = json_of(&["--minimum", "output"]).await;
+    assert!(
+        actions(&output).iter().all(|a| a.starts_with("s3:Put")),
+        "{output}"
+    );
+    // Together they are enough.
+    let mut printed = json_of(&[]).await;
+    let both = [&input, &output].map(|side| side["documents"][0]["document"]["Statement"].clone());
+    let both: Vec<Value> = both
+        .iter()
+        .flat_map(|s| s.as_array().unwrap().clone())
+        .collect();
+    printed["documents"][0]["document"]["Statement"] = both.into();
+    assert_eq!(
+        CASES[0].copy(&CASES[0].world(&printed, None)).await,
+        "succeeds"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prefixes_bound_what_may_be_read_and_written() {
+    let printed = json_of(&["--to", "s3://destination/a*b/"]).await;
+    let job = document(&printed, "job-permissions").to_string();
+    assert!(job.contains("arn:aws:s3:::destination/a${*}b/*"), "{job}");
+    insta::assert_snapshot!(policy(&["--output", "table"]).await.expect(0).stdout);
 }

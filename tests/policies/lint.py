@@ -175,7 +175,8 @@ def main():
             with open(os.path.join(folder, f"{name}.json"), "w") as file:
                 file.write(text)
         findings += lint_templates(folder, templates.values())
-    print(*findings, sep="\n")
+    for finding in findings:
+        print(finding)
     print(f"{len(JOBS)} jobs, {linted} policies, {len(templates)} templates: {len(findings)} findings")
     assert linted > 2 * len(JOBS) and len(templates) > 10, "too few were linted"
     sys.exit(1 if findings else 0)

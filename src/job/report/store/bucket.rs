@@ -369,20 +369,25 @@ impl Bucket {
     /// # Errors
     /// One fails; nothing behind it is done.
     pub fn apply(&self, steps: &[Step]) -> Result<(), StoreError> {
-        self.folder.runtime.block_on(async {
-            for step in steps {
-                // Given back after each step, so that the journal is put while a report is finished.
-                let mut inner = self.inner.lock().await;
-                if inner.over {
-                    return Err(inner.why.take().unwrap_or_else(|| inner.lost()));
-                }
-                let done = inner.perform(step).await;
-                inner.over |=
-                    matches!(done, Err(ref error) if !matches!(error, StoreError::Moved { .. }));
-                done?;
-            }
-            Ok(())
-        })
+        for step in steps {
+            // On a thread of its own: what has been freed there goes back to the system when it ends, and
+            // a step may take several times the journal's size.
+            let apply = || self.folder.runtime.block_on(self.apply_one(step));
+            std::thread::scope(|scope| scope.spawn(apply).join())
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(())
+    }
+
+    async fn apply_one(&self, step: &Step) -> Result<(), StoreError> {
+        // Given back after each step, so that the journal is put while a report is finished.
+        let mut inner = self.inner.lock().await;
+        if inner.over {
+            return Err(inner.why.take().unwrap_or_else(|| inner.lost()));
+        }
+        let done = inner.perform(step).await;
+        inner.over |= matches!(done, Err(ref error) if !matches!(error, StoreError::Moved { .. }));
+        done
     }
 }
 
