@@ -431,106 +431,71 @@ async fn json_of(more: &[&str]) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_flags_do_not_say_is_asked_for_by_the_name_of_the_flag() {
     let world = World::new();
-    let role = ["--role-arn", "arn:aws:iam::222222222222:role/s3haul-copy"];
-    let base = ["--base", "arn:aws:iam::222222222222:user/operator"];
-    let of = [
-        "--source",
-        "s3://source",
-        "--source-account",
-        SOURCE_ACCOUNT,
-    ];
-    let to = ["--to", "s3://destination"];
-    let all = [&role[..], &base, &of, &to].concat();
+    let (role, task) = (
+        "--role-arn arn:aws:iam::222222222222:role/s3haul-copy",
+        "--base ecs-task",
+    );
+    let base = "--base arn:aws:iam::222222222222:user/operator";
+    let (of, account) = ("--source s3://source", "--source-account 111111111111");
+    let to = "--to s3://destination";
+    let all = format!("{role} {base} {of} {account} {to}");
     for (given, asked) in [
-        ([&role[..], &base, &to].concat(), "--source"),
+        (format!("{role} {base} {to}"), "--source"),
+        (format!("{role} {base} {to} {of}"), "--source-account"),
+        (format!("{role} {of} {account} {to}"), "--base"),
+        (format!("--no-role {of} {account} {to}"), "--base"),
         (
-            [&role[..], &base, &to, &of[..2]].concat(),
-            "--source-account",
-        ),
-        ([&role[..], &of, &to].concat(), "--base"),
-        ([&["--no-role"][..], &of, &to].concat(), "--base"),
-        (
-            [&["--no-role", "--base", "ecs-task"][..], &of, &to].concat(),
+            format!("--no-role {task} {of} {account} {to}"),
             "--role-arn",
         ),
+        (format!("{role} {task} {of} {account} {to}"), "--region"),
         (
-            [&role[..], &["--base", "ecs-task"], &of, &to].concat(),
-            "--region",
-        ),
-        (
-            [&all[..], &["--destination-account", "any"]].concat(),
+            format!("{all} --destination-account any"),
             "--destination-account ID",
         ),
         (
-            [&all[..], &["--manifest", "s3://lists/m.csv"]].concat(),
+            format!("{all} --manifest s3://lists/m.csv"),
             "--manifest-account",
         ),
         (
-            [&all[..], &["--report", "s3://reports/here"]].concat(),
+            format!("{all} --report s3://reports/here"),
             "--report-account",
         ),
         (
-            [
-                &all[..],
-                &["--manifest", "s3://source/m.csv", "--manifest-profile", "p"],
-            ]
-            .concat(),
+            format!("{all} --manifest s3://source/m.csv --manifest-profile p"),
             "--manifest-reader",
         ),
         (
-            [
-                &all[..],
-                &["--base", "arn:aws:sts::222222222222:assumed-role/a/b"],
-            ]
-            .concat(),
+            format!("{role} {of} {account} {to} --base arn:aws:sts::222222222222:assumed-role/a/b"),
             "--base",
         ),
         (
-            [
-                &all[..],
-                &["--sse", "aws:kms", "--sse-kms-key-id", "alias/a"],
-            ]
-            .concat(),
+            format!("{all} --sse aws:kms --sse-kms-key-id alias/a"),
             "--sse-kms-key-id",
         ),
         (
-            [&all[..], &["--acl", "private", "--enforce-acl"]].concat(),
+            format!("{all} --acl private --enforce-acl"),
             "--enforce-acl",
         ),
+        (format!("{all} --merge no-such-file"), "no-such-file"),
+        (format!("{all} --document no-such"), "source-bucket-policy"),
         (
-            [&all[..], &["--merge", "no-such-file"]].concat(),
-            "no-such-file",
+            format!("{all} --document role-trust --output table"),
+            "--document",
         ),
+        (format!("{all} --output cloudformation"), "--account"),
+        (format!("{all} --account 999999999999"), "999999999999"),
         (
-            [&all[..], &["--output", "cloudformation"]].concat(),
-            "--account",
-        ),
-        (
-            [&all[..], &["--account", "999999999999"]].concat(),
-            "999999999999",
-        ),
-        (
-            [
-                &role[..],
-                &base,
-                &to,
-                &[
-                    "--source",
-                    "s3://a-s3alias",
-                    "--source-account",
-                    SOURCE_ACCOUNT,
-                ],
-            ]
-            .concat(),
+            format!("{role} {base} {account} {to} --source s3://a-s3alias"),
             "access point",
         ),
     ] {
         let mut command = world.command(&["policy"]);
-        command.args(&given);
+        command.args(given.split(' '));
         let run = Run::of(command).await;
         run.expect(2);
-        assert!(run.stderr.contains(asked), "{given:?}: {}", run.stderr);
-        assert_eq!(run.stdout, "", "{given:?}");
+        assert!(run.stderr.contains(asked), "{given}: {}", run.stderr);
+        assert_eq!(run.stdout, "", "{given}");
     }
 }
 
@@ -722,6 +687,9 @@ async fn the_minimum_of_a_side_writes_nothing_to_the_source_and_reads_nothing_of
 #[tokio::test(flavor = "multi_thread")]
 async fn prefixes_bound_what_may_be_read_and_written() {
     let printed = json_of(&["--to", "s3://destination/a*b/"]).await;
+    let alone = policy(&["--document", "role-trust"]).await;
+    let alone: Value = serde_json::from_str(&alone.expect(0).stdout).unwrap();
+    assert_eq!(alone, document(&printed, "role-trust")["document"]);
     let job = document(&printed, "job-permissions").to_string();
     assert!(job.contains("arn:aws:s3:::destination/a${*}b/*"), "{job}");
     insta::assert_snapshot!(policy(&["--output", "table"]).await.expect(0).stdout);
