@@ -25,7 +25,9 @@ use crate::job::copy::settings::CustomerKeys;
 use crate::job::copy::verify::acl::CannedAcl;
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::sort::{self, Order};
-use crate::job::manifest::{ManifestError, ManifestFile, Position, Source, Survey, Versions};
+use crate::job::manifest::{
+    ManifestError, ManifestFile, Position, Source, Survey, Versions, survey,
+};
 use crate::job::plan::DeleteMarkers;
 use crate::job::report::passes::{Checkpoint, JOB, JobState};
 use crate::job::report::previous::CopiedBefore;
@@ -39,6 +41,7 @@ use crate::job::{
     self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, owner,
     retry_options, sort_rows, versioned,
 };
+use crate::preflight::sample::Samples;
 
 /// How long a report is looked at that could not be written: the summary is only words.
 const LAST_LOOK: Duration = Duration::from_secs(5);
@@ -220,7 +223,7 @@ async fn prepare(
     reach: &Reach,
     listening: &Listening,
 ) -> Result<(JobFile, Reached), Failed> {
-    let (job, spool) = (new.job.clone(), home.local.join(SPOOL));
+    let (job, spool, looks) = (new.job.clone(), home.local.join(SPOOL), new.check);
     let drain = &listening.signals.drain;
     let manifest = manifest_of(&new.job, &spool, reach, drain);
     let manifest = listening.unless_stopped(Box::pin(manifest)).await?;
@@ -230,7 +233,11 @@ async fn prepare(
         if job.read.keep_bad_rows {
             spool::take_stdin(&spool)?;
         }
-        let surveyed = before::sampled(&file, &job)?;
+        let surveyed = if looks {
+            before::sampled(&file, &job)?
+        } else {
+            (survey(file, &job.read)?, Samples::default())
+        };
         check(&surveyed.0, &job)?;
         Ok::<_, Failed>(surveyed)
     }));

@@ -156,7 +156,7 @@ impl Known<'_> {
         ];
         let checksums = ["s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"];
         let needs = needs(self.job, &Surroundings::default());
-        let of = |place, topic, bucket: &str, moot: &dyn Fn(&str) -> bool| {
+        let of = |place, topic, (bucket, prefix): (&str, &str), moot: &dyn Fn(&str) -> bool| {
             let actions: Vec<_> = needs
                 .iter()
                 .filter(|need| (need.place, need.on, need.essential) == (place, On::Object, true))
@@ -167,7 +167,8 @@ impl Known<'_> {
                 "not looked at, as it takes an object: {}",
                 actions.join(", ")
             );
-            let statement = statement(None, &actions, &self.who.objects_arn(bucket, ""));
+            let objects = self.who.objects_arn(bucket, prefix);
+            let statement = statement(None, &actions, &objects);
             (!actions.is_empty()).then(|| {
                 Finding::new(topic, Outcome::Unknown, what)
                     .in_account(self.who.account.as_deref())
@@ -186,15 +187,14 @@ impl Known<'_> {
         };
         let there =
             |action: &str| asked_there.contains(&action) || of_version(action) && unversioned;
-        let here = self.source_bucket.as_ref();
+        let to = (
+            self.job.destination_bucket.as_str(),
+            self.job.read.rename.prefix.as_str(),
+        );
+        let from = self.source_bucket.as_deref().map(|bucket| (bucket, ""));
         [
-            here.and_then(|bucket| of(Place::Source, &finding::SOURCE_UNSEEN, bucket, &source)),
-            of(
-                Place::Destination,
-                &finding::DESTINATION_UNSEEN,
-                &self.job.destination_bucket,
-                &there,
-            ),
+            from.and_then(|from| of(Place::Source, &finding::SOURCE_UNSEEN, from, &source)),
+            of(Place::Destination, &finding::DESTINATION_UNSEEN, to, &there),
         ]
         .into_iter()
         .flatten()
@@ -280,12 +280,13 @@ impl Check<'_> {
                 }
             })
         };
-        let (there, here) = within(stop, looks.boxed_local()).await?;
+        let (there, mut here) = within(stop, looks.boxed_local()).await?;
         let mut findings = vec![clock([Some(&there), here.as_ref()].into_iter().flatten())];
         if there.owned {
             known.destination_account.clone_from(&destination.account);
         }
-        if let Some(here) = &here {
+        if let Some(here) = &mut here {
+            across_partitions(here, &there);
             known.who.partition = partition_of(here.client.region()).to_owned();
         }
         let reading = async {
@@ -385,6 +386,23 @@ fn who(access: &AccessOptions, caller: Option<&Caller>) -> Who {
 /// Looks, unless it is stopped first. What looks leaves nothing.
 async fn within<T>(stop: &CancellationToken, looks: impl Future<Output = T>) -> Result<T, Stopped> {
     stop.run_until_cancelled(looks).await.ok_or(Stopped)
+}
+
+/// Says so where the two are of different partitions, between which S3 copies nothing.
+fn across_partitions(here: &mut Looked, there: &Looked) {
+    let (from, to) = (here.client.region(), there.client.region());
+    if partition_of(from) == partition_of(to) {
+        return;
+    }
+    let what = format!("it is in {from}, of another partition than {to}, where the destination is");
+    let finding = Finding::new(&finding::SOURCE_REGION, Outcome::Fail, what).remedy(
+        "S3 copies nothing across partitions: objects must be read with an identity of the one and written \
+         with one of the other, which this version does not do",
+    );
+    let of_region = |found: &&mut Finding| found.id == finding.id;
+    if let Some(found) = here.findings.iter_mut().find(of_region) {
+        *found = finding;
+    }
 }
 
 /// What this machine's clock shows, beside S3's.

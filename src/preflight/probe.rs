@@ -253,6 +253,8 @@ impl Probe<'_> {
                 .evidence("AbortMultipartUpload: 204");
         };
         let (bucket, key, id) = (self.bucket(), Shown(&upload.key), &upload.upload_id);
+        // Also said where a signal leaves no finding of it.
+        tracing::warn!(bucket, %key, upload_id = id, "an upload without parts is left");
         let what = format!(
             "the upload that was begun cannot be aborted, and is left without parts: key {key}, upload ID {id}"
         );

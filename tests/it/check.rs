@@ -410,6 +410,19 @@ async fn buckets_that_are_absent_elsewhere_or_anothers() {
         .expect("destination-write", "pass", &[])
         .expect("source-read", "pass", &[]);
 
+    let china = BucketSettings::default();
+    let store = world.store();
+    store
+        .create_bucket("china", DESTINATION_ACCOUNT, "cn-north-1", china)
+        .unwrap();
+    found(checking(&world).set("--to", "s3://china"))
+        .await
+        .expect(
+            "source-region",
+            "fail",
+            &["another partition", "cn-north-1"],
+        );
+
     let owners = checking(&world)
         .set("--destination-account", STRANGER_ACCOUNT)
         .set("--source-account", STRANGER_ACCOUNT);
