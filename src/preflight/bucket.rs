@@ -35,6 +35,8 @@ pub(super) struct Looked {
     pub(super) client: S3Client,
     /// It is there, and nobody else's than expected, as far as can be told: more may be asked.
     pub(super) open: bool,
+    /// It may be looked at, hence listed: what is missing answers 404.
+    pub(super) listed: bool,
     /// S3 has said that it is the expected account's.
     pub(super) owned: bool,
     /// How far our clock goes ahead.
@@ -122,6 +124,7 @@ impl<'a> Side<'a> {
         Looked {
             client,
             open,
+            listed: answer.is_ok(),
             owned,
             clock_ahead,
             findings,

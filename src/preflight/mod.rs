@@ -11,6 +11,7 @@ mod destination;
 mod encryption;
 pub mod finding;
 pub mod identity;
+mod known;
 mod probe;
 mod report;
 pub mod sample;
@@ -21,14 +22,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use s3haul_s3::{
-    Caller, HeaderPair, OnDoubt, Operation, Requests, RetryOptions, S3Error, Tally, Throttle,
+    Caller, HeaderPair, OnDoubt, Operation, Requests, RetryOptions, Tally, Throttle,
     ThrottleOptions, partition_of,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::bucket::{Looked, Side};
-use self::denial::{Needed, Who, explain, statement};
+use self::denial::Who;
 use self::finding::{Finding, Outcome};
+use self::known::Known;
 use self::sample::Samples;
 use crate::job::access::{AccessOptions, Connection};
 use crate::job::copy::CopyOptions;
@@ -37,8 +39,6 @@ use crate::job::copy::settings::CustomerKeys;
 use crate::job::manifest::{Survey, Versions};
 use crate::job::plan::DeleteMarkers;
 use crate::job::spec::JobSpec;
-use crate::policy::actions::On;
-use crate::policy::needs::{Place, Surroundings, needs};
 
 /// Attempts of each request: somebody waits.
 const ATTEMPTS: u32 = 3;
@@ -117,122 +117,6 @@ pub struct Check<'a> {
     pub manifest: Option<(&'a Survey, &'a Samples)>,
     /// An object is put, too.
     pub probe_object: bool,
-}
-
-/// What all parts of a check know.
-struct Known<'a> {
-    job: &'a JobSpec,
-    ask: &'a Asker,
-    who: Who,
-    headers: JobHeaders,
-    /// The destination bucket's account, as far as it is known.
-    destination_account: Option<String>,
-    /// The source bucket, where the manifest names it.
-    source_bucket: Option<String>,
-    /// Whether objects are copied in parts.
-    in_parts: Option<bool>,
-}
-
-impl Known<'_> {
-    /// How much it matters that something is refused that only copies in parts need.
-    fn for_parts(&self) -> Outcome {
-        match self.in_parts {
-            Some(true) => Outcome::Fail,
-            Some(false) => Outcome::Warning,
-            None => Outcome::Likely,
-        }
-    }
-
-    /// What the job must be allowed and no request of a check asks for: it takes an object at the destination, or
-    /// one with what the samples lack.
-    fn unseen(&self, read: &source::Read, unversioned: bool) -> Vec<Finding> {
-        let asked_there = [
-            "s3:PutObject",
-            "s3:PutObjectAcl",
-            "s3:PutObjectTagging",
-            "s3:PutObjectRetention",
-            "s3:PutObjectLegalHold",
-            "s3:GetObject",
-        ];
-        let checksums = ["s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"];
-        let needs = needs(self.job, &Surroundings::default());
-        let of = |place, topic, (bucket, prefix): (&str, &str), moot: &dyn Fn(&str) -> bool| {
-            let actions: Vec<_> = needs
-                .iter()
-                .filter(|need| (need.place, need.on, need.essential) == (place, On::Object, true))
-                .map(|need| need.action)
-                .filter(|action| !moot(action))
-                .collect();
-            let what = format!(
-                "not looked at, as it takes an object: {}",
-                actions.join(", ")
-            );
-            let objects = self.who.objects_arn(bucket, prefix);
-            let statement = statement(None, &actions, &objects);
-            (!actions.is_empty()).then(|| {
-                Finding::new(topic, Outcome::Unknown, what)
-                    .in_account(self.who.account.as_deref())
-                    .granted_by(statement)
-                    .remedy(
-                        "the policy of who copies needs this statement, and the bucket's, where that is of another \
-                         account, the same with Principal",
-                    )
-            })
-        };
-        let of_version = |action: &str| action.contains("Version");
-        let source = |action: &str| {
-            read.asked.contains(action)
-                || of_version(action) && !read.versioned
-                || checksums.contains(&action)
-        };
-        let there =
-            |action: &str| asked_there.contains(&action) || of_version(action) && unversioned;
-        let to = (
-            self.job.destination_bucket.as_str(),
-            self.job.read.rename.prefix.as_str(),
-        );
-        let from = self.source_bucket.as_deref().map(|bucket| (bucket, ""));
-        [
-            from.and_then(|from| of(Place::Source, &finding::SOURCE_UNSEEN, from, &source)),
-            of(Place::Destination, &finding::DESTINATION_UNSEEN, to, &there),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-
-    /// What is found where a setting of the destination cannot be read: a refusal says what would let it.
-    fn unread(&self, finding: Finding, error: &S3Error, action: &str) -> Finding {
-        let bucket = &self.job.destination_bucket;
-        let account = self.destination_account.as_deref();
-        self.unread_of(finding, error, action, (bucket, account))
-    }
-
-    fn unread_of(
-        &self,
-        finding: Finding,
-        error: &S3Error,
-        action: &str,
-        (bucket, account): (&str, Option<&str>),
-    ) -> Finding {
-        if error.status != Some(403) {
-            return finding.answered(error);
-        }
-        let needed = Needed {
-            actions: &[action],
-            resource: &self.who.bucket_arn(bucket),
-            bucket,
-            account,
-            kms_key: None,
-        };
-        explain(finding, error, &self.who, &needed)
-    }
-
-    /// Whether the copies are written by another account than the destination bucket's, where both are known.
-    fn across_accounts(&self) -> Option<bool> {
-        let there = self.destination_account.as_ref()?;
-        Some(self.who.account.as_ref()? != there)
-    }
 }
 
 impl Check<'_> {
