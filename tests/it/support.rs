@@ -176,6 +176,10 @@ impl World {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if arguments.first() == Some(&"copy") {
+            // What it looks at first would be among the requests that tests count; those of `check` do without this.
+            command.env("S3HAUL_SKIP_CHECK", "true");
+        }
         command
     }
 

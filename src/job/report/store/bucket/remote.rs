@@ -376,7 +376,7 @@ impl BucketFolder {
         };
         match sent {
             None => Err(Sent::Unclear(None)),
-            Some(Ok(e_tag)) => Ok(e_tag),
+            Some(Ok(put)) => Ok(put.e_tag),
             Some(Err(error)) => Err(match (error.status, error.class()) {
                 (Some(412), _) => Sent::Refused,
                 // What was to be replaced is gone.
