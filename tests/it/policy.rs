@@ -12,6 +12,7 @@ use s3haul_sandbox::{
 };
 use serde_json::{Value, json};
 
+use crate::given::Given;
 use crate::objects::{IN_PARTS, LARGE};
 use crate::same::tags;
 use crate::support::{DESTINATION, Run, SOURCE, World};
@@ -296,19 +297,30 @@ impl Case {
         world.manifest(manifest);
     }
 
-    /// How the job ends, in the table's words.
-    async fn copy(&self, world: &World) -> String {
+    /// The flags of the job.
+    fn given<'w>(&self, mut given: Given<'w>) -> Given<'w> {
         let fields = match self.setting {
             Setting::Markers | Setting::Versions => &[][..],
             _ => &IN_PARTS[4..],
         };
         let account = ["--source-account", SOURCE_ACCOUNT];
-        let mut given = world.given();
         let all = [&IN_PARTS[..4], &account, fields, self.flags].concat();
         for flag in all.chunks(2) {
             given = given.set(flag[0], flag[1]);
         }
-        let run = given.run().await;
+        given
+    }
+
+    /// What a check of the job finds.
+    async fn check(&self, world: &World) -> Vec<Value> {
+        let run = self.given(world.checking()).run().await;
+        let found = run.summary("findings");
+        found.as_array().unwrap().clone()
+    }
+
+    /// How the job ends, in the table's words.
+    async fn copy(&self, world: &World) -> String {
+        let run = self.given(world.given()).run().await;
         let failed: Vec<_> = match run.code() {
             2 => return "cannot begin, code 2".to_owned(),
             3 => return "stops, code 3".to_owned(),
@@ -388,6 +400,44 @@ async fn jobs_pass_with_the_printed_policies_alone_and_without_an_action_as_the_
     }
     let head = "| flags | action | on | the job without it |\n";
     in_the_docs("access.md", head, &table);
+}
+
+/// With what is printed nothing fails, nor is likely to; without an action a finding that does not pass names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_passes_with_the_printed_policies_alone_and_names_each_action_that_is_missing() {
+    let mut known: Vec<Value> = Vec::new();
+    let mut unnamed = Vec::new();
+    for case in &CASES {
+        let nobody = World::new();
+        let printed = printed(&case.policy(&nobody, &["--output", "json"]).await);
+        let all = case.world(&printed, None);
+        for finding in case.check(&all).await {
+            let outcome = finding["outcome"].as_str().unwrap();
+            let fails = ["fail", "likely"].contains(&outcome);
+            assert!(!fails, "{}: {finding:#}", case.name);
+        }
+        assert!(all.store().uploads("destination").is_empty());
+        for need in printed["needs"].as_array().unwrap() {
+            if known.contains(need) {
+                continue;
+            }
+            known.push(need.clone());
+            let text = |member: &str| need[member].as_str().unwrap();
+            let (action, side) = (text("action"), text("side"));
+            let resource = need["resource"][0].as_str().unwrap();
+            let world = case.world(&printed, Some((action, resource)));
+            let found = case.check(&world).await;
+            let names = |finding: &&Value| {
+                finding["outcome"] != "pass" && finding.to_string().contains(action)
+            };
+            if !found.iter().any(|finding| names(&finding)) {
+                unnamed.push(format!("{}: {action} {side}", case.name));
+            }
+        }
+    }
+    // The region of a bucket is told with a refusal, too.
+    let manifest = "manifest and report in S3: s3:ListBucket manifest";
+    assert_eq!(unnamed, [manifest]);
 }
 
 /// Compares a table with that of a page, by its head.
