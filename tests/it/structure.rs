@@ -165,8 +165,8 @@ fn flags_in(text: &str) -> BTreeSet<String> {
 
 const COMMANDS: [&[&str]; 9] = [
     &["copy"],
-    &["check"],
     &["policy"],
+    &["check"],
     &["verify"],
     &["resume"],
     &["abandon"],
