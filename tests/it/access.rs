@@ -938,28 +938,33 @@ async fn the_requester_pays() {
     world.assert_copied("large");
 }
 
-/// The blocks of JSON in the README.
-fn policies_of_the_readme() -> Vec<String> {
-    let readme = include_str!("../../README.md");
-    let blocks = readme.split("```json\n").skip(1);
-    blocks
-        .map(|block| block.split_once("\n```").unwrap().0.to_owned())
-        .collect()
+/// What `policy` prints under this name.
+async fn printed(document: &str, flags: &[&str]) -> String {
+    let nobody = World::new();
+    let mut command = nobody.command(&["policy", "--document", document]);
+    command
+        .args(["--source", "s3://source", "--to", "s3://destination"])
+        .args(["--source-account", SOURCE_ACCOUNT, "--role-arn"])
+        .arg(copy_role())
+        .args(["--base", &user_arn(DESTINATION_ACCOUNT, "operator")])
+        .args(flags);
+    let run = Run::of(command).await;
+    run.expect(0);
+    run.stdout
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_policies_of_the_readme_are_enough() {
-    let named = |policy: &str| {
-        policy
-            .replace("example-source", SOURCE)
-            .replace("example-destination", DESTINATION)
-    };
-    let policies = policies_of_the_readme();
-    let [of_role, of_source] = &policies[..] else {
-        panic!("{policies:?}")
-    };
+async fn the_printed_policies_are_enough_for_rows_with_and_without_versions() {
+    let flags = [
+        "--manifest-fields",
+        "Bucket,Key,VersionId,Size",
+        "--overwrite",
+        "if-different",
+    ];
+    let of_role = printed("job-permissions", &flags).await;
+    let of_source = printed("source-bucket-policy", &flags).await;
     let world = world_with_role(|role| {
-        role.policies = vec![Policy::parse(&named(of_role), PolicyKind::Identity).unwrap()];
+        role.policies = vec![Policy::parse(&of_role, PolicyKind::Identity).unwrap()];
     });
     let versioned = Versioning::Enabled;
     for bucket in [SOURCE, DESTINATION] {
@@ -972,7 +977,7 @@ async fn the_policies_of_the_readme_are_enough() {
     }
     world
         .store()
-        .set_bucket_policy(SOURCE, Some(&named(of_source)))
+        .set_bucket_policy(SOURCE, Some(&of_source))
         .unwrap();
     // Tags that fit the header of Create, and some that do not.
     let long = |n: usize| (format!("key{n}"), "v".repeat(250));

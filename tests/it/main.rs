@@ -48,4 +48,5 @@ mod support;
 mod throttle;
 mod verify;
 mod versions;
+mod walk;
 mod words;

@@ -157,25 +157,8 @@ impl World {
     /// The program as the operator of the destination account runs it.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s3haul"));
-        for (variable, _) in std::env::vars_os() {
-            let name = variable.to_string_lossy();
-            let ours = name.starts_with("AWS_") || name.starts_with("S3HAUL_");
-            if ours || name.to_ascii_uppercase().ends_with("_PROXY") {
-                command.env_remove(&variable);
-            }
-        }
-        command
-            .args(arguments)
-            .env("AWS_ACCESS_KEY_ID", OPERATOR_ACCESS_KEY_ID)
-            .env("AWS_SECRET_ACCESS_KEY", OPERATOR_SECRET_ACCESS_KEY)
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_CONFIG_FILE", self.path("no-config"))
-            .env("AWS_SHARED_CREDENTIALS_FILE", self.path("no-credentials"))
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        hermetic(&mut command, self.folder.path());
+        command.args(arguments);
         if arguments.first() == Some(&"copy") {
             // What it looks at first would be among the requests that tests count; those of `check` do without this.
             command.env("S3HAUL_SKIP_CHECK", "true");
@@ -226,6 +209,28 @@ impl World {
     pub(crate) fn assert_no_uploads(&self) {
         assert!(self.store().uploads(DESTINATION).is_empty());
     }
+}
+
+/// In this folder, as the operator of the destination account, and with nothing of this machine's own settings.
+pub(crate) fn hermetic(command: &mut Command, folder: &Path) {
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        let ours = name.starts_with("AWS_") || name.starts_with("S3HAUL_");
+        if ours || name.to_ascii_uppercase().ends_with("_PROXY") {
+            command.env_remove(&variable);
+        }
+    }
+    command
+        .env("AWS_ACCESS_KEY_ID", OPERATOR_ACCESS_KEY_ID)
+        .env("AWS_SECRET_ACCESS_KEY", OPERATOR_SECRET_ACCESS_KEY)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", folder.join("no-config"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", folder.join("no-credentials"))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
 }
 
 /// Reads the rows that `manifest.json` names, and checks names, checksums and statuses.

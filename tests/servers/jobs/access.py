@@ -5,10 +5,10 @@ from server import accounts
 from server.accounts import Keys
 
 
-def refused(world, check, what, rows, **how):
+def refused(world, check, what, rows, *flags, prefix=None, **how):
     """A job ends with code 3 before it has copied anything."""
-    prefix = f"{what}/"
-    copy = world.copy(what.replace(" ", "-"), rows, prefix=prefix, **how)
+    prefix = prefix or f"{what}/"
+    copy = world.copy(what.replace(" ", "-"), rows, *flags, prefix=prefix, **how)
     run = copy.run()
     with check(f"{what} is refused"):
         expect(run.code, 3, run.stderr)

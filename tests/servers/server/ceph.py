@@ -21,6 +21,7 @@ class Ceph:
     role_principal = accounts.role_arn(accounts.ROLE)
     # Under a role UploadPartCopy is refused, whatever the source: who may copy in parts is a user.
     operator_principal, operator_id = f"arn:aws:iam::{TENANT}:user/operator", f"{TENANT}$operator"
+    operator_arn = operator_principal
 
     def __init__(self):
         self.processes = []
@@ -83,14 +84,21 @@ class Ceph:
     def role(self, name, condition):
         trust = {"Effect": "Allow", "Principal": {"AWS": [self.operator_principal]}, "Action": ["sts:AssumeRole"],
                  **condition}
-        self.administer("role", "create", "--role-name", name, "--assume-role-policy-doc", document(trust))
-        allow = {"Effect": "Allow", "Action": ["s3:*"], "Resource": accounts.DESTINATIONS}
-        self.administer("role-policy", "put", "--role-name", name, "--policy-name", "own", "--policy-doc", document(allow))
+        self.make_role(name, document(trust), document(
+            {"Effect": "Allow", "Action": ["s3:*"], "Resource": accounts.DESTINATIONS}))
+
+    def make_role(self, name, trust, permissions):
+        self.administer("role", "create", "--role-name", name, "--assume-role-policy-doc", compact(trust))
+        self.administer("role-policy", "put", "--role-name", name, "--policy-name", "own", "--policy-doc", compact(permissions))
 
 
 def document(statement):
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def compact(policy):
     # radosgw-admin takes no spaces between words.
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+    return json.dumps(policy, separators=(",", ":"))
 
 
 def configuration(folder, cluster, monitor, port):

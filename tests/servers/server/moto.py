@@ -14,6 +14,7 @@ class Moto:
     name, version = "moto", metadata.version("moto")
     process = None
     role_principal = accounts.role_arn(accounts.ROLE)
+    operator_arn = f"arn:aws:iam::{DESTINATION_ACCOUNT}:user/operator"
 
     def start(self, folder):
         [port] = free_ports(1)
@@ -22,12 +23,18 @@ class Moto:
         self.process.wait_for(self.answers)
         source, destination = (self.administrator_of(account) for account in (SOURCE_ACCOUNT, DESTINATION_ACCOUNT))
         self.source_admin = user(source, "source-admin", allow("s3:*", "*"))
-        self.destination_admin = user(destination, "destination-admin", allow("s3:*", "*"))
+        self.destination_admin = user(destination, "destination-admin", allow(["s3:*", "iam:*"], "*"))
         self.operator = user(destination, "operator", allow("sts:AssumeRole", "*"))
-        role(destination, accounts.ROLE, {})
-        role(destination, accounts.ROLE_WITH_ID, {"Condition": {"StringEquals": {"sts:ExternalId": accounts.EXTERNAL_ID}}})
+        for name, condition in ((accounts.ROLE, {}), (
+                accounts.ROLE_WITH_ID, {"Condition": {"StringEquals": {"sts:ExternalId": accounts.EXTERNAL_ID}}})):
+            role(destination, name, document(
+                {"Effect": "Allow", "Principal": {"AWS": self.operator_arn}, "Action": "sts:AssumeRole", **condition}), OWN)
         # Until here it took every request; from here on, those that are signed and allowed.
         self.ask("/moto-api/reset-auth", b"0")
+
+    def make_role(self, name, trust, permissions):
+        iam = accounts.client("iam", self.endpoint, self.destination_admin)
+        role(iam, name, json.dumps(trust), json.dumps(permissions))
 
     def stop(self):
         if self.process:
@@ -68,13 +75,13 @@ def user(iam, name, statement):
     return Keys(key["AccessKeyId"], key["SecretAccessKey"])
 
 
-def role(iam, name, condition):
-    operator = f"arn:aws:iam::{DESTINATION_ACCOUNT}:user/operator"
-    trust = {"Effect": "Allow", "Principal": {"AWS": operator}, "Action": "sts:AssumeRole", **condition}
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(trust))
-    # Bucket policies are not looked at: that of the role has to cover the source too.
-    iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=document(
-        allow("s3:*", [*accounts.DESTINATIONS, "arn:aws:s3:::source-*", "arn:aws:s3:::source-*/*"])))
+def role(iam, name, trust, permissions):
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+    iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=permissions)
     # The answer is called GetBucketVersioningResponse here, which the AWS SDK for Rust refuses: who may not ask goes on.
     iam.put_role_policy(RoleName=name, PolicyName="no-question", PolicyDocument=document(
         {"Effect": "Deny", "Action": "s3:GetBucketVersioning", "Resource": "*"}))
+
+
+# Bucket policies are not looked at: that of the role has to cover the source too.
+OWN = document(allow("s3:*", [*accounts.DESTINATIONS, "arn:aws:s3:::source-*", "arn:aws:s3:::source-*/*"]))

@@ -17,14 +17,17 @@ class SeaweedFS:
     operator = Keys("OPERATOR", "operator-secret")
     # A role as principal matches none of its sessions here.
     role_principal = f"arn:aws:sts::{DESTINATION_ACCOUNT}:assumed-role/{accounts.ROLE}/*"
+    # Whatever the account of a user is, its ARN has this one.
+    operator_arn = "arn:aws:iam::000000000000:user/operator"
 
-    def start(self, folder, longest_session="12h"):
+    def start(self, folder, longest_session="12h", more_roles=None):
+        """`more_roles`: trust and permissions by name. No role can be made later."""
         folder = pathlib.Path(folder)
         for name in ("volumes", "filer", "log"):
             (folder / name).mkdir(parents=True)
         (folder / "filer.toml").write_text(f'[leveldb2]\nenabled = true\ndir = "{folder}/filer"\n')
         (folder / "s3.json").write_text(json.dumps(identities()))
-        (folder / "iam.json").write_text(json.dumps(roles(longest_session)))
+        (folder / "iam.json").write_text(json.dumps(roles(longest_session, more_roles or {})))
         ports = free_ports(8)
         options = dict(zip(("master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
                             "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"), ports))
@@ -64,21 +67,25 @@ def identities():
         ]}
 
 
-def roles(longest_session):
-    def role(name, condition):
-        # Whatever the account of a user is, its ARN has this one.
-        trust = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::000000000000:user/operator"]},
-                 "Action": ["sts:AssumeRole"], **condition}
-        return {"roleName": name, "roleArn": accounts.role_arn(name), "attachedPolicies": ["destination"],
-                "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]}}
+def roles(longest_session, more):
+    def trust(condition):
+        return document({"Effect": "Allow", "Principal": {"AWS": [SeaweedFS.operator_arn]}, "Action": ["sts:AssumeRole"],
+                         **condition})
 
-    allow = {"Effect": "Allow", "Action": ["s3:*"], "Resource": accounts.DESTINATIONS}
+    own = document({"Effect": "Allow", "Action": ["s3:*"], "Resource": accounts.DESTINATIONS})
+    all_roles = {
+        accounts.ROLE: (trust({}), own),
+        accounts.ROLE_WITH_ID: (trust({"Condition": {"StringEquals": {"sts:ExternalId": accounts.EXTERNAL_ID}}}), own),
+        **more}
     return {
         "sts": {"issuer": "seaweedfs-sts", "signingKey": "dGVzdC1zaWduaW5nLWtleS0zMi1jaGFyYWN0ZXJzLWxvbmc=",
                 "tokenDuration": "1h", "maxSessionLength": longest_session, "accountId": DESTINATION_ACCOUNT},
         "policy": {"defaultEffect": "Deny", "storeType": "memory"}, "roleStore": {"storeType": "memory"},
-        "roles": [role(accounts.ROLE, {}),
-                  role(accounts.ROLE_WITH_ID,
-                       {"Condition": {"StringEquals": {"sts:ExternalId": accounts.EXTERNAL_ID}}})],
-        "policies": [{"name": "destination", "document": {"Version": "2012-10-17", "Statement": [allow]}}],
+        "roles": [{"roleName": name, "roleArn": accounts.role_arn(name), "attachedPolicies": [name], "trustPolicy": trust}
+                  for name, (trust, _) in all_roles.items()],
+        "policies": [{"name": name, "document": permissions} for name, (_, permissions) in all_roles.items()],
         "providers": []}
+
+
+def document(statement):
+    return {"Version": "2012-10-17", "Statement": [statement]}
