@@ -13,12 +13,14 @@
 //! [`job::manifest`] hands out rows, [`job::plan`] says which way each goes, [`job::copy`] copies one
 //! object, [`job::outcome`] is where copying and reporting meet, [`job::report`] records how each row
 //! ended. [`job`] wires them, and [`cli`] turns flags into a job and a job into an exit code.
-//! [`listing`] makes manifests: it lists a bucket in parallel.
+//! [`listing`] makes manifests: it lists a bucket in parallel. [`preflight`] looks at what a job will meet.
 
 pub mod job;
 
 pub mod listing;
 
 pub mod policy;
+
+pub mod preflight;
 
 pub mod cli;

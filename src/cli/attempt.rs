@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::check as before;
 use super::exit::{Exit, Failed, print_cause};
 use super::progress::{self, ProgressMode};
 use super::reach::{Reach, is_in_s3};
@@ -40,6 +41,7 @@ use crate::job::{
     self, Cause, Job, Passes, Progress, StopSignals, blocking, max_concurrency, owner,
     retry_options, sort_rows, versioned,
 };
+use crate::preflight::sample::Samples;
 
 /// How long a report is looked at that could not be written: the summary is only words.
 const LAST_LOOK: Duration = Duration::from_secs(5);
@@ -55,6 +57,8 @@ pub(super) struct NewJob {
     pub(super) mfa_code: Option<String>,
     pub(super) show: ProgressMode,
     pub(super) output: Output,
+    /// What it will meet is looked at first.
+    pub(super) check: bool,
 }
 
 /// Name of a job's folder.
@@ -219,7 +223,7 @@ async fn prepare(
     reach: &Reach,
     listening: &Listening,
 ) -> Result<(JobFile, Reached), Failed> {
-    let (job, spool) = (new.job.clone(), home.local.join(SPOOL));
+    let (job, spool, looks) = (new.job.clone(), home.local.join(SPOOL), new.check);
     let drain = &listening.signals.drain;
     let manifest = manifest_of(&new.job, &spool, reach, drain);
     let manifest = listening.unless_stopped(Box::pin(manifest)).await?;
@@ -229,11 +233,15 @@ async fn prepare(
         if job.read.keep_bad_rows {
             spool::take_stdin(&spool)?;
         }
-        let survey = survey(file, &job.read)?;
-        check(&survey, &job)?;
-        Ok::<_, Failed>(survey)
+        let surveyed = if looks {
+            before::sampled(&file, &job)?
+        } else {
+            (survey(file, &job.read)?, Samples::default())
+        };
+        check(&surveyed.0, &job)?;
+        Ok::<_, Failed>(surveyed)
     }));
-    let survey = listening.unless_stopped(survey).await?;
+    let (survey, samples) = listening.unless_stopped(survey).await?;
     let indexing = previous::Indexing {
         job: new.job.clone(),
         bucket: survey.bucket.clone(),
@@ -255,6 +263,11 @@ async fn prepare(
     };
     let versioned = Box::pin(check_versioned(&file, &access));
     listening.unless_stopped(versioned).await?;
+    if new.check {
+        // Not dropped at a signal: what it has begun it ends.
+        let looked = before::look(&file, &new.keys, &samples, reach, drain);
+        Box::pin(looked).await?;
+    }
     let reached = Reached {
         manifest,
         access,

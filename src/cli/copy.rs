@@ -33,7 +33,7 @@ pub(super) struct CopyArgs {
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
-    again: AgainArgs,
+    pub(super) again: AgainArgs,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -46,6 +46,14 @@ pub(super) struct CopyArgs {
     work: WorkArgs,
     #[command(flatten)]
     pub(super) run: RunArgs,
+    /// Begin without looking first at what the job will meet, as s3haul check does
+    #[arg(
+        long,
+        env = "S3HAUL_SKIP_CHECK",
+        help_heading = "Running",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    pub(super) skip_check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -141,7 +149,7 @@ pub(super) struct EvidenceArgs {
     previous_report_match: Option<MatchFlag>,
     /// Count rows, requests and cost, and copy nothing
     #[arg(long, env = "S3HAUL_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -168,7 +176,7 @@ enum MatchFlag {
 pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     args.run.words.start_log();
     let job_id = args.evidence.report.job_id()?;
-    let dry_run = args.evidence.dry_run;
+    let (dry_run, check) = (args.evidence.dry_run, !args.skip_check);
     let show = args.run.progress;
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
@@ -187,6 +195,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
         mfa_code,
         show,
         output,
+        check,
     })
     .boxed_local()
     .await

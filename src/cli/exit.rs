@@ -58,6 +58,11 @@ impl Failed {
         self
     }
 
+    /// What to do.
+    pub(super) fn into_hint(self) -> Option<String> {
+        self.hint
+    }
+
     /// Prints the error, its causes and the hint to stderr.
     pub(super) fn print(&self) -> u8 {
         let mut stderr = std::io::stderr().lock();

@@ -3,6 +3,7 @@
 mod abandon;
 mod access;
 mod attempt;
+mod check;
 mod copy;
 #[cfg(feature = "demo")]
 mod demo;
@@ -59,6 +60,8 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Abort the multipart uploads that an interrupted job keeps, and mark the job abandoned
     Abandon(Box<abandon::AbandonArgs>),
+    /// Look at what a job with these flags will meet: who copies, both buckets, rows, the report's place
+    Check(Box<check::CheckArgs>),
     /// Print the policies that a job with these flags needs, for both accounts; nobody is asked
     Policy(Box<policy::PolicyArgs>),
     /// Make manifests, and see what is in them
@@ -104,6 +107,7 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         Command::Resume(args) => Box::pin(resume::run(*args)).await,
         Command::Verify(args) => Box::pin(verify::run(*args)).await,
         Command::Abandon(args) => Box::pin(abandon::run(*args)).await,
+        Command::Check(args) => Box::pin(check::run(*args)).await,
         Command::Policy(args) => policy::run(*args),
         Command::Manifest(command) => Box::pin(manifest::run(command)).await,
         Command::Report(command) => Box::pin(report::run(*command)).await,

@@ -146,6 +146,7 @@ fn key(text: &str) -> Result<Arn, String> {
 pub(super) fn run(args: PolicyArgs) -> Result<u8, Failed> {
     args.copy.run.words.start_log();
     let output = args.copy.run.words.output;
+    let skip_check = args.copy.skip_check;
     let report = args.copy.evidence.report.report.clone();
     let (job, _) = args.copy.spec("policy")?;
     let about = args.about;
@@ -167,7 +168,7 @@ pub(super) fn run(args: PolicyArgs) -> Result<u8, Failed> {
     let around = Surroundings {
         in_s3: those(in_s3),
         under_keys: those(under_keys),
-        checked: true,
+        checked: !skip_check,
     };
     let needs = minimum(needs(&job, &around), about.minimum);
     let mut documents = documents(&parties, &needs);

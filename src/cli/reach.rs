@@ -15,7 +15,7 @@ use super::attempt::{mfa_code_for, mfa_code_of_profile};
 use super::exit::Failed;
 use super::flags::{AgainArgs, REQUESTS_PER_SECOND, SpeedArgs};
 use super::values::{self, Location, location};
-use crate::job::access::{AccessOptions, Connection, Owner, Role};
+use crate::job::access::{AccessError, AccessOptions, Base, Connection, Owner, Role};
 use crate::job::manifest::ManifestFile;
 use crate::job::report::read_job;
 use crate::job::report::store::JobFolder;
@@ -229,10 +229,27 @@ impl Reach {
     }
 
     async fn begin(&self) -> Result<Connection, Failed> {
+        let base = self.base().await??;
+        Ok(Connection::of_base(base).await?)
+    }
+
+    /// Who it is before any role; for who tells the steps apart.
+    pub(super) async fn base(&self) -> Result<Result<Base, AccessError>, Failed> {
         let code: Option<MfaCode> = mfa_code_for(&self.access, self.mfa_code.as_deref()).await?;
         let connections = max_concurrency(&self.speed) as usize;
         let retry = retry_options(&self.speed);
-        Ok(Connection::begin(&self.access, code, connections, retry).await?)
+        Ok(Base::find(&self.access, code, connections, retry).await)
+    }
+
+    /// Becomes who copies, from there.
+    pub(super) async fn of_base(&self, base: Base) -> Result<Connection, AccessError> {
+        let begin = || Connection::of_base(base).boxed_local();
+        self.connection.get_or_try_init(begin).await.cloned()
+    }
+
+    /// Who writes the report.
+    pub(super) async fn report(&self) -> Result<Connection, Failed> {
+        self.of_profile(self.access.report_profile.as_ref()).await
     }
 
     async fn of_profile(&self, profile: Option<&String>) -> Result<Connection, Failed> {
@@ -279,7 +296,7 @@ impl Reach {
             return Ok(JobFolder::Disk(address.to_owned()));
         }
         let Location { bucket, prefix } = report_location(address)?;
-        let connection = self.of_profile(self.access.report_profile.as_ref()).await?;
+        let connection = self.report().await?;
         let owner = self.access.report_account.as_deref();
         let local = local(work_dir).map_err(|error| {
             Failed::usage(format!("cannot make a temporary folder: {error}")).hinted(

@@ -156,6 +156,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
         mfa_code,
         show,
         output,
+        check: false,
     })
     .boxed_local()
     .await

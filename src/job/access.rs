@@ -78,6 +78,20 @@ pub struct AccessOptions {
     pub force_path_style: bool,
 }
 
+impl AccessOptions {
+    /// The account that the destination bucket is expected to be of, if it is expected to be of one.
+    pub fn expected_destination(&self) -> Option<String> {
+        match &self.destination_account {
+            Owner::Account(account) => Some(account.clone()),
+            Owner::OfRole => self
+                .role
+                .as_ref()
+                .and_then(|role| account_of(&role.role_arn)),
+            Owner::Any => None,
+        }
+    }
+}
+
 /// Why a job has no access.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
@@ -241,6 +255,53 @@ pub struct Access {
     pub bucket_owner: Option<String>,
 }
 
+/// Who somebody is before any role, found.
+#[derive(Debug, Clone)]
+pub struct Base {
+    options: AccessOptions,
+    http: HttpClient,
+    max_connections: usize,
+    identity: BaseIdentity,
+    mfa_code: Option<MfaCode>,
+    retry: RetryOptions,
+}
+
+impl Base {
+    /// Finds the identity. `retry` is for reads of manifests.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn find(
+        options: &AccessOptions,
+        mfa_code: Option<MfaCode>,
+        max_connections: usize,
+        retry: RetryOptions,
+    ) -> Result<Self, AccessError> {
+        one_partition(
+            options,
+            options.source_region.as_deref(),
+            options.region.as_deref(),
+        )?;
+        let http = HttpClient::new(max_connections, &Network::of_environment()?);
+        // Of the profile's device where it has one: both is refused.
+        let code = mfa_code.clone();
+        let identity = base(&http, options, options.profile.as_ref(), code, &retry).await?;
+        Ok(Self {
+            options: options.clone(),
+            http,
+            max_connections,
+            identity,
+            mfa_code,
+            retry,
+        })
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &BaseIdentity {
+        &self.identity
+    }
+}
+
 /// Who works, established: credentials over one pool of connections. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -265,23 +326,23 @@ impl Connection {
         max_connections: usize,
         retry: RetryOptions,
     ) -> Result<Self, AccessError> {
-        one_partition(
-            options,
-            options.source_region.as_deref(),
-            options.region.as_deref(),
-        )?;
-        let http = HttpClient::new(max_connections, &Network::of_environment()?);
-        // Of the profile's device where it has one: both is refused.
-        let code = mfa_code.clone();
-        let base = base(&http, options, options.profile.as_ref(), code, &retry).await?;
-        let credentials = credentials(&base, options, mfa_code).await?;
+        let base = Base::find(options, mfa_code, max_connections, retry).await?;
+        Self::of_base(base).await
+    }
+
+    /// Becomes the role.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn of_base(base: Base) -> Result<Self, AccessError> {
+        let credentials = credentials(&base.identity, &base.options, base.mfa_code).await?;
         Ok(Self::of(
-            options,
-            http,
-            max_connections,
-            base,
+            &base.options,
+            base.http,
+            base.max_connections,
+            base.identity,
             credentials,
-            retry,
+            base.retry,
         ))
     }
 
@@ -347,6 +408,16 @@ impl Connection {
         self.base.s3_endpoint_url()
     }
 
+    /// Who it was before any role.
+    pub fn base(&self) -> &BaseIdentity {
+        &self.base
+    }
+
+    /// The credentials that all requests use.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// What reads manifests, past the throttle of the job.
     pub fn requests(&self) -> &Requests {
         &self.requests
@@ -362,14 +433,7 @@ impl Connection {
         destination_bucket: &str,
     ) -> Result<Access, AccessError> {
         let options = &self.options;
-        let destination_account = match &options.destination_account {
-            Owner::Account(account) => Some(account.clone()),
-            Owner::OfRole => options
-                .role
-                .as_ref()
-                .and_then(|role| account_of(&role.role_arn)),
-            Owner::Any => None,
-        };
+        let destination_account = options.expected_destination();
         let mut destination = Side {
             requests: self.looks.clone(),
             side: "destination",
@@ -377,12 +441,12 @@ impl Connection {
             account: destination_account.as_deref(),
             flag: "--destination-account",
             of_role: options.destination_account == Owner::OfRole,
-            client: self.client(options.region.as_deref(), options.endpoint_url.as_ref()),
+            client: self.destination_client(options.region.as_deref()),
         };
         let mut source = self.side(source_bucket);
         if options.region.is_none() {
             let region = destination.region().await?;
-            destination.client = self.client(region.as_deref(), options.endpoint_url.as_ref());
+            destination.client = self.destination_client(region.as_deref());
         }
         self.find_source(&mut source).await?;
         one_partition(
@@ -443,7 +507,6 @@ impl Connection {
     }
 
     async fn elsewhere(&self, side: &'static str, bucket: &str) -> Result<S3Client, AccessError> {
-        let endpoint_url = self.options.endpoint_url.as_ref();
         let side = Side {
             requests: self.looks.clone(),
             side,
@@ -451,10 +514,10 @@ impl Connection {
             account: None,
             flag: "",
             of_role: false,
-            client: self.client(None, endpoint_url),
+            client: self.destination_client(None),
         };
         let region = side.region().await?;
-        Ok(self.client(region.as_deref(), endpoint_url))
+        Ok(self.destination_client(region.as_deref()))
     }
 
     /// A client of a region, or of a likely one.
@@ -472,7 +535,13 @@ impl Connection {
         S3Client::new(&self.http, &options, &self.credentials)
     }
 
-    fn source_client(&self, region: Option<&str>) -> S3Client {
+    /// A client for all but reads of the source, of a region or of a likely one.
+    pub fn destination_client(&self, region: Option<&str>) -> S3Client {
+        self.client(region, self.options.endpoint_url.as_ref())
+    }
+
+    /// A client for reads of the source, of a region or of a likely one.
+    pub fn source_client(&self, region: Option<&str>) -> S3Client {
         let options = &self.options;
         let endpoint_url = options.source_endpoint_url.as_ref();
         self.client(region, endpoint_url.or(options.endpoint_url.as_ref()))

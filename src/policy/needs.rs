@@ -103,7 +103,9 @@ pub fn needs(job: &JobSpec, around: &Surroundings) -> Vec<Need> {
             };
             let (reasons, essential) = found.entry((place, row.on, row.action)).or_default();
             reasons.insert(format!("{}: {reason}", sent.operation));
-            *essential |= sent.essential;
+            // What only tells a missing object from a refused one copies none.
+            let tells = row.when.iter().any(|(token, _)| *token == "missing-object");
+            *essential |= sent.essential && !tells;
         }
     }
     let need = |((place, on, action), (reasons, essential))| Need {

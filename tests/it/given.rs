@@ -65,6 +65,14 @@ impl World {
         }
     }
 
+    /// The same of `check`.
+    pub(crate) fn checking(&self) -> Given<'_> {
+        Given {
+            command: "check",
+            ..self.given()
+        }
+    }
+
     /// How many requests the server has seen that write an object.
     pub(crate) fn writes(&self) -> usize {
         WRITES

@@ -10,6 +10,7 @@ mod access;
 mod archived;
 mod both;
 mod bucket;
+mod check;
 mod conditions;
 mod corpus;
 mod encryption;

@@ -163,9 +163,10 @@ fn flags_in(text: &str) -> BTreeSet<String> {
     flags
 }
 
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 9] = [
     &["copy"],
     &["policy"],
+    &["check"],
     &["verify"],
     &["resume"],
     &["abandon"],

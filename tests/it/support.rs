@@ -159,6 +159,10 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_s3haul"));
         hermetic(&mut command, self.folder.path());
         command.args(arguments);
+        if arguments.first() == Some(&"copy") {
+            // What it looks at first would be among the requests that tests count; those of `check` do without this.
+            command.env("S3HAUL_SKIP_CHECK", "true");
+        }
         command
     }
 

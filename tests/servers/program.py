@@ -47,6 +47,8 @@ class Copy:
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "S3HAUL_"))},
             "AWS_ACCESS_KEY_ID": keys.id, "AWS_SECRET_ACCESS_KEY": keys.secret,
+            # Some jobs count their requests, and what a check asks other servers do not all know.
+            "S3HAUL_SKIP_CHECK": "true",
             "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(self.folder / "none"),
             "AWS_SHARED_CREDENTIALS_FILE": str(self.credentials)}
         self.program = world.binary

@@ -14,8 +14,11 @@ use crate::headers::{self, NotXml};
 use crate::operation::Operation;
 use crate::retry::{self, Class};
 
-/// A clock so far off may be what a request is refused for: S3 takes 15 minutes, STS 5.
-const MUCH_SKEW: Duration = Duration::from_mins(4);
+/// A clock so far off, in seconds, may be what a request is refused for: S3 takes 15 minutes, STS 5.
+const MUCH_SKEW_SECONDS: u32 = 4 * 60;
+
+/// No clock is said to be off by more.
+const MOST_SKEW_SECONDS: i64 = i32::MAX as i64;
 
 /// The code of a request that was not sent because this machine had no socket left for it.
 pub(crate) const OUT_OF_SOCKETS: &str = "OutOfSockets";
@@ -103,11 +106,11 @@ pub struct S3Error {
     /// `x-amz-id-2`.
     pub extended_request_id: Option<String>,
     /// `x-amz-bucket-region`: where the bucket is, also told on errors.
-    pub bucket_region: Option<String>,
+    pub bucket_region: Option<Box<str>>,
     /// `Retry-After`, if it is given in seconds.
     pub retry_after: Option<Duration>,
-    /// Whether the server's `Date` and this machine's clock are minutes apart.
-    pub clock_is_off: bool,
+    /// How far this machine's clock goes ahead of the server's `Date`, in seconds, where that was told.
+    pub clock_ahead_seconds: Option<i32>,
     /// The cause, if it lies below HTTP.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -153,7 +156,7 @@ impl S3Error {
             extended_request_id: None,
             bucket_region: None,
             retry_after: None,
-            clock_is_off: false,
+            clock_ahead_seconds: None,
             source: None,
         }
     }
@@ -172,6 +175,12 @@ impl S3Error {
     /// What to do about it.
     pub fn class(&self) -> Class {
         retry::classify(self)
+    }
+
+    /// Whether the server's `Date` and this machine's clock are minutes apart.
+    pub fn clock_is_off(&self) -> bool {
+        self.clock_ahead_seconds
+            .is_some_and(|ahead| ahead.unsigned_abs() > MUCH_SKEW_SECONDS)
     }
 
     /// Whether the request, if it was a write, may have been carried out all the same.
@@ -267,13 +276,15 @@ impl S3Error {
             .or_else(|| header("x-amzn-requestid"))
             .or_else(|| element(body, "RequestId"));
         told.extended_request_id = header("x-amz-id-2");
-        told.bucket_region = header("x-amz-bucket-region");
+        told.bucket_region = header("x-amz-bucket-region").map(Into::into);
         told.retry_after = header("retry-after")
             .and_then(|seconds| seconds.trim().parse().ok())
             .map(Duration::from_secs);
-        told.clock_is_off = header("date")
+        told.clock_ahead_seconds = header("date")
             .and_then(|date| headers::http_date(&date))
-            .is_some_and(|date| (date - OffsetDateTime::now_utc()).unsigned_abs() > MUCH_SKEW);
+            .map(|date| (OffsetDateTime::now_utc() - date).whole_seconds())
+            .map(|ahead| ahead.clamp(-MOST_SKEW_SECONDS, MOST_SKEW_SECONDS))
+            .and_then(|ahead| i32::try_from(ahead).ok());
         // For when the SDK cannot read the body, as with white space before its XML declaration.
         told.code = element(body, "Code");
         told.message = element(body, "Message").unwrap_or_default();

@@ -224,6 +224,17 @@ impl BaseIdentity {
         })
     }
 
+    /// Until when nothing has to give new credentials; none means without an end, or until one that is not known.
+    pub async fn expires_at(&self) -> Option<SystemTime> {
+        let held = self.0.held.lock().await;
+        held.as_ref()?.credentials.expiry()
+    }
+
+    /// Whether nothing renews the credentials: a session in the environment, in a profile, of an MFA device.
+    pub fn is_not_renewed(&self) -> bool {
+        self.ending().is_some()
+    }
+
     /// The region that was given, or is set in the environment or the profile.
     pub fn region(&self) -> Option<&str> {
         self.0.region.as_deref()

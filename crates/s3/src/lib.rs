@@ -69,7 +69,7 @@ mod wire_tests;
 pub use acl::{AccessControl, Grant, Grantee};
 pub use annotation::AnnotationPage;
 pub use attributes::{ObjectAttributes, PartAttributes};
-pub use bucket::BucketFacts;
+pub use bucket::{BucketFacts, DefaultEncryption};
 pub use checksum::{ChecksumAlgorithm, PartChecksum};
 pub use client::{ClientOptions, HttpClient, S3Client, validate_endpoint_url};
 pub use copy_source::CopySource;
@@ -87,7 +87,8 @@ pub use multipart::{
 };
 pub use network::{Network, NetworkError};
 pub use object::{
-    Copied, CopyObject, Deleted, GetObject, Head, HeadObject, PutBody, PutObject, Tag, WholeObject,
+    Copied, CopyObject, Deleted, GetObject, Head, HeadObject, Put, PutBody, PutObject, Tag,
+    WholeObject,
 };
 pub use operation::{Operation, attempt_timeout};
 pub use profile::mfa_serial_of;

@@ -128,8 +128,8 @@ pub struct GetObject<'a> {
     pub version_id: Option<&'a str>,
     /// First and last byte, both inclusive; the object has them.
     pub range: (u64, u64),
-    /// The ETag that the object must have, without quotes: `If-Match`.
-    pub if_match: &'a str,
+    /// The ETag that the object must have, without quotes: `If-Match`; none means any.
+    pub if_match: Option<&'a str>,
     /// Other headers.
     pub headers: &'a [HeaderPair],
 }
@@ -171,6 +171,15 @@ pub struct WholeObject {
     pub last_modified: Option<OffsetDateTime>,
     /// `Date`: the server's time.
     pub date: Option<OffsetDateTime>,
+}
+
+/// What `PutObject` made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The new object's ETag, without quotes; never empty.
+    pub e_tag: String,
+    /// The new object's version, if its bucket has versions.
+    pub version_id: Option<String>,
 }
 
 /// What `DeleteObject` did.
@@ -293,7 +302,7 @@ impl S3Client {
             .key(request.key)
             .set_version_id(request.version_id.map(str::to_owned))
             .range(format!("bytes={first}-{last}"))
-            .if_match(format!("\"{}\"", request.if_match))
+            .set_if_match(request.if_match.map(|e_tag| format!("\"{e_tag}\"")))
             .customize()
             .interceptor(headers)
             .send()
@@ -387,12 +396,12 @@ impl S3Client {
         })
     }
 
-    /// Sends an object, and gives its ETag.
+    /// Sends an object.
     ///
     /// # Errors
     ///
     /// S3's; `RequestNotBuilt` if the file cannot be opened or is over 5 GiB; `EmptyAnswer` if no ETag came.
-    pub async fn put_object(&self, request: PutObject<'_>) -> Result<String> {
+    pub async fn put_object(&self, request: PutObject<'_>) -> Result<Put> {
         let operation = Operation::PutObject;
         let headers = AddHeaders::new(operation, request.headers).map_err(|error| *error)?;
         let not_built = |message: &str| S3Error::new(operation, ErrorKind::NotBuilt, message);
@@ -425,10 +434,15 @@ impl S3Client {
             .await
             .map_err(|error| S3Error::from_sdk(operation, error))?;
         let request_id = aws_sdk_s3::operation::RequestId::request_id(&output);
-        result_e_tag(output.e_tag()).ok_or_else(|| empty_answer(operation, "ETag", request_id))
+        Ok(Put {
+            e_tag: result_e_tag(output.e_tag())
+                .ok_or_else(|| empty_answer(operation, "ETag", request_id))?,
+            version_id: output.version_id,
+        })
     }
 
-    /// Deletes an object. No version is named: a bucket with versions keeps them all, and adds a delete marker.
+    /// Deletes an object, or the version that is named. Without one a bucket with versions keeps them all, and
+    /// adds a delete marker.
     ///
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>
     ///
@@ -439,6 +453,7 @@ impl S3Client {
         &self,
         bucket: &str,
         key: &str,
+        version_id: Option<&str>,
         headers: &[HeaderPair],
     ) -> Result<Deleted> {
         let operation = Operation::DeleteObject;
@@ -448,6 +463,7 @@ impl S3Client {
             .delete_object()
             .bucket(bucket)
             .key(key)
+            .set_version_id(version_id.map(str::to_owned))
             .customize()
             .interceptor(headers)
             .send()

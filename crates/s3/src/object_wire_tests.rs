@@ -569,7 +569,7 @@ async fn a_range_of_a_version_under_a_customers_key() {
         key: "k",
         version_id: Some("v+1"),
         range: (2, 4),
-        if_match: "e",
+        if_match: Some("e"),
         headers: &headers,
     };
     assert_eq!(client.get_object(request).await.unwrap(), b"abc");

@@ -55,6 +55,16 @@ pub enum Operation {
     GetBucketVersioning,
     /// Reads a bucket's ACL.
     GetBucketAcl,
+    /// Asks who owns what is written to a bucket.
+    GetBucketOwnershipControls,
+    /// Asks who pays for requests to a bucket.
+    GetBucketRequestPayment,
+    /// Asks how a bucket encrypts what says nothing of it.
+    GetBucketEncryption,
+    /// Asks whether a bucket has Object Lock.
+    GetObjectLockConfiguration,
+    /// Reads a bucket's lifecycle rules.
+    GetBucketLifecycleConfiguration,
     /// STS: becomes a role.
     AssumeRole,
     /// STS: becomes a role with a token that somebody else has given.
@@ -93,6 +103,11 @@ impl Operation {
             Self::HeadBucket => "HeadBucket",
             Self::GetBucketVersioning => "GetBucketVersioning",
             Self::GetBucketAcl => "GetBucketAcl",
+            Self::GetBucketOwnershipControls => "GetBucketOwnershipControls",
+            Self::GetBucketRequestPayment => "GetBucketRequestPayment",
+            Self::GetBucketEncryption => "GetBucketEncryption",
+            Self::GetObjectLockConfiguration => "GetObjectLockConfiguration",
+            Self::GetBucketLifecycleConfiguration => "GetBucketLifecycleConfiguration",
             Self::AssumeRole => "AssumeRole",
             Self::AssumeRoleWithWebIdentity => "AssumeRoleWithWebIdentity",
             Self::GetSessionToken => "GetSessionToken",
@@ -191,6 +206,11 @@ mod tests {
             Operation::GetObjectAttributes,
             Operation::GetObjectAcl,
             Operation::GetBucketAcl,
+            Operation::GetBucketOwnershipControls,
+            Operation::GetBucketRequestPayment,
+            Operation::GetBucketEncryption,
+            Operation::GetObjectLockConfiguration,
+            Operation::GetBucketLifecycleConfiguration,
             Operation::ListObjectAnnotations,
             Operation::GetObjectAnnotation,
             Operation::PutObjectAnnotation,
@@ -209,6 +229,11 @@ mod tests {
             Operation::GetObjectAttributes,
             Operation::GetObjectAcl,
             Operation::GetBucketAcl,
+            Operation::GetBucketOwnershipControls,
+            Operation::GetBucketRequestPayment,
+            Operation::GetBucketEncryption,
+            Operation::GetObjectLockConfiguration,
+            Operation::GetBucketLifecycleConfiguration,
             Operation::ListObjectAnnotations,
             Operation::GetObjectAnnotation,
         ] {

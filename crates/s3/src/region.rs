@@ -16,7 +16,7 @@ pub async fn find_region(client: &S3Client, bucket: &str) -> Result<BucketFacts>
     match client.head_bucket(bucket, &[]).await {
         Err(error) => match error.bucket_region.clone() {
             Some(region) => Ok(BucketFacts {
-                region: Some(region),
+                region: Some(region.into()),
                 ..BucketFacts::default()
             }),
             None => Err(error),

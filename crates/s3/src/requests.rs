@@ -268,7 +268,7 @@ impl Requests {
         // Nor does a HEAD say that it was signed by a wrong clock. The client has learnt the
         // right time from the answer: the next one tells, and is believed.
         let bare = error.kind == ErrorKind::Answered && error.code.is_none();
-        if bare && error.status == Some(403) && error.clock_is_off && !course.clock_suspected {
+        if bare && error.status == Some(403) && error.clock_is_off() && !course.clock_suspected {
             course.clock_suspected = true;
             return Some(Class::ClockSkew);
         }

@@ -326,7 +326,7 @@ impl Store {
         let (bytes, resend) = (Some(bytes), OnDoubt::Resend);
         let put = || self.client.put_object(request);
         let sent = requests.send_uncounted(&mut tally, operation, bytes, resend, put);
-        sent.await.map_err(|error| {
+        sent.await.map(|put| put.e_tag).map_err(|error| {
             let exit = if error.is_access_refusal() {
                 Exit::Access
             } else {

@@ -403,7 +403,7 @@ impl Copier {
                 extended_request_id: None,
                 bucket_region: None,
                 retry_after: None,
-                clock_is_off: false,
+                clock_ahead_seconds: None,
                 source: None,
             }),
         }

@@ -93,7 +93,7 @@ impl Copier {
             key: &task.row.key,
             version_id: source.version_id.as_deref(),
             range,
-            if_match: &source.e_tag,
+            if_match: Some(&source.e_tag),
             headers: &source_headers,
         };
         let of_copy = GetObject {
@@ -101,7 +101,7 @@ impl Copier {
             key: &task.destination_key,
             version_id: there.version_id.as_deref(),
             range,
-            if_match: &there.e_tag,
+            if_match: Some(&there.e_tag),
             headers: &there_headers,
         };
         let (mut a, mut b) = (Tally::default(), Tally::default());

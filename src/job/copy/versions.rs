@@ -67,7 +67,7 @@ impl Copier {
         let (bucket, key) = (&self.destination_bucket, &task.destination_key);
         let send = || {
             let headers = self.headers.destination();
-            self.destination.delete_object(bucket, key, headers)
+            self.destination.delete_object(bucket, key, None, headers)
         };
         let operation = Operation::DeleteObject;
         // Sent again it adds another marker, under which the key stands as under one.

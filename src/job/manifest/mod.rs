@@ -235,7 +235,19 @@ pub fn survey(
     file: impl Into<ManifestFile>,
     options: &ManifestOptions,
 ) -> Result<Survey, ManifestError> {
-    look(&file.into(), options, None)
+    look(&file.into(), options, Watching::Nobody)
+}
+
+/// As [`survey`]; `met` takes each selected row, so that some can be picked without another reading.
+///
+/// # Errors
+/// As [`survey`].
+pub fn survey_rows(
+    file: &ManifestFile,
+    options: &ManifestOptions,
+    met: &mut dyn FnMut(Row),
+) -> Result<Survey, ManifestError> {
+    look(file, options, Watching::Rows(met))
 }
 
 /// As [`survey`], to see what is in a manifest: `met` takes each selected row, and the first of the bad
@@ -248,16 +260,56 @@ pub fn inspect(
     options: &ManifestOptions,
     met: &mut Met<'_>,
 ) -> Result<Survey, ManifestError> {
-    look(file, options, Some(met))
+    look(file, options, Watching::All(met))
 }
 
 /// Takes a row, or a bad row of a file.
 pub type Met<'m> = dyn FnMut(Result<Row, (&Path, BadRow)>) + 'm;
 
+/// Who sees what a survey finds.
+pub(crate) enum Watching<'m> {
+    /// Nobody: a bad row is an error.
+    Nobody,
+    /// Somebody who wants the rows; a bad one is an error.
+    Rows(&'m mut dyn FnMut(Row)),
+    /// Somebody who wants to know what is in it, bad rows included, which stop nothing.
+    All(&'m mut Met<'m>),
+}
+
+impl Watching<'_> {
+    /// Whether the manifest is only looked at.
+    fn inspects(&self) -> bool {
+        matches!(self, Self::All(_))
+    }
+
+    fn sees_rows(&self) -> bool {
+        !matches!(self, Self::Nobody)
+    }
+
+    fn row(&mut self, row: Parsed) {
+        match self {
+            Self::Nobody => {}
+            Self::Rows(met) => met(row.into_row(0, Place::default())),
+            Self::All(met) => met(Ok(row.into_row(0, Place::default()))),
+        }
+    }
+
+    /// Takes the bad rows of a file, or gives them back where they are an error.
+    fn bad(&mut self, file: &Path, rows: Vec<BadRow>) -> Result<(), Vec<BadRow>> {
+        let Self::All(met) = self else {
+            return Err(rows);
+        };
+        for row in rows {
+            met(Err((file, row)));
+        }
+        Ok(())
+    }
+}
+
 fn look(
     file: &ManifestFile,
     options: &ManifestOptions,
-    met: Option<&mut Met<'_>>,
+    watching: Watching<'_>,
 ) -> Result<Survey, ManifestError> {
     let pinned = file.look()?;
     if let Some(expected) = &options.expected_e_tag
@@ -276,19 +328,19 @@ fn look(
         .map_err(io_error(&file.name()))?;
     let json = start.trim_ascii_start().starts_with(b"{");
     match options.format {
-        ManifestFormat::Inventory => inventory::survey(file.clone(), &pinned, options, met),
+        ManifestFormat::Inventory => inventory::survey(file.clone(), &pinned, options, watching),
         // A stream has no data files beside it.
         ManifestFormat::Auto if json && !options.keep_bad_rows => {
             let path = file.name();
             let json = pinned.read().map_err(io_error(&path))?;
             let take = |status: &str| options.report_rows.takes(status);
             if let Some(files) = results_files(&json, &path, take)? {
-                return csv::survey_report(file, &pinned, files, options, met);
+                return csv::survey_report(file, &pinned, files, options, watching);
             }
-            inventory::survey(file.clone(), &pinned, options, met)
+            inventory::survey(file.clone(), &pinned, options, watching)
         }
         ManifestFormat::Auto | ManifestFormat::Csv => {
-            csv::survey(file, &pinned, options, &start, met)
+            csv::survey(file, &pinned, options, &start, watching)
         }
     }
 }

@@ -188,7 +188,7 @@ impl Asked {
             key: &self.key,
             version_id: None,
             range: (first, end.saturating_sub(1)),
-            if_match: &self.e_tag,
+            if_match: Some(&self.e_tag),
             headers: &[],
         };
         let (mut tally, operation) = (Tally::default(), Operation::GetObject);

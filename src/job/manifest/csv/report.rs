@@ -10,8 +10,8 @@ use crate::job::code::Code;
 use crate::job::manifest::file::{Pinned, same_md5};
 use crate::job::manifest::key::KeyEncoding;
 use crate::job::manifest::{
-    BadRow, Facts, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions, Met,
-    Place, ReportForm, ReportRows, Survey, Versions, io_error, parse_time,
+    BadRow, Facts, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions,
+    ReportForm, ReportRows, Survey, Versions, Watching, io_error, parse_time,
 };
 use crate::job::report::read::ResultsFile;
 use crate::job::report::row::{COLUMNS, TaskStatus};
@@ -57,7 +57,7 @@ pub(crate) fn survey(
     pinned: &Pinned,
     files: Vec<ResultsFile>,
     options: &ManifestOptions,
-    mut met: Option<&mut Met<'_>>,
+    mut watching: Watching<'_>,
 ) -> Result<Survey, ManifestError> {
     let manifest = file.name();
     check(&manifest, file, options)?;
@@ -83,9 +83,7 @@ pub(crate) fn survey(
                 }
                 Ok(Some(parsed)) => {
                     rows += 1;
-                    if let Some(met) = &mut met {
-                        met(Ok(parsed.into_row(0, Place::default())));
-                    }
+                    watching.row(parsed);
                     continue;
                 }
                 Err(problem) => problem,
@@ -98,22 +96,22 @@ pub(crate) fn survey(
             }
         }
     }
-    match (listed, &mut met) {
-        (Some((path, rows)), Some(met)) => {
-            for row in rows {
-                met(Err((&path, row)));
-            }
+    match listed {
+        Some((path, listed)) => {
+            watching
+                .bad(&path, listed)
+                .map_err(|rows| ManifestError::BadRows {
+                    path: path.clone(),
+                    total: bad_rows,
+                    rows,
+                })?;
         }
-        (Some((path, rows)), None) => {
-            let total = bad_rows;
-            return Err(ManifestError::BadRows { path, total, rows });
-        }
-        (None, None) if rows == 0 && filtered > 0 => {
+        None if watching.inspects() || rows > 0 => {}
+        None if filtered > 0 => {
             let path = manifest;
             return Err(ManifestError::Empty { path, filtered });
         }
-        (None, None) if rows == 0 => return Err(bad(&manifest, options.report_rows.absent())),
-        (None, _) => {}
+        None => return Err(bad(&manifest, options.report_rows.absent())),
     }
     Ok(Survey {
         rows,

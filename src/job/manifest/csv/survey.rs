@@ -10,7 +10,7 @@ use crate::job::manifest::file::{Content, Pinned};
 use crate::job::manifest::key::{EncodingDoubt, EncodingProbe, KeyEncoding, Shown};
 use crate::job::manifest::{
     BadRow, CsvForm, Field, Form, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions,
-    Met, Place, Survey, Versions, io_error,
+    Survey, Versions, Watching, io_error,
 };
 
 /// Reads a whole manifest whose content begins with `start`: finds every bad row and counts the rows.
@@ -22,7 +22,7 @@ pub(crate) fn survey(
     pinned: &Pinned,
     options: &ManifestOptions,
     start: &[u8],
-    met: Option<&mut Met<'_>>,
+    watching: Watching<'_>,
 ) -> Result<Survey, ManifestError> {
     let path = file.name();
     if let Some(what) = other_format(start) {
@@ -46,8 +46,8 @@ pub(crate) fn survey(
         .and_then(|content| past_mark(content, 0))
         .map_err(io_error(&path))?;
     // To see what is in it takes no good row.
-    let inspected = met.is_some();
-    let found = Surveyor::new(&path, pinned, options, byte, met).read(csv_reader(input))?;
+    let inspected = watching.inspects();
+    let found = Surveyor::new(&path, pinned, options, byte, watching).read(csv_reader(input))?;
     let empty = || ManifestError::Empty {
         path: path.clone(),
         filtered: found.filtered,
@@ -126,7 +126,7 @@ struct Surveyor<'a, 'm> {
     bad_rows: u64,
     sorted_bytes: u64,
     listed: Vec<BadRow>,
-    met: Option<&'a mut Met<'m>>,
+    watching: Watching<'m>,
 }
 
 impl<'a, 'm> Surveyor<'a, 'm> {
@@ -135,7 +135,7 @@ impl<'a, 'm> Surveyor<'a, 'm> {
         pinned: &'a Pinned,
         options: &'a ManifestOptions,
         start: u64,
-        met: Option<&'a mut Met<'m>>,
+        watching: Watching<'m>,
     ) -> Self {
         let probe = options.key_encoding.is_none().then(EncodingProbe::default);
         Self {
@@ -151,7 +151,7 @@ impl<'a, 'm> Surveyor<'a, 'm> {
             bad_rows: 0,
             sorted_bytes: 0,
             listed: Vec::new(),
-            met,
+            watching,
         }
     }
 
@@ -171,17 +171,13 @@ impl<'a, 'm> Surveyor<'a, 'm> {
         if let Some(doubt) = self.probe.and_then(|probe| probe.judge().err()) {
             return Err(self.doubted(doubt));
         }
-        if let Some(met) = &mut self.met {
-            for row in self.listed.drain(..) {
-                met(Err((self.path, row)));
-            }
-        } else if self.bad_rows > 0 && !self.options.keep_bad_rows {
+        let listed = std::mem::take(&mut self.listed);
+        if let Err(rows) = self.watching.bad(self.path, listed)
+            && self.bad_rows > 0
+            && !self.options.keep_bad_rows
+        {
             let (path, total) = (self.path.to_owned(), self.bad_rows);
-            return Err(ManifestError::BadRows {
-                path,
-                total,
-                rows: self.listed,
-            });
+            return Err(ManifestError::BadRows { path, total, rows });
         }
         Ok(self)
     }
@@ -243,9 +239,7 @@ impl<'a, 'm> Surveyor<'a, 'm> {
                     self.sorted_bytes += parsed.sorted_bytes();
                 }
                 self.bad_rows += u64::from(parsed.problem.is_some());
-                if let Some(met) = &mut self.met {
-                    met(Ok(parsed.into_row(0, Place::default())));
-                }
+                self.watching.row(parsed);
             }
             Err(problem) => {
                 self.bad_rows += 1;

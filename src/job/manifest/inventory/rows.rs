@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Column, Inventory, Open, Pinned, Purpose, Seen, parsed};
 use crate::job::manifest::{
     BadRow, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions,
-    Met, Place, Position, Row, Survey, Versions, io_error,
+    Place, Position, Row, Survey, Versions, Watching, io_error,
 };
 use crate::job::report::time_text;
 
@@ -165,10 +165,10 @@ pub(crate) fn survey(
     file: ManifestFile,
     pinned: &Pinned,
     options: &ManifestOptions,
-    mut met: Option<&mut Met<'_>>,
+    mut watching: Watching<'_>,
 ) -> Result<Survey, ManifestError> {
     let path = file.name();
-    let purpose = if met.is_some() {
+    let purpose = if watching.inspects() {
         Purpose::Inspect
     } else {
         Purpose::Copy
@@ -207,15 +207,12 @@ pub(crate) fn survey(
     let sorted = versions == Some(Versions::All);
     let mut counted = |seen: Seen<'_>| {
         let (marker, latest) = (seen.delete_marker, seen.is_latest);
-        if let Some(met) = &mut met {
-            met(Ok(parsed(seen).into_row(0, Place::default())));
+        if !sorted && !watching.sees_rows() {
             return (marker, marker && latest, 0);
         }
-        let bytes = if sorted {
-            parsed(seen).sorted_bytes()
-        } else {
-            0
-        };
+        let row = parsed(seen);
+        let bytes = if sorted { row.sorted_bytes() } else { 0 };
+        watching.row(row);
         (marker, marker && latest, bytes)
     };
     while let Some(found) = rows.next(&mut counted)? {
@@ -239,22 +236,19 @@ pub(crate) fn survey(
     }
     form.data_e_tags = rows.data_e_tags;
     survey.form = Form::Inventory(form);
-    match (listed, met) {
-        (Some((path, rows)), Some(met)) => {
-            for row in rows {
-                met(Err((&path, row)));
-            }
-            Ok(survey)
-        }
-        (Some((path, rows)), None) => Err(ManifestError::BadRows {
-            path,
-            total: survey.bad_rows,
-            rows,
-        }),
-        (None, None) if survey.rows == 0 => Err(ManifestError::Empty {
+    match listed {
+        Some((path, rows)) => match watching.bad(&path, rows) {
+            Ok(()) => Ok(survey),
+            Err(rows) => Err(ManifestError::BadRows {
+                path,
+                total: survey.bad_rows,
+                rows,
+            }),
+        },
+        None if survey.rows == 0 && !watching.inspects() => Err(ManifestError::Empty {
             path,
             filtered: survey.filtered,
         }),
-        (None, _) => Ok(survey),
+        None => Ok(survey),
     }
 }

@@ -15,6 +15,7 @@ use s3haul_s3::{
 };
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{HEARTBEAT, ROUNDS};
@@ -144,10 +145,21 @@ impl BucketFolder {
         name: &str,
         patience: &Patience,
     ) -> Result<Option<WholeObject>, StoreError> {
-        let key = self.key(name);
+        // On the runtime's own thread, which has read the bytes: what another thread frees goes back to the
+        // system late, some 50 MiB late where a report has many files.
         let get = || {
-            let client = &self.client;
-            client.get_whole_object(&self.bucket, &key, &self.headers)
+            let (client, bucket) = (self.client.clone(), self.bucket.clone());
+            let (key, headers) = (self.key(name), self.headers.clone());
+            let mut reading = JoinSet::new();
+            let read = async move { client.get_whole_object(&bucket, &key, &headers).await };
+            reading.spawn_on(read, &self.runtime);
+            async move {
+                match reading.join_next().await {
+                    Some(Ok(read)) => read,
+                    Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+                    None => std::future::pending().await,
+                }
+            }
         };
         let got = self.send(Operation::GetObject, Some(0), name, patience, get);
         match got.boxed().await? {
@@ -364,7 +376,7 @@ impl BucketFolder {
         };
         match sent {
             None => Err(Sent::Unclear(None)),
-            Some(Ok(e_tag)) => Ok(e_tag),
+            Some(Ok(put)) => Ok(put.e_tag),
             Some(Err(error)) => Err(match (error.status, error.class()) {
                 (Some(412), _) => Sent::Refused,
                 // What was to be replaced is gone.
