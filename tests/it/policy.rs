@@ -1,7 +1,7 @@
 //! The printed policies: a job passes with them and nothing else, and what becomes of it without any one
 //! of their actions is the table of `docs/access.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use s3haul::job::report::row::TaskStatus;
@@ -12,6 +12,7 @@ use s3haul_sandbox::{
 };
 use serde_json::{Value, json};
 
+use crate::given::Given;
 use crate::objects::{IN_PARTS, LARGE};
 use crate::same::tags;
 use crate::support::{DESTINATION, Run, SOURCE, World};
@@ -296,19 +297,64 @@ impl Case {
         world.manifest(manifest);
     }
 
-    /// How the job ends, in the table's words.
-    async fn copy(&self, world: &World) -> String {
+    /// The flags of the case, of `copy` or `check`.
+    fn given<'w>(&self, mut given: Given<'w>) -> Given<'w> {
         let fields = match self.setting {
             Setting::Markers | Setting::Versions => &[][..],
             _ => &IN_PARTS[4..],
         };
         let account = ["--source-account", SOURCE_ACCOUNT];
-        let mut given = world.given();
         let all = [&IN_PARTS[..4], &account, fields, self.flags].concat();
         for flag in all.chunks(2) {
             given = given.set(flag[0], flag[1]);
         }
-        let run = given.run().await;
+        given
+    }
+
+    /// What a check finds, by its ID.
+    async fn check(&self, world: &World) -> BTreeMap<String, Value> {
+        let run = self.given(world.checking()).run().await;
+        let found: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
+        let findings = found["findings"].as_array().unwrap().iter();
+        let named = |found: &Value| (found["id"].as_str().unwrap().to_owned(), found.clone());
+        findings.map(named).collect()
+    }
+
+    /// What a check says where `action` is lacking: what it finds otherwise than with all, or what it could
+    /// not look at.
+    async fn says(&self, world: &World, action: &str, all: &BTreeMap<String, Value>) -> String {
+        let found = self.check(world).await;
+        let outcome = |finding: &Value| finding["outcome"].as_str().unwrap().to_owned();
+        let row = |(id, finding): (&String, &Value)| format!("{} `{id}`", outcome(finding));
+        let other = |(id, finding): &(&String, &Value)| {
+            all.get(*id)
+                .is_none_or(|before| outcome(before) != outcome(finding))
+        };
+        let others: Vec<_> = found.iter().filter(other).map(row).collect();
+        let named =
+            |finding: &Value| outcome(finding) != "pass" && finding.to_string().contains(action);
+        // The region of a manifest's bucket is told with a refusal too.
+        let needed = action != "s3:ListBucket" || self.setting != Setting::InS3;
+        assert!(!needed || found.values().any(named), "{action}: {found:#?}");
+        let quoted = json!(action).to_string();
+        let unseen = |(_, finding): &(&String, &Value)| {
+            outcome(finding) == "unknown" && finding["statement"].to_string().contains(&quoted)
+        };
+        if others.is_empty() {
+            found
+                .iter()
+                .filter(unseen)
+                .map(row)
+                .collect::<Vec<_>>()
+                .join(", ")
+        } else {
+            others.join(", ")
+        }
+    }
+
+    /// How the job ends, in the table's words.
+    async fn copy(&self, world: &World) -> String {
+        let run = self.given(world.given()).run().await;
         let failed: Vec<_> = match run.code() {
             2 => return "cannot begin, code 2".to_owned(),
             3 => return "stops, code 3".to_owned(),
@@ -360,6 +406,7 @@ async fn jobs_pass_with_the_printed_policies_alone_and_without_an_action_as_the_
         let nobody = World::new();
         let printed = printed(&case.policy(&nobody, &["--output", "json"]).await);
         let all = case.world(&printed, None);
+        let found = case.check(&all).await;
         let ended = case.copy(&all).await;
         let expected = match case.setting {
             // The rows are for a later resume.
@@ -369,6 +416,10 @@ async fn jobs_pass_with_the_printed_policies_alone_and_without_an_action_as_the_
             _ => "succeeds",
         };
         assert_eq!(ended, expected, "{} with all that is printed", case.name);
+        let bad = found
+            .iter()
+            .filter(|(_, outcome)| *outcome == "fail" || *outcome == "likely");
+        assert_eq!(bad.collect::<Vec<_>>(), [], "{}", case.name);
         for need in printed["needs"].as_array().unwrap() {
             // What is for the same requests goes the same way.
             if known.contains(need) {
@@ -379,14 +430,17 @@ async fn jobs_pass_with_the_printed_policies_alone_and_without_an_action_as_the_
             let (action, side) = (text("action"), text("side"));
             let resource = need["resource"][0].as_str().unwrap();
             let world = case.world(&printed, Some((action, resource)));
+            let told = case.says(&world, action, &found).await;
             let ended = case.copy(&world).await;
-            let row = format!("`{action}` | {side} | {ended} |");
+            let row = format!("`{action}` | {side} | {ended} | {told} |");
+            let passes = ended == "succeeds" || case.setting == Setting::Archived;
+            assert!(passes || !told.is_empty(), "nothing told of {row}");
             if !table.contains(&row) {
                 writeln!(table, "| {} | {row}", case.name).unwrap();
             }
         }
     }
-    let head = "| flags | action | on | the job without it |\n";
+    let head = "| flags | action | on | the job without it | and what `check` says |\n";
     in_the_docs("access.md", head, &table);
 }
 
