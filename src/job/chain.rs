@@ -265,6 +265,7 @@ mod tests {
             is_latest: false,
             copied_before: None,
             behind_older: false,
+            doubted: false,
         };
         plan(row, None, &Rename::default(), &PlanOptions::default())
     }

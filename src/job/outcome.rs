@@ -266,10 +266,16 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
         _ => None,
     };
     // A copy that was sent again may have landed twice, which shows where versions are kept.
-    let in_doubt = success
-        .is_some_and(|success| success.in_doubt || success.by == By::Copy && cost.tally.in_doubt);
+    let in_doubt = success.is_some_and(|success| {
+        success.in_doubt || row.doubted || success.by == By::Copy && cost.tally.in_doubt
+    });
+    let untold = match ended {
+        Ended::Failed(failure) => row.doubted || failure.code == Code::DestinationConflict.as_str(),
+        _ => false,
+    };
     if let Ok(serde_json::Value::Object(members)) = &mut message {
-        if in_doubt {
+        // A failed row says so to the pass that tries it again.
+        if in_doubt || untold {
             members.insert("in_doubt".into(), true.into());
         }
         members.insert("ended_at".into(), now().into());

@@ -251,6 +251,7 @@ mod tests {
             is_latest: false,
             copied_before: None,
             behind_older: false,
+            doubted: false,
         }
     }
 

@@ -339,6 +339,7 @@ impl RowParser {
                     facts: Facts::default(),
                     problem: Some(problem),
                     is_latest: false,
+                    doubted: false,
                 }))
             }
             parsed => parsed,
@@ -372,6 +373,7 @@ impl RowParser {
             facts,
             problem: None,
             is_latest,
+            doubted: false,
         }))
     }
 
@@ -496,6 +498,7 @@ fn parse_failed_row(record: &ByteRecord) -> Result<Option<Parsed>, String> {
                 encryption: fact(4),
                 delete_marker: fact(5).is_some(),
             },
+            doubted: message.is_some_and(|m| m.get("in_doubt").is_some_and(|is| is == true)),
             problem,
             is_latest: false,
         })

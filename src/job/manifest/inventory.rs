@@ -455,6 +455,7 @@ fn parsed(seen: Seen<'_>) -> Parsed {
         },
         problem: None,
         is_latest: seen.is_latest,
+        doubted: false,
     }
 }
 

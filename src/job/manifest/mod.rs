@@ -117,6 +117,8 @@ pub struct Row {
     pub copied_before: Option<Matching>,
     /// An older version of its key is at the destination since before this attempt, or may be.
     pub behind_older: bool,
+    /// An earlier pass could not tell whether it was written: written again it may be there twice.
+    pub doubted: bool,
 }
 
 impl Row {
@@ -138,6 +140,7 @@ struct Parsed {
     facts: Facts,
     problem: Option<String>,
     is_latest: bool,
+    doubted: bool,
 }
 
 impl Parsed {
@@ -149,6 +152,7 @@ impl Parsed {
             facts,
             problem,
             is_latest,
+            doubted,
         } = self;
         Row {
             ordinal,
@@ -161,6 +165,7 @@ impl Parsed {
             is_latest,
             copied_before: None,
             behind_older: false,
+            doubted,
         }
     }
 }

@@ -314,9 +314,11 @@ fn line(row: &Row, bucket: &str) -> Vec<u8> {
         error_code: problem
             .map_or("", |_| Code::InvalidManifestRow.as_str())
             .to_owned(),
-        message: problem
-            .map(|problem| serde_json::json!({ "message": problem }).to_string())
-            .unwrap_or_default(),
+        message: match problem {
+            Some(problem) => serde_json::json!({ "message": problem }).to_string(),
+            None if row.doubted => serde_json::json!({ "in_doubt": true }).to_string(),
+            None => String::new(),
+        },
     };
     let mut line = Vec::with_capacity(256);
     write_line(

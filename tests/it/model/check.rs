@@ -395,7 +395,8 @@ fn check_versions(
     let known = lost.len() <= hidden && (counted || course.failed_once.contains(key));
     assert!(
         lost.is_empty() || known,
-        "{lost:?} of {key:?} are doubled and not counted in doubt ({hidden} answers lost): {}{}",
+        "{lost:?} of {key:?} are doubled and not counted in doubt ({hidden} answers lost; {:?}): {}{}",
+        course.plan.flags,
         tell(ended, versions, None),
         course.told(key)
     );

@@ -94,7 +94,7 @@ pub(super) enum Overwrite {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(super) struct Plan {
     /// Flags and their values, in their order.
-    flags: Vec<(&'static str, String)>,
+    pub(super) flags: Vec<(&'static str, String)>,
     repeated: Vec<(&'static str, String)>,
     way: Way,
     manifest: Vec<u8>,

@@ -39,6 +39,7 @@ fn row(key: &str, version_id: &str, e_tag: &str, last_modified: &str) -> Row {
         is_latest: false,
         copied_before: None,
         behind_older: false,
+        doubted: false,
     }
 }
 
