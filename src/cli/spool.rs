@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::exit::Failed;
+use super::exit::{Exit, Failed};
 use crate::job::blocking;
 use crate::job::manifest::{ManifestError, ManifestFile, Survey, digest_of, files_on_disk, md5_of};
 use crate::job::report::store::bucket::{BucketFolder, Patience};
@@ -108,7 +108,15 @@ pub(super) async fn fetch(
         }
         Ok::<_, ManifestError>(())
     })
-    .await?;
+    .await
+    .map_err(|error| {
+        // As where the report itself is out.
+        if error.may_pass() {
+            Failed::new(error, Exit::Stopped)
+        } else {
+            error.into()
+        }
+    })?;
     Ok(manifest)
 }
 

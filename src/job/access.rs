@@ -403,6 +403,15 @@ impl Connection {
         }
     }
 
+    /// The same identity, whose reads of manifests have at least so many attempts.
+    #[must_use]
+    pub fn with_attempts(self, attempts: u32) -> Self {
+        Self {
+            requests: self.requests.with_attempts(attempts),
+            ..self
+        }
+    }
+
     /// The endpoint of S3 that was given, or that the environment or the profile sets.
     pub fn s3_endpoint_url(&self) -> Option<&str> {
         self.base.s3_endpoint_url()

@@ -176,6 +176,14 @@ impl Requests {
         }
     }
 
+    /// The same, with at least so many attempts.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        let retry = Arc::make_mut(&mut self.retry);
+        retry.max_attempts = retry.max_attempts.max(attempts);
+        self
+    }
+
     /// The credentials that requests wait for.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials

@@ -32,6 +32,9 @@ const WRITER: &str = "x-amz-meta-s3haul-writer";
 /// How long an attempt may take, and for each MiB more.
 const ATTEMPT: Duration = Duration::from_secs(15);
 const ATTEMPT_PER_MIB: Duration = Duration::from_secs(4);
+/// Attempts for a manifest that lies in the report, with their back-off some ten minutes: it is waited for
+/// like the report.
+const MANIFEST_ATTEMPTS: u32 = 60;
 /// How long a write may take when the job is given up.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -121,7 +124,7 @@ impl BucketFolder {
     /// A file of the job, to be read as a manifest is.
     pub fn file(&self, name: &str, stop: &CancellationToken) -> ManifestFile {
         ManifestFile::Object {
-            connection: Box::new(self.connection.clone()),
+            connection: Box::new(self.connection.clone().with_attempts(MANIFEST_ATTEMPTS)),
             bucket: self.bucket.clone(),
             key: self.key(name),
             stop: stop.clone(),
