@@ -28,6 +28,8 @@ pub(super) struct Probe<'a> {
     pub(super) sample: Option<&'a Example>,
     pub(super) kms: Kms,
     pub(super) object: bool,
+    /// An object that is put could be deleted again.
+    pub(super) lets_go: bool,
 }
 
 /// An upload of ours.
@@ -51,7 +53,11 @@ impl Probe<'_> {
         if written && !stop.is_cancelled() {
             findings.extend(self.tags(&headers).await);
         }
-        if self.object && written && !stop.is_cancelled() {
+        if self.object && !self.lets_go {
+            let what = "no object was put, as the destination may retain it: its Object Lock has a default, or \
+                        cannot be read";
+            findings.push(Finding::new(&PROBE_OBJECT, Outcome::Unknown, what));
+        } else if self.object && written && !stop.is_cancelled() {
             findings.push(self.put(&headers).await);
         } else if self.object {
             let what = "no object was put, as its upload was refused already";
@@ -208,7 +214,10 @@ impl Probe<'_> {
         };
         let finding = Finding::new(&DESTINATION_ABORT, outcome, what);
         let undo = format!(
-            "; remove it with: aws s3api abort-multipart-upload --bucket {bucket} --key {key} --upload-id {id}"
+            "; remove it with: aws s3api abort-multipart-upload --bucket {} --key {} --upload-id {}",
+            for_shell(bucket),
+            for_shell(&upload.key),
+            for_shell(id)
         );
         if error.status != Some(403) {
             return finding
@@ -348,5 +357,31 @@ impl Probe<'_> {
             }
         }
         left
+    }
+}
+
+/// A word as a shell takes it.
+fn for_shell(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-=+:@%,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_shell;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_take_them_apart() {
+        for (word, quoted) in [
+            ("a/b-c.d_e", "a/b-c.d_e"),
+            ("", "''"),
+            ("$(id) b", "'$(id) b'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(for_shell(word), quoted);
+        }
     }
 }

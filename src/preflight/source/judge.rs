@@ -87,8 +87,16 @@ impl Reader<'_> {
         };
         let (actions, resource) = ([action], self.resource());
         let needed = self.needed(&actions, &resource);
-        if Denial::of(&error.message).is_some() {
-            return explain(finding, error, &self.known.who, &needed);
+        if let Some(denial) = Denial::of(&error.message) {
+            let mut finding = explain(finding, error, &self.known.who, &needed);
+            if denial.is_of_listing() {
+                finding.outcome = Outcome::Likely;
+                finding.what = format!(
+                    "{refused} of {all} rows that were looked at have no object, as far as may be known, such as {}",
+                    Shown(&row.key)
+                );
+            }
+            return finding;
         }
         if let Some(remedy) = self.differs(row, version).await {
             return finding
@@ -275,10 +283,16 @@ impl Reader<'_> {
             "{} lies under {key}, and may not be decrypted",
             Shown(&row.key)
         );
+        // Others are copied: under another key, or none.
         let read = asked
             .iter()
             .any(|(_, _, read)| matches!(read, Some(Ok(()))));
-        let outcome = if read { Outcome::Likely } else { Outcome::Fail };
+        let others = answers.iter().filter(|a| a.head.is_ok()).count() > asked.len();
+        let outcome = if read || others {
+            Outcome::Likely
+        } else {
+            Outcome::Fail
+        };
         let finding = Finding::new(&SOURCE_KMS, outcome, what);
         let (actions, resource) = (["kms:Decrypt"], *key);
         let needed = Needed {
