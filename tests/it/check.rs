@@ -1046,6 +1046,70 @@ async fn an_upload_whose_answer_is_lost_is_aborted() {
     assert_nothing_left(&world);
 }
 
+/// One upload that stays is enough: no other is begun for its tags, or to find out what is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_uploads_are_begun_than_can_be_aborted() {
+    let refused = accounts(|role| {
+        for action in ["s3:AbortMultipartUpload", "s3:PutObjectAcl"] {
+            remove(role, action);
+        }
+    });
+    // Another account's bucket, whose refusals do not say why: what passes without the ACL does.
+    let world = world_of(refused, good_destination());
+    let theirs = BucketSettings {
+        policy: Some(all_but("s3:PutObjectAcl")),
+        ..good_destination()
+    };
+    world
+        .store()
+        .create_bucket("theirs", SOURCE_ACCOUNT, "us-east-1", theirs)
+        .unwrap();
+    let found_ = found(checking(&world).set("--acl", "none")).await;
+    found_.expect("destination-abort", "warning", &["cannot be aborted"]);
+    assert_eq!(world.store().uploads(DESTINATION).len(), 1);
+    let given = checking(&world)
+        .set("--to", "s3://theirs")
+        .set("--destination-account", SOURCE_ACCOUNT)
+        .set("--tags", "replace")
+        .repeat("--tag", "k=v");
+    let found_ = found(given).await;
+    found_.expect("destination-write", "fail", &["200 without its ACL"]);
+    assert_eq!(world.store().uploads("theirs").len(), 1);
+}
+
+/// S3 that has no time is asked again to abort, longer than for anything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_is_not_given_up_soon() {
+    let world = good_world();
+    let error = FaultKind::Error {
+        status: 503,
+        code: "SlowDown".to_owned(),
+        message: String::new(),
+        retry_after: None,
+    };
+    let fault = Fault::on(Operation::AbortMultipartUpload, error).when(When::First(5));
+    let faults = world.sandbox.faults().add(fault);
+    found(checking(&world))
+        .await
+        .expect("destination-abort", "pass", &[]);
+    assert_eq!(faults.hits(), 5);
+    assert_nothing_left(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_answer_is_lost_is_deleted() {
+    let world = good_world();
+    let fault = Fault::on(Operation::PutObject, FaultKind::AnswerLost);
+    let lost = world.sandbox.faults().add(fault);
+    found(checking(&world).flag("--probe-object")).await.expect(
+        "probe-object",
+        "pass",
+        &["deleted again"],
+    );
+    assert_eq!(lost.hits(), 1);
+    assert_nothing_left(&world);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_leaves_nothing() {
     let world = good_world();
