@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use clap::builder::Resettable;
 use s3haul_s3::{Caller, IdentityError};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,8 @@ use crate::preflight::{self, Asker, Check, Stopped, identity};
 
 /// The flags of `check`: those of `copy`, and one of its own.
 #[derive(Debug, Args)]
+// In an environment that copies without one, a check is one all the same.
+#[command(mut_arg("skip_check", |skip| skip.env(Resettable::Reset)))]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     copy: CopyArgs,

@@ -5,7 +5,7 @@ use s3haul_s3::S3Error;
 /// What to do about an error, where that is known.
 pub(super) fn hint(error: &S3Error) -> Option<String> {
     let code = error.report_code();
-    if ["AccessDenied", "Forbidden"].contains(&code) {
+    if code == "AccessDenied" {
         if let Some(action) = of_key(&error.message) {
             return Some(format!(
                 "who copies (the role, if there is one) needs {action} on the KMS key, allowed by its own \

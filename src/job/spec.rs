@@ -11,7 +11,7 @@ use super::copy::CopyOptions;
 use super::copy::settings::{Archived, CustomerKeyFile, Encryption, ObjectSettings, Permission};
 use super::copy::verify::VerifyOptions;
 use super::manifest::sort::SortedFile;
-use super::manifest::{Field, ManifestOptions, Survey, Versions};
+use super::manifest::{ManifestOptions, Survey, Versions};
 use super::report::passes::hex;
 use super::report::previous::PreviousOptions;
 use super::report::store::Home;
@@ -85,14 +85,6 @@ pub struct JobSpec {
     /// Nothing is copied: what stands at the destination is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifyOptions>,
-}
-
-impl JobSpec {
-    /// Whether its flags say that each row of the manifest names a version.
-    pub fn lists_versions(&self) -> bool {
-        let fields = self.read.fields.as_ref();
-        fields.is_some_and(|fields| fields.contains(&Field::VersionId))
-    }
 }
 
 /// `job.json`.

@@ -294,8 +294,7 @@ fn fact(job: &JobSpec, around: &Surroundings, sent: &Sent, token: &str) -> Known
     let (copy, object) = (&job.copy, &job.copy.object);
     let makes = matches!(sent.operation, "CopyObject" | "CreateMultipartUpload");
     match token {
-        "versionId" if of_source(sent) && job.lists_versions() => Known::Yes,
-        // Parts are pinned to a version where there are any, and manifests may list them.
+        // Parts are pinned to a version where there are any; a column of versions may be empty.
         "versionId" if of_source(sent) => Known::Maybe,
         "versionId" => match sent.operation {
             "PutObjectTagging" | "PutObjectAnnotation" => Known::Maybe,

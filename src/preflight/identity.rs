@@ -15,11 +15,16 @@ pub async fn base(identity: &BaseIdentity) -> (Finding, Option<Caller>) {
     let caller = match identity.caller().await {
         Ok(caller) => caller,
         // Nothing can be sent with them.
-        Err(
-            error @ (IdentityError::NoCredentials { .. }
-            | IdentityError::ExpiredBase { .. }
-            | IdentityError::BaseRefused { .. }),
-        ) => return (none(&error, None, None), None),
+        Err(error @ (IdentityError::NoCredentials { .. } | IdentityError::ExpiredBase { .. })) => {
+            return (none(&error, None, None), None);
+        }
+        // A store that does not know the request says nothing of who asks.
+        Err(IdentityError::BaseRefused { error }) if error.is_access_refusal() => {
+            return (
+                none(&IdentityError::BaseRefused { error }, None, None),
+                None,
+            );
+        }
         Err(error) => {
             let what = "credentials were found, and STS does not say whose";
             let finding = Finding::new(&BASE_IDENTITY, Outcome::Unknown, what);

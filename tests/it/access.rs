@@ -1,6 +1,8 @@
 //! Who may what: the first rows as proof, the failure threshold, both accounts' policies, ACLs,
 //! owners, regions, MFA.
 
+use std::fmt::Write as _;
+
 use s3haul::job::report::row::{ReportRow, TaskStatus};
 use s3haul_sandbox::iam::{
     COPY_ROLE, Condition, DESTINATION_ACCOUNT, DESTINATION_ADMIN_ACCESS_KEY_ID,
@@ -955,33 +957,37 @@ async fn printed(document: &str, flags: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_printed_policies_are_enough_for_rows_with_and_without_versions() {
-    let flags = [
-        "--manifest-fields",
-        "Bucket,Key,VersionId,Size",
-        "--overwrite",
-        "if-different",
-    ];
-    let of_role = printed("job-permissions", &flags).await;
-    let of_source = printed("source-bucket-policy", &flags).await;
-    let world = world_with_role(|role| {
-        role.policies = vec![Policy::parse(&of_role, PolicyKind::Identity).unwrap()];
-    });
-    let versioned = Versioning::Enabled;
-    for bucket in [SOURCE, DESTINATION] {
-        let settings = world.store().settings(bucket).unwrap();
-        let settings = BucketSettings {
-            versioning: versioned,
-            ..settings
-        };
-        world.store().configure_bucket(bucket, settings).unwrap();
+    for (fields, missing) in [
+        ("Bucket,Key,VersionId,Size", "NoSuchVersion"),
+        ("Bucket,Key,Ignore,Size", "NoSuchKey"),
+    ] {
+        let flags = ["--manifest-fields", fields, "--overwrite", "if-different"];
+        let of_role = printed("job-permissions", &flags).await;
+        let of_source = printed("source-bucket-policy", &flags).await;
+        let world = world_with_role(|role| {
+            role.policies = vec![Policy::parse(&of_role, PolicyKind::Identity).unwrap()];
+        });
+        for (bucket, policy) in [(SOURCE, Some(of_source)), (DESTINATION, None)] {
+            let settings = BucketSettings {
+                versioning: Versioning::Enabled,
+                policy,
+                ..BucketSettings::default()
+            };
+            world.store().configure_bucket(bucket, settings).unwrap();
+        }
+        tagged_in_two_sizes_are_copied(&world, fields).await;
+        // A missing object is told from a forbidden one.
+        world.manifest("source,gone,null,5\n");
+        let given = world.given().set("--manifest-fields", fields);
+        let run = given.set("--job-id", "gone").run().await;
+        assert_eq!(run.expect(1).summary("errors"), json!({missing: 1}));
     }
-    world
-        .store()
-        .set_bucket_policy(SOURCE, Some(&of_source))
-        .unwrap();
-    // Tags that fit the header of Create, and some that do not.
+}
+
+/// Copies a small and a large object, twice, with tags that fit the header of Create, and with some that do not.
+async fn tagged_in_two_sizes_are_copied(world: &World, fields: &str) {
     let long = |n: usize| (format!("key{n}"), "v".repeat(250));
-    for (key, tags) in [
+    for (name, tags) in [
         ("few", vec![long(0)]),
         ("many", (0..10).map(long).collect()),
     ] {
@@ -989,49 +995,33 @@ async fn the_printed_policies_are_enough_for_rows_with_and_without_versions() {
             tags,
             ..ObjectProperties::default()
         };
-        let put = |key: &str, size| {
-            world
-                .store()
-                .declare_object(SOURCE, key, size, 1, &tagged)
-                .unwrap()
-        };
-        let small = put(&format!("{key}-small"), 5);
-        let large = put(&format!("{key}-large"), 12 << 20);
-        let rows = format!("source,{key}-small,{small},5\nsource,{key}-large,{large},12582912\n");
-        for (job, rows, fields) in [
-            ("versions", rows.clone(), "Bucket,Key,VersionId,Size"),
-            (
-                "current",
-                rows.replace(&small, "").replace(&large, ""),
-                "Bucket,Key,Ignore,Size",
-            ),
-        ] {
-            world.manifest(rows);
-            for overwrite in ["always", "if-different"] {
-                let given = TWO_SIZES
-                    .iter()
-                    .fold(world.given(), |given, (flag, value)| {
-                        given.set(flag, *value)
-                    });
-                let given = given
-                    .set("--manifest-fields", fields)
-                    .set("--overwrite", overwrite);
-                given
-                    .set("--job-id", format!("{key}-{job}-{overwrite}"))
-                    .run()
-                    .await
-                    .expect(0);
-            }
+        let mut rows = String::new();
+        for size in [5, 12 << 20] {
+            let key = format!("{name}-{size}");
+            let store = world.store();
+            let version = store
+                .declare_object(SOURCE, &key, size, 1, &tagged)
+                .unwrap();
+            writeln!(rows, "source,{key},{version},{size}").unwrap();
         }
-        for size in ["small", "large"] {
-            let key = format!("{key}-{size}");
+        world.manifest(rows);
+        for overwrite in ["always", "if-different"] {
+            let given = TWO_SIZES
+                .iter()
+                .fold(world.given(), |given, (flag, value)| {
+                    given.set(flag, *value)
+                });
+            let given = given
+                .set("--manifest-fields", fields)
+                .set("--overwrite", overwrite)
+                .set("--job-id", format!("{name}-{overwrite}"));
+            given.run().await.expect(0);
+        }
+        for size in [5, 12 << 20] {
+            let key = format!("{name}-{size}");
             world.assert_copied(&key);
             let copy = world.store().object(DESTINATION, &key).unwrap();
             assert_eq!(copy.tags(), tagged.tags);
         }
     }
-    // A missing object is told from a forbidden one.
-    world.manifest("source,gone\n");
-    let run = world.given().set("--job-id", "gone").run().await;
-    assert_eq!(run.expect(1).summary("errors"), json!({"NoSuchKey": 1}));
 }

@@ -386,6 +386,26 @@ async fn sessions_that_nothing_renews_are_warned_of() {
         .expect("identity-base", "warning", &["nothing renews it"]);
 }
 
+/// Not every store knows GetCallerIdentity: that is no word against the credentials.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_say_who_asks_fails_nothing() {
+    let world = good_world();
+    let unknown = FaultKind::Error {
+        status: 405,
+        code: "MethodNotAllowed".to_owned(),
+        message: String::new(),
+        retry_after: None,
+    };
+    world
+        .sandbox
+        .faults()
+        .add(Fault::on(Operation::GetCallerIdentity, unknown));
+    let found = found(checking(&world)).await;
+    found.expect("identity-base", "unknown", &["405 MethodNotAllowed"]);
+    assert_eq!(found.outcome("identity-role"), "pass");
+    found.run.expect(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn buckets_that_are_absent_elsewhere_or_anothers() {
     let world = good_world();
@@ -1567,6 +1587,9 @@ async fn flags_that_are_for_copy_alone() {
             .refused(2, &[flag, "is for copy"])
             .await;
     }
+    // An environment in which jobs do without one may be checked.
+    let given = checking(&world).variable("S3HAUL_SKIP_CHECK", "true");
+    given.run().await.expect(0);
 }
 
 /// `copy` as a user gives it.
