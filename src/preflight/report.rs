@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::denial::{Needed, Who, explain};
 use super::finding::{Finding, Outcome, REPORT};
+use super::identity;
 use super::{Asker, Stopped, owner_header, probe_key, within};
 use crate::job::access::Connection;
 
@@ -91,8 +92,8 @@ pub(super) async fn in_s3(
     let caller = match role {
         Some(_) => None,
         None => {
-            let caller = connection.credentials().caller().boxed_local();
-            within(stop, caller).await?.ok()
+            let caller = identity::caller(connection.credentials());
+            within(stop, caller.boxed_local()).await?
         }
     };
     let who = Who::new(role, caller.as_ref());

@@ -8,7 +8,7 @@ use s3haul_sandbox::iam::{
 };
 use s3haul_sandbox::{
     AccountsFile, BucketSettings, Fault, FaultKind, LifecycleRule, ObjectOwnership,
-    ObjectProperties, Operation, SandboxOptions, Versioning, When,
+    ObjectProperties, Operation, SandboxOptions, StorageClass, Versioning, When,
 };
 use serde_json::{Value, json};
 
@@ -533,6 +533,32 @@ async fn rows_without_an_object_are_a_warning() {
     found(checking(&world))
         .await
         .expect("source-read", "warning", &["NoSuchKey", "gone"]);
+}
+
+/// A HEAD of what is archived passes, and a copy of it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_archived_are_told() {
+    let world = good_world();
+    let archived = ObjectProperties {
+        storage_class: StorageClass::Glacier,
+        ..ObjectProperties::default()
+    };
+    for (keys, outcome, words) in [
+        (&["a"][..], "warning", "1 of 2 rows"),
+        (&["a", "b"], "likely", "2 of 2 rows"),
+    ] {
+        for key in keys {
+            world.put_with(key, "12345", archived.clone());
+        }
+        found(checking(&world)).await.expect(
+            "source-read",
+            outcome,
+            &[words, "--archived", "InvalidObjectState"],
+        );
+    }
+    found(checking(&world).set("--archived", "skip"))
+        .await
+        .expect("source-read", "pass", &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1513,6 +1539,24 @@ async fn some_rows_that_cannot_be_read_stop_no_job() {
     let run = copying(&world).run().await;
     run.expect(1);
     assert_eq!(run.summary("succeeded"), 1);
+}
+
+/// No request depends on what STS says of who asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn sts_that_does_not_answer_keeps_nobody_waiting() {
+    let world = good_world();
+    let silent = Fault::on(Operation::GetCallerIdentity, FaultKind::Hang);
+    let silent = world.sandbox.faults().add(silent);
+    let given = checking(&world)
+        .without("--role-arn")
+        .without("--external-id")
+        .flag("--no-role")
+        .set("--destination-account", DESTINATION_ACCOUNT);
+    let began = std::time::Instant::now();
+    let found_ = found(given).await;
+    found_.expect("identity-base", "unknown", &["no answer in 10 s"]);
+    assert_eq!(silent.hits(), 1);
+    assert!(began.elapsed().as_secs() < 25, "{:?}", began.elapsed());
 }
 
 /// S3 that has no time is no refusal.

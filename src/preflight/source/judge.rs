@@ -2,7 +2,8 @@
 
 use s3haul_s3::{HeaderPair, S3Error};
 
-use super::{Answers, Reader};
+use super::{Answers, Reader, is_archived};
+use crate::job::copy::settings::Archived;
 use crate::job::manifest::Row;
 use crate::job::manifest::key::Shown;
 use crate::preflight::denial::{Denial, Needed, explain};
@@ -50,6 +51,28 @@ impl Reader<'_> {
                 );
             }
             return finding;
+        }
+        let archived = |a: &&Answers<'_>| matches!(&a.head, Ok(head) if is_archived(head));
+        let archived: Vec<_> = answers.iter().filter(archived).collect();
+        if let Some(first) = archived.first()
+            && self.known.job.copy.object.archived == Archived::Fail
+        {
+            let outcome = if archived.len() == all {
+                Outcome::Likely
+            } else {
+                Outcome::Warning
+            };
+            let what = format!(
+                "{} of {all} rows that were looked at are archived, such as {}",
+                archived.len(),
+                Shown(&first.row.key)
+            );
+            return Finding::new(&SOURCE_READ, outcome, what)
+                .evidence("HeadObject: 200, x-amz-storage-class or x-amz-archive-status")
+                .remedy(
+                    "such rows fail with InvalidObjectState: restore them first, or give --archived restore, \
+                     or skip",
+                );
         }
         let what = format!("{all} of {all} rows that were looked at can be read");
         Finding::new(&SOURCE_READ, Outcome::Pass, what).evidence("HeadObject: 200")
