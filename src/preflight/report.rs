@@ -89,12 +89,11 @@ pub(super) async fn in_s3(
             return Ok(Finding::new(&REPORT, Outcome::Fail, what).remedy("see --report"));
         }
     };
-    let caller = match role {
-        Some(_) => None,
-        None => {
-            let caller = identity::caller(connection.credentials());
-            within(stop, caller.boxed_local()).await?
-        }
+    let caller = if role.is_some() {
+        None
+    } else {
+        let caller = identity::caller(connection.credentials());
+        within(stop, caller.boxed_local()).await?
     };
     let who = Who::new(role, caller.as_ref());
     let (key, owner) = (probe_key(prefix), owner_header(account));

@@ -44,15 +44,15 @@ impl Probe<'_> {
         let place = format!("s3://{}/{}", self.bucket(), Shown(&key));
         let version_id = match self.ask().write(Operation::PutObject, put).await {
             Ok(put) => put.version_id,
-            Err(error) if error.is_in_doubt() => match self.look(&key).await {
-                Ok(there) => there.version_id,
-                Err(_) => {
+            Err(error) if error.is_in_doubt() => {
+                let Ok(there) = self.look(&key).await else {
                     let what = format!(
                         "an object was put, the answer was lost, and it may be there: {place}"
                     );
                     return Finding::new(topic, Outcome::Warning, what).answered(&error);
-                }
-            },
+                };
+                there.version_id
+            }
             Err(error) => {
                 let what =
                     "an object with the job's headers may not be put under the destination prefix";
