@@ -296,7 +296,9 @@ pub(super) async fn look(
     };
     let connection = reach.connection().await?;
     let ask = Asker::new(&connection, &retry_options(&file.job.speed));
-    let caller = connection.credentials().caller().await.ok();
+    let caller = identity::caller(connection.credentials());
+    let caller = stop.run_until_cancelled(Box::pin(caller)).await;
+    let caller = caller.ok_or(Stopped)?;
     let findings = check.run(&connection, caller.as_ref(), &ask, stop);
     let findings = Box::pin(findings).await?;
     let mut failed = Vec::new();

@@ -3,7 +3,8 @@
 mod about;
 mod print;
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -237,12 +238,36 @@ fn minimum(needs: Vec<Need>, minimum: Option<Minimum>) -> Vec<Need> {
         .collect()
 }
 
+/// A policy's file; none is as long as a mebibyte, of which S3 takes 20 KB.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?
+        .take(MOST_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > MOST_BYTES {
+        return Err(std::io::Error::other("it is too long for a policy"));
+    }
+    Ok(text)
+}
+
+const MOST_BYTES: u64 = 1 << 20;
+
 /// A bucket's policy with what is needed in it.
-fn merged(path: &std::path::Path, documents: &[Document]) -> Result<Value, Failed> {
+fn merged(path: &Path, documents: &[Document]) -> Result<Value, Failed> {
     let cannot =
         |why: String| Failed::usage(format!("cannot merge into {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
-    let policy: Value = serde_json::from_str(&text).map_err(|error| cannot(error.to_string()))?;
+    let text = read(path).map_err(|error| cannot(error.to_string()))?;
+    let no_json = |error: serde_json::Error| cannot(error.to_string());
+    let text = text.trim_start_matches('\u{feff}').to_owned();
+    let policy: Value = serde_json::from_str(&text).map_err(no_json)?;
+    // `aws s3api get-bucket-policy` prints it as a string in an object.
+    let (text, policy) = match policy.get("Policy").and_then(Value::as_str) {
+        Some(text) => {
+            let policy = serde_json::from_str(text).map_err(no_json)?;
+            (text.to_owned(), policy)
+        }
+        None => (text, policy),
+    };
     let of_buckets: Vec<_> = documents
         .iter()
         .filter(|d| d.kind == Kind::BucketPolicy)

@@ -113,7 +113,10 @@ fn escaped(key: &str) -> String {
 #[error("it is no policy: {0}")]
 pub struct MergeError(&'static str);
 
-/// `policy` with these statements added: one of the same `Sid` is replaced, all else stays as it is.
+/// `policy` with these statements added: one of ours that is there is replaced, all else stays as it is.
+///
+/// Ours is what differs in nothing but its actions. Another's of the same `Sid`, such as that of a job with
+/// another role, stays, and ours takes a number.
 ///
 /// # Errors
 /// `policy` is none.
@@ -140,15 +143,52 @@ pub fn merge(policy: &Value, statements: &[Statement]) -> Result<Value, MergeErr
         ));
     }
     for statement in statements {
-        let new = serde_json::to_value(statement).unwrap_or_default();
-        let same = all.iter_mut().find(|old| old.get("Sid") == new.get("Sid"));
-        match same {
-            Some(old) => *old = new,
-            None => all.push(new),
+        let mut new = serde_json::to_value(statement).unwrap_or_default();
+        if let Some(old) = all
+            .iter_mut()
+            .find(|old| is_ours(old, &new, &statement.sid))
+        {
+            new["Sid"] = old["Sid"].clone();
+            *old = new;
+            continue;
         }
+        let mut number = 1;
+        while all.iter().any(|old| old.get("Sid") == new.get("Sid")) {
+            number += 1;
+            new["Sid"] = format!("{}{number}", statement.sid).into();
+        }
+        all.push(new);
     }
     merged.insert("Statement".to_owned(), Value::Array(all));
     Ok(Value::Object(merged))
+}
+
+/// Whether a statement is an earlier one of ours: the same but for its actions, and a number behind its name.
+fn is_ours(old: &Value, new: &Value, sid: &str) -> bool {
+    let number = old.get("Sid").and_then(Value::as_str);
+    let number = number.and_then(|old| old.strip_prefix(sid));
+    let named = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let rest = |statement: &Value| {
+        let mut statement = statement.clone();
+        if let Some(members) = statement.as_object_mut() {
+            members.retain(|name, _| name != "Sid" && name != "Action");
+        }
+        plain(&mut statement);
+        statement
+    };
+    named && rest(old) == rest(new)
+}
+
+/// S3 gives back a list of one as that one.
+fn plain(value: &mut Value) {
+    match value {
+        Value::Array(values) if values.len() == 1 => {
+            *value = values.remove(0);
+        }
+        Value::Array(values) => values.iter_mut().for_each(plain),
+        Value::Object(members) => members.values_mut().for_each(plain),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -176,17 +216,24 @@ mod tests {
         );
         assert_eq!(merged["Statement"][0], theirs);
         assert_eq!(merged["Statement"][1]["Sid"], "Ours");
-        // A second time it is replaced.
-        let again = merge(
-            &merged,
-            &[Statement {
-                effect: Effect::Deny,
-                ..ours
-            }],
-        )
-        .unwrap();
+        // A second time it is replaced, also as S3 gives it back.
+        let mut given_back = merged.clone();
+        given_back["Statement"][1]["Resource"] = "*".into();
+        let more = Statement {
+            action: vec!["s3:GetObject".into(), "s3:GetObjectVersion".into()],
+            ..ours.clone()
+        };
+        let again = merge(&given_back, std::slice::from_ref(&more)).unwrap();
         assert_eq!(again["Statement"].as_array().map(Vec::len), Some(2));
-        assert_eq!(again["Statement"][1]["Effect"], "Deny");
+        assert_eq!(again["Statement"][1], serde_json::to_value(&more).unwrap());
+        // What another job needs stays, and both go on being told apart.
+        let other = ours.clone().to_principal("arn:aws:iam::1:role/other");
+        let both = merge(&again, std::slice::from_ref(&other)).unwrap();
+        assert_eq!(both["Statement"].as_array().map(Vec::len), Some(3));
+        assert_eq!(both["Statement"][1], again["Statement"][1]);
+        assert_eq!(both["Statement"][2]["Sid"], "Ours2");
+        let twice = merge(&both, &[more, other]).unwrap();
+        assert_eq!(twice["Statement"].as_array().map(Vec::len), Some(3));
         let escaped = Statement::allow("Ours", vec![], vec!["a${*}".into()]);
         assert!(merge(&old, &[escaped]).is_err());
         for bad in [json!([]), json!({}), json!({"Statement": "x"})] {

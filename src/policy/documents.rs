@@ -286,21 +286,17 @@ fn identities(parties: &Parties, needs: &[Need]) -> Vec<Document> {
             &[Place::Report],
         ),
     ];
-    let mut permissions: Vec<(&Arn, Vec<Statement>)> = Vec::new();
-    for (who, places) in places {
+    let ids = ["job", "manifest", "report"].map(|whose| format!("{whose}-permissions"));
+    let mut permissions: Vec<(&Arn, String, Vec<Statement>)> = Vec::new();
+    for ((who, places), id) in places.into_iter().zip(ids) {
         let Some(who) = who else { continue };
         let more = statements(parties, needs, places, None);
-        match permissions.iter_mut().find(|(known, _)| *known == who) {
-            Some((_, statements)) => statements.extend(more),
-            None => permissions.push((who, more)),
+        match permissions.iter_mut().find(|(known, ..)| *known == who) {
+            Some((_, _, statements)) => statements.extend(more),
+            None => permissions.push((who, id, more)),
         }
     }
-    for (who, statements) in permissions {
-        let id = if who == worker {
-            "job-permissions".to_owned()
-        } else {
-            format!("{}-permissions", name_of(who))
-        };
+    for (who, id, statements) in permissions {
         all.push(Document {
             id,
             kind: Kind::IdentityPolicy,
@@ -376,6 +372,10 @@ fn trusted(worker: &Arn, trust: &Trust) -> Statement {
                 json!({"Service": "ecs-tasks.amazonaws.com"}),
                 Some(condition),
             )
+        }
+        // Its name alone depends on the partition.
+        Base::Instance if worker.partition == "aws-cn" => {
+            (json!({"Service": "ec2.amazonaws.com.cn"}), None)
         }
         Base::Instance => (json!({"Service": "ec2.amazonaws.com"}), None),
     };

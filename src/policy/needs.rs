@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use s3haul_s3::Tag;
 
 use super::actions::{Known, On, table};
+use crate::job::copy::Overwrite;
 use crate::job::copy::headers::tagging_header;
 use crate::job::copy::settings::{Annotations, Archived, ObjectSettings, Verify};
 use crate::job::manifest::Versions;
@@ -103,8 +104,9 @@ pub fn needs(job: &JobSpec, around: &Surroundings) -> Vec<Need> {
             };
             let (reasons, essential) = found.entry((place, row.on, row.action)).or_default();
             reasons.insert(format!("{}: {reason}", sent.operation));
-            // What only tells a missing object from a refused one copies none.
-            let tells = row.when.iter().any(|(token, _)| *token == "missing-object");
+            // What only tells a missing object from a refused one copies none, but where that is asked first.
+            let tells = row.when.iter().any(|(token, _)| *token == "missing-object")
+                && sent.reason != IF_DIFFERENT;
             *essential |= sent.essential && !tells;
         }
     }
@@ -202,6 +204,9 @@ const DESTINATION_CHECK: &[&str] = &[
     "GetBucketLifecycleConfiguration",
 ];
 
+/// Why the destination is looked at before a copy.
+const IF_DIFFERENT: &str = "--overwrite if-different";
+
 /// Without these no object is copied, or not every object.
 fn copying(job: &JobSpec) -> Vec<(Place, &'static [&'static str], &'static str)> {
     const PARTS: &[&str] = &[
@@ -248,6 +253,9 @@ fn copying(job: &JobSpec) -> Vec<(Place, &'static [&'static str], &'static str)>
     }
     if matches!(object.archived, Archived::Restore { .. }) {
         all.push((source, &["RestoreObject"], "--archived restore"));
+    }
+    if job.copy.overwrite == Overwrite::IfDifferent {
+        all.push((destination, &["HeadObject"], IF_DIFFERENT));
     }
     match job.copy.verify {
         Verify::Response => {}

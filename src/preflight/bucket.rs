@@ -90,7 +90,10 @@ impl<'a> Side<'a> {
         let mut answer = self.head(ask, &client, None).await;
         let found = region_of(&answer);
         let mut findings = Vec::new();
-        if let Some(found) = found.as_deref().filter(|found| *found != client.region()) {
+        let elsewhere = found.as_deref().filter(|found| *found != client.region());
+        // What answers in the region that was given takes the job's requests there too: no S3, but stores like it.
+        let takes_it = self.region.is_some() && answer.is_ok();
+        if let Some(found) = elsewhere.filter(|_| !takes_it) {
             if self.region.is_some() {
                 findings.push(self.other_region(region_topic, found, client.region()));
             }
@@ -179,6 +182,10 @@ impl<'a> Side<'a> {
                     "s3:ListBucket on it, for who copies, tells more: without it a missing object answers 403 \
                      as a refusal does",
                 )
+            }
+            Some(429 | 500..) => {
+                let what = format!("the {name} bucket {bucket} did not answer: S3 was not able to");
+                Finding::new(topic, Outcome::Unknown, what).remedy("try again")
             }
             _ => {
                 let what = format!("the {name} bucket {bucket} cannot be reached");

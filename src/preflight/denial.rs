@@ -72,6 +72,21 @@ impl Denial {
             explicit: why.contains("explicit deny") && !why.contains("no resource-based policies"),
         })
     }
+
+    /// Whether the bucket itself is what may not be used, and none of its objects.
+    fn is_of_bucket(&self) -> bool {
+        let name = self
+            .resource
+            .as_ref()
+            .and_then(|arn| arn.strip_prefix("arn:"));
+        let name = name.and_then(|arn| arn.splitn(5, ':').nth(4));
+        name.is_some_and(|name| !name.contains('/'))
+    }
+
+    /// Whether it is the right to know what is there: the object is missing, and that may not be told.
+    pub(super) fn is_of_listing(&self) -> bool {
+        self.action == "s3:ListBucket"
+    }
 }
 
 /// Who is to be let in.
@@ -178,6 +193,8 @@ fn named(finding: Finding, denial: &Denial, who: &Who, needed: &Needed<'_>) -> F
     // What was asked for is one key, and a job writes many.
     let resource = if of_kms {
         denial.resource.as_deref().or(needed.kms_key)
+    } else if denial.is_of_bucket() {
+        denial.resource.as_deref()
     } else {
         Some(needed.resource)
     };

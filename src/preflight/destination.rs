@@ -1,6 +1,6 @@
 //! What is written to: the bucket's settings, beside what the job asks.
 
-use s3haul_s3::{Operation, S3Client, S3Error};
+use s3haul_s3::{ObjectLock, Operation, S3Client, S3Error};
 
 use super::encryption::{self, Kms};
 use super::finding::{
@@ -16,6 +16,8 @@ pub(super) struct Settings {
     pub(super) kms: Kms,
     /// It keeps no versions, and never did.
     pub(super) unversioned: bool,
+    /// What is put could be deleted again: nothing retains it.
+    pub(super) lets_go: bool,
 }
 
 /// Reads them. One that may not be read is unknown.
@@ -43,10 +45,16 @@ pub(super) async fn settings(known: &Known<'_>, client: &S3Client) -> Settings {
     findings.extend(encryption::decrypt(known, &kms));
     findings.push(cleared(known, prefix, &lifecycle));
     let unversioned = matches!(versioning, Ok(None));
+    let lets_go = match &lock {
+        Ok(lock) => !lock.retains,
+        // What knows no such setting answers so.
+        Err(error) => matches!(error.status, Some(400 | 404 | 405 | 501)),
+    };
     Settings {
         findings,
         kms,
         unversioned,
+        lets_go,
     }
 }
 
@@ -181,7 +189,7 @@ fn owned(known: &Known<'_>, answer: &Result<String, S3Error>) -> Finding {
     }
 }
 
-fn locked(known: &Known<'_>, wanted: bool, answer: &Result<bool, S3Error>) -> Finding {
+fn locked(known: &Known<'_>, wanted: bool, answer: &Result<ObjectLock, S3Error>) -> Finding {
     let finding = |outcome, what: &str| Finding::new(&DESTINATION_LOCK, outcome, what);
     let lacks = |evidence: Option<&S3Error>| {
         let what = "the destination has no Object Lock";
@@ -196,8 +204,8 @@ fn locked(known: &Known<'_>, wanted: bool, answer: &Result<bool, S3Error>) -> Fi
         }
     };
     match answer {
-        Ok(true) => finding(Outcome::Pass, "the destination has Object Lock"),
-        Ok(false) => lacks(None),
+        Ok(lock) if lock.enabled => finding(Outcome::Pass, "the destination has Object Lock"),
+        Ok(_) => lacks(None),
         Err(error) if error.report_code() == "ObjectLockConfigurationNotFoundError" => {
             lacks(Some(error))
         }

@@ -110,8 +110,9 @@ fn by_default(known: &Known<'_>, default: &Result<DefaultEncryption, S3Error>) -
     }
     let Some(key) = &default.kms_key_id else {
         let (outcome, what) = if known.across_accounts() == Some(true) {
-            let what = "the destination encrypts by its account's key aws/s3, which lets in no other account";
-            (Outcome::Fail, what)
+            // The upload that is tried shows whether it is that account's.
+            let what = "the destination encrypts by the key aws/s3, which lets in no other account than its own";
+            (Outcome::Likely, what)
         } else {
             (
                 Outcome::Pass,
@@ -120,7 +121,7 @@ fn by_default(known: &Known<'_>, default: &Result<DefaultEncryption, S3Error>) -
         };
         let finding = evidence(finding(outcome, what.to_owned()));
         let finding = match outcome {
-            Outcome::Fail => finding.remedy(
+            Outcome::Likely => finding.remedy(
                 "give --sse AES256, or have the bucket encrypt by a key of its own, whose policy lets who copies in",
             ),
             _ => finding,

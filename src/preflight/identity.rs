@@ -1,6 +1,8 @@
 //! Who works: the base identity, and the role that it takes.
 
-use s3haul_s3::{BaseIdentity, Caller, IdentityError, S3Error};
+use std::time::Duration;
+
+use s3haul_s3::{BaseIdentity, Caller, Credentials, IdentityError, S3Error};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -10,9 +12,17 @@ use crate::job::access::{Connection, Role};
 use crate::job::report::time_text;
 use crate::policy::document::Statement;
 
+/// How long STS is waited for to say who somebody is, which no request depends on: networks without a way to
+/// STS are common.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What is found of a base identity that there is; with who STS says that it is.
 pub async fn base(identity: &BaseIdentity) -> (Finding, Option<Caller>) {
-    let caller = match identity.caller().await {
+    let Ok(caller) = tokio::time::timeout(PATIENCE, identity.caller()).await else {
+        let what = "credentials were found, and STS does not say whose: no answer in 10 s";
+        return (Finding::new(&BASE_IDENTITY, Outcome::Unknown, what), None);
+    };
+    let caller = match caller {
         Ok(caller) => caller,
         // Nothing can be sent with them.
         Err(error @ (IdentityError::NoCredentials { .. } | IdentityError::ExpiredBase { .. })) => {
@@ -58,6 +68,12 @@ pub async fn base(identity: &BaseIdentity) -> (Finding, Option<Caller>) {
         _ => finding,
     };
     (finding, Some(caller))
+}
+
+/// Who has these credentials, as far as STS says so soon.
+pub async fn caller(credentials: &Credentials) -> Option<Caller> {
+    let caller = tokio::time::timeout(PATIENCE, credentials.caller());
+    caller.await.ok()?.ok()
 }
 
 /// What an ARN is of.

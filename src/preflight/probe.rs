@@ -28,7 +28,12 @@ pub(super) struct Probe<'a> {
     pub(super) sample: Option<&'a Example>,
     pub(super) kms: Kms,
     pub(super) object: bool,
+    /// An object that is put could be deleted again.
+    pub(super) lets_go: bool,
 }
+
+/// How often an abort is begun anew that S3 had no time for, all attempts each.
+const ABORTS: u32 = 3;
 
 /// An upload of ours.
 struct Upload {
@@ -48,10 +53,18 @@ impl Probe<'_> {
         let written = findings
             .iter()
             .any(|f| f.id == DESTINATION_WRITE.id && f.outcome == Outcome::Pass);
-        if written && !stop.is_cancelled() {
+        // One that cannot be aborted is enough.
+        let aborted = findings
+            .iter()
+            .all(|f| f.id != DESTINATION_ABORT.id || f.outcome == Outcome::Pass);
+        if written && aborted && !stop.is_cancelled() {
             findings.extend(self.tags(&headers).await);
         }
-        if self.object && written && !stop.is_cancelled() {
+        if self.object && !self.lets_go {
+            let what = "no object was put, as the destination may retain it: its Object Lock has a default, or \
+                        cannot be read";
+            findings.push(Finding::new(&PROBE_OBJECT, Outcome::Unknown, what));
+        } else if self.object && written && !stop.is_cancelled() {
             findings.push(self.put(&headers).await);
         } else if self.object {
             let what = "no object was put, as its upload was refused already";
@@ -114,7 +127,17 @@ impl Probe<'_> {
             self.client
                 .abort_multipart_upload(self.bucket(), key, upload_id, headers)
         };
-        let aborted = self.ask().ask(Operation::AbortMultipartUpload, abort).await;
+        let operation = Operation::AbortMultipartUpload;
+        let mut aborted = self.ask().ask(operation, abort).await;
+        // Nobody else would: it is asked for longer than anything else is.
+        for _ in 1..ABORTS {
+            match &aborted {
+                Err(error) if matches!(error.status, None | Some(429 | 500..)) => {
+                    aborted = self.ask().ask(operation, abort).await;
+                }
+                _ => break,
+            }
+        }
         match aborted {
             // An answer was lost, and the abort was sent again.
             Err(error) if error.report_code() == "NoSuchUpload" => Ok(()),
@@ -208,7 +231,10 @@ impl Probe<'_> {
         };
         let finding = Finding::new(&DESTINATION_ABORT, outcome, what);
         let undo = format!(
-            "; remove it with: aws s3api abort-multipart-upload --bucket {bucket} --key {key} --upload-id {id}"
+            "; remove it with: aws s3api abort-multipart-upload --bucket {} --key {} --upload-id {}",
+            for_shell(bucket),
+            for_shell(&upload.key),
+            for_shell(id)
         );
         if error.status != Some(403) {
             return finding
@@ -285,10 +311,10 @@ impl Probe<'_> {
     }
 
     /// Tags that a row may have, where the sample had none to show.
-    async fn tags(&self, headers: &[HeaderPair]) -> Option<Finding> {
+    async fn tags(&self, headers: &[HeaderPair]) -> Vec<Finding> {
         let shown = headers.iter().any(|(name, _)| name == "x-amz-tagging");
         if shown || self.known.headers.new_tags().is_some() {
-            return None;
+            return Vec::new();
         }
         let topic = &DESTINATION_TAGS;
         let tag = [("x-amz-tagging".into(), "s3haul-check=1".to_owned())];
@@ -296,27 +322,28 @@ impl Probe<'_> {
         let key = probe_key(&self.known.job.read.rename.prefix);
         let error = match self.create(&key, &headers).await {
             Ok(upload) => {
-                return Some(match self.abort(&upload).await {
-                    Ok(()) => {
-                        let what = "objects with tags can be written";
-                        Finding::new(topic, Outcome::Pass, what)
-                    }
-                    refused => self.aborted(&upload, refused),
-                });
+                let what = "objects with tags can be written";
+                let mut found = vec![Finding::new(topic, Outcome::Pass, what)];
+                if let Err(refused) = self.abort(&upload).await {
+                    found.push(self.aborted(&upload, Err(refused)));
+                }
+                return found;
             }
             Err(error) => error,
         };
-        self.settle(&key, &error).await;
+        let mut found = self.settle(&key, &error).await;
         if error.status != Some(403) {
             let what = "it cannot be told whether objects with tags can be written";
-            return Some(Finding::new(topic, Outcome::Unknown, what).answered(&error));
+            found.push(Finding::new(topic, Outcome::Unknown, what).answered(&error));
+            return found;
         }
         let what = "objects with tags may not be written, as others may: rows whose objects have tags fail";
         let finding = Finding::new(topic, Outcome::Likely, what);
         let resource = self.resource();
         let finding = self.explain(finding, &error, &["s3:PutObjectTagging"], &resource);
         let remedy = finding.remedy.clone().unwrap_or_default();
-        Some(finding.remedy(format!("{remedy}; or --tags none copies without tags")))
+        found.push(finding.remedy(format!("{remedy}; or --tags none copies without tags")));
+        found
     }
 
     /// After a lost answer an upload may be there all the same: its key is nobody else's.
@@ -348,5 +375,31 @@ impl Probe<'_> {
             }
         }
         left
+    }
+}
+
+/// A word as a shell takes it.
+fn for_shell(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-=+:@%,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_shell;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_take_them_apart() {
+        for (word, quoted) in [
+            ("a/b-c.d_e", "a/b-c.d_e"),
+            ("", "''"),
+            ("$(id) b", "'$(id) b'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(for_shell(word), quoted);
+        }
     }
 }

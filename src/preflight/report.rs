@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::denial::{Needed, Who, explain};
 use super::finding::{Finding, Outcome, REPORT};
+use super::identity;
 use super::{Asker, Stopped, owner_header, probe_key, within};
 use crate::job::access::Connection;
 
@@ -62,6 +63,8 @@ pub(super) struct Place<'a> {
     pub(super) bucket: &'a str,
     pub(super) prefix: &'a str,
     pub(super) account: Option<&'a str>,
+    /// Who writes it, where that is a role whose ARN is known.
+    pub(super) role: Option<&'a str>,
 }
 
 /// A place in S3: a PUT on a condition that cannot hold, and a look at a key that is not there.
@@ -75,6 +78,7 @@ pub(super) async fn in_s3(
         bucket,
         prefix,
         account,
+        role,
     } = *place;
     let address = format!("s3://{bucket}/{prefix}");
     let found = within(stop, connection.report(bucket).boxed_local()).await?;
@@ -85,8 +89,13 @@ pub(super) async fn in_s3(
             return Ok(Finding::new(&REPORT, Outcome::Fail, what).remedy("see --report"));
         }
     };
-    let caller = within(stop, connection.credentials().caller().boxed_local()).await?;
-    let who = Who::new(None, caller.ok().as_ref());
+    let caller = if role.is_some() {
+        None
+    } else {
+        let caller = identity::caller(connection.credentials());
+        within(stop, caller.boxed_local()).await?
+    };
+    let who = Who::new(role, caller.as_ref());
     let (key, owner) = (probe_key(prefix), owner_header(account));
     let answers = write_and_look(&client, ask, (bucket, &key), &owner);
     let (put, looked) = answers.boxed_local().await;
@@ -117,6 +126,10 @@ pub(super) async fn in_s3(
         }
         (Err(error), _) => (error, &["s3:PutObject"]),
     };
+    if matches!(error.status, None | Some(429 | 500..)) {
+        let what = format!("it cannot be told whether the report can be written to {address}");
+        return Ok(Finding::new(&REPORT, Outcome::Unknown, what).answered(&error));
+    }
     let what = format!("the report cannot be written to {address}, or not read again");
     let finding = Finding::new(&REPORT, Outcome::Fail, what);
     if error.status != Some(403) {
@@ -130,7 +143,13 @@ pub(super) async fn in_s3(
         account,
         kms_key: None,
     };
-    Ok(explain(finding, &error, &who, &needed))
+    let mut finding = explain(finding, &error, &who, &needed);
+    if let Some(statement) = &mut finding.statement
+        && actions.contains(&"s3:ListBucket")
+    {
+        statement.resource.push(who.bucket_arn(bucket));
+    }
+    Ok(finding)
 }
 
 /// A PUT that depends on an object that is not there writes nothing, and says whether it might.

@@ -299,7 +299,12 @@ impl Reader<'_> {
             Ok(true) => {
                 let what =
                     "who asks pays for reading the source, and the job does not say that it will";
-                Finding::new(&SOURCE_PAYER, Outcome::Fail, what)
+                // It may be our own bucket, of which nothing is refused: the rows tell.
+                let outcome = match self.account {
+                    Some(_) => Outcome::Fail,
+                    None => Outcome::Warning,
+                };
+                Finding::new(&SOURCE_PAYER, outcome, what)
                     .evidence("GetBucketRequestPayment: Requester")
                     .remedy("give --requester-pays")
             }

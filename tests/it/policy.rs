@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use s3haul::job::report::row::TaskStatus;
-use s3haul_sandbox::iam::{COPY_ROLE, DESTINATION_ACCOUNT, Key, Policy, SOURCE_ACCOUNT, user_arn};
+use s3haul_sandbox::iam::{
+    COPY_ROLE, DESTINATION_ACCOUNT, Key, Policy, SOURCE_ACCOUNT, STRANGER_ACCOUNT, user_arn,
+};
 use s3haul_sandbox::{
     AccountsFile, BucketSettings, ObjectOwnership, ObjectProperties, SandboxOptions, StorageClass,
     VersionView, Versioning,
@@ -531,7 +533,20 @@ async fn what_the_flags_do_not_say_is_asked_for_by_the_name_of_the_flag() {
             format!("{all} --acl private --enforce-acl"),
             "--enforce-acl",
         ),
+        (
+            format!("{role} {of} {account} {to} --base arn:aws-cn:iam::222222222222:user/u"),
+            "of partition aws-cn",
+        ),
+        (
+            format!("{role} {of} {account} {to} --base batch-job --region us-gov-west-1"),
+            "of partition aws-us-gov",
+        ),
+        (
+            format!("{all} --source-kms-key-id arn:aws-cn:kms:cn-north-1:111111111111:key/k"),
+            "of partition aws-cn",
+        ),
         (format!("{all} --merge no-such-file"), "no-such-file"),
+        (format!("{all} --merge /dev/zero"), "too long"),
         (format!("{all} --document no-such"), "source-bucket-policy"),
         (
             format!("{all} --document role-trust --output table"),
@@ -699,6 +714,70 @@ async fn a_bucket_policy_is_merged_and_nothing_of_it_is_lost() {
         .policy(&world, &["--merge", file.to_str().unwrap()])
         .await;
     assert_eq!(again.expect(0).stdout, run.stdout);
+    // As `aws s3api get-bucket-policy` prints it, and with a byte order mark.
+    let given = json!({"Policy": theirs.to_string()}).to_string();
+    for text in [given, format!("\u{feff}{theirs}")] {
+        std::fs::write(&file, text).unwrap();
+        let again = CASES[0]
+            .policy(&world, &["--merge", file.to_str().unwrap()])
+            .await;
+        assert_eq!(again.expect(0).stdout, run.stdout);
+    }
+}
+
+/// Identities of one name, as a user and a role may be, or of two accounts.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_documents_have_one_name() {
+    let printed = json_of(&[
+        "--manifest-profile",
+        "a",
+        "--manifest",
+        "s3://lists/m.csv",
+        "--manifest-account",
+        STRANGER_ACCOUNT,
+        "--manifest-reader",
+        "arn:aws:iam::333333333333:user/job",
+        "--report-profile",
+        "b",
+        "--report",
+        "s3://reports",
+        "--report-account",
+        STRANGER_ACCOUNT,
+        "--report-writer",
+        "arn:aws:iam::333333333333:role/job",
+    ])
+    .await;
+    let mut ids: Vec<_> = printed["documents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|document| document["id"].to_string())
+        .collect();
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "{ids:?}");
+    let reader = &document(&printed, "manifest-permissions")["on"];
+    assert_eq!(*reader, "arn:aws:iam::333333333333:user/job");
+}
+
+/// In China alone the service has another name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_trusted_by_its_partitions_name() {
+    let world = World::new();
+    for (partition, service) in [
+        ("aws", "ec2.amazonaws.com"),
+        ("aws-us-gov", "ec2.amazonaws.com"),
+        ("aws-cn", "ec2.amazonaws.com.cn"),
+    ] {
+        let role = format!("arn:{partition}:iam::222222222222:role/r");
+        let mut command = world.command(&["policy"]);
+        command.args(["--source", "s3://source", "--to", "s3://destination"]);
+        command.args(["--source-account", "111111111111", "--role-arn", &role]);
+        command.args(["--base", "ec2-instance", "--document", "role-trust"]);
+        let trust = printed(&Run::of(command).await);
+        assert_eq!(trust["Statement"][0]["Principal"]["Service"], service);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -724,6 +803,14 @@ async fn the_minimum_of_a_side_writes_nothing_to_the_source_and_reads_nothing_of
         actions(&output).iter().all(|a| a.starts_with("s3:Put")),
         "{output}"
     );
+    // What the destination has is looked at before each copy, and a refusal fails the row.
+    let compared = json_of(&["--minimum", "output", "--overwrite", "if-different"]).await;
+    for action in ["s3:GetObject", "s3:ListBucket"] {
+        assert!(
+            actions(&compared).contains(&action.to_owned()),
+            "{compared}"
+        );
+    }
     // Together they are enough.
     let mut printed = json_of(&[]).await;
     let both = [&input, &output].map(|side| side["documents"][0]["document"]["Statement"].clone());

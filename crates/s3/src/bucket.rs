@@ -30,6 +30,15 @@ pub struct DefaultEncryption {
     pub kms_key_id: Option<String>,
 }
 
+/// Object Lock of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectLock {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Whether what is put is retained by default.
+    pub retains: bool,
+}
+
 impl S3Client {
     /// Asks whether a bucket is there and may be used, and where it is.
     ///
@@ -178,7 +187,7 @@ impl S3Client {
             .ok_or_else(|| empty_answer(operation, "rule", output.request_id()))
     }
 
-    /// Asks whether a bucket has Object Lock.
+    /// Asks whether a bucket has Object Lock, and retains what says nothing of it.
     ///
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectLockConfiguration.html>
     ///
@@ -189,7 +198,7 @@ impl S3Client {
         &self,
         bucket: &str,
         headers: &[HeaderPair],
-    ) -> Result<bool> {
+    ) -> Result<ObjectLock> {
         let operation = Operation::GetObjectLockConfiguration;
         let headers = AddHeaders::new(operation, headers).map_err(|error| *error)?;
         let output = self
@@ -203,7 +212,11 @@ impl S3Client {
             .map_err(|error| S3Error::from_sdk(operation, error))?;
         let configuration = output.object_lock_configuration();
         let enabled = configuration.and_then(|lock| lock.object_lock_enabled());
-        Ok(enabled == Some(&ObjectLockEnabled::Enabled))
+        let rule = configuration.and_then(|lock| lock.rule());
+        Ok(ObjectLock {
+            enabled: enabled == Some(&ObjectLockEnabled::Enabled),
+            retains: rule.is_some_and(|rule| rule.default_retention().is_some()),
+        })
     }
 
     /// Asks whether an enabled lifecycle rule aborts multipart uploads that are left of a key.

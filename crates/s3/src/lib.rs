@@ -69,7 +69,7 @@ mod wire_tests;
 pub use acl::{AccessControl, Grant, Grantee};
 pub use annotation::AnnotationPage;
 pub use attributes::{ObjectAttributes, PartAttributes};
-pub use bucket::{BucketFacts, DefaultEncryption};
+pub use bucket::{BucketFacts, DefaultEncryption, ObjectLock};
 pub use checksum::{ChecksumAlgorithm, PartChecksum};
 pub use client::{ClientOptions, HttpClient, S3Client, validate_endpoint_url};
 pub use copy_source::CopySource;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use s3haul_s3::partition_of;
+
 use super::{AboutArgs, BaseFlag, key};
 use crate::cli::exit::Failed;
 use crate::cli::flags::repeated;
@@ -63,6 +65,9 @@ pub(super) fn parties(
     for bucket in all.chain(of_others) {
         no_access_point(&bucket.name)?;
     }
+    let (source_keys, destination_keys) = (source_keys(about)?, destination_keys(job, about)?);
+    let keys = source_keys.iter().chain(&destination_keys);
+    one_partition(&worker, about, access.region.as_deref(), keys)?;
     let enforces = about.enforce_acl;
     let acl = job.copy.acl.as_deref();
     if enforces && acl.is_some_and(|acl| acl != "bucket-owner-full-control") {
@@ -78,8 +83,8 @@ pub(super) fn parties(
         manifest,
         report,
         inventory,
-        source_keys: source_keys(about)?,
-        destination_keys: destination_keys(job, about)?,
+        source_keys,
+        destination_keys,
         enforce_acl: enforces,
         canonical_users: about
             .source_canonical_user_id
@@ -87,6 +92,32 @@ pub(super) fn parties(
             .zip(about.canonical_user_id.clone()),
         worker,
     })
+}
+
+/// No policy lets in whoever or whatever is of another partition.
+fn one_partition<'a>(
+    worker: &Arn,
+    about: &'a AboutArgs,
+    region: Option<&str>,
+    keys: impl Iterator<Item = &'a Arn>,
+) -> Result<(), Failed> {
+    let base = match &about.base {
+        Some(BaseFlag::Identity(arn)) => Some(arn),
+        _ => None,
+    };
+    let others = [&about.manifest_reader, &about.report_writer];
+    let others = others.into_iter().flatten().chain(base).chain(keys);
+    let others = others.map(|arn| (arn.text.as_str(), arn.partition.as_str()));
+    let region = region.map(|region| (region, partition_of(region)));
+    // What a store behind an endpoint of its own calls its regions says nothing.
+    let region = region.filter(|_| matches!(about.base, Some(BaseFlag::Task)));
+    let (of, text) = (worker.partition.as_str(), &worker.text);
+    match others.chain(region).find(|(_, partition)| *partition != of) {
+        Some((other, partition)) => Err(Failed::usage(format!(
+            "{other} is of partition {partition}, and {text} of {of}: nothing can be allowed across them"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A bucket, and who works on it.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
-use s3haul_s3::{HeaderPair, Operation, PutBody, PutObject};
+use s3haul_s3::{Head, HeadObject, HeaderPair, Operation, PutBody, PutObject};
 
 use super::Probe;
 use crate::job::copy::Overwrite;
@@ -42,12 +42,16 @@ impl Probe<'_> {
         };
         let put = || self.client.put_object(request);
         let place = format!("s3://{}/{}", self.bucket(), Shown(&key));
-        let put = match self.ask().write(Operation::PutObject, put).await {
-            Ok(put) => put,
+        let version_id = match self.ask().write(Operation::PutObject, put).await {
+            Ok(put) => put.version_id,
             Err(error) if error.is_in_doubt() => {
-                let what =
-                    format!("an object was put, the answer was lost, and it may be there: {place}");
-                return Finding::new(topic, Outcome::Warning, what).answered(&error);
+                let Ok(there) = self.look(&key).await else {
+                    let what = format!(
+                        "an object was put, the answer was lost, and it may be there: {place}"
+                    );
+                    return Finding::new(topic, Outcome::Warning, what).answered(&error);
+                };
+                there.version_id
             }
             Err(error) => {
                 let what =
@@ -60,7 +64,7 @@ impl Probe<'_> {
                 return self.explain(finding, &error, &["s3:PutObject"], &resource);
             }
         };
-        let version = put.version_id.as_deref();
+        let version = version_id.as_deref();
         let owner = self.known.headers.destination();
         let delete = || {
             self.client
@@ -83,5 +87,19 @@ impl Probe<'_> {
                     .remedy("a job needs no right to delete: have somebody else delete it")
             }
         }
+    }
+
+    /// Looks for an object whose key is nobody else's.
+    async fn look(&self, key: &str) -> s3haul_s3::Result<Head> {
+        let headers = self.known.headers.destination_object();
+        let head = HeadObject {
+            bucket: self.bucket(),
+            key,
+            version_id: None,
+            part_number: None,
+            headers: &headers,
+        };
+        let head = || self.client.head_object(head);
+        self.ask().ask(Operation::HeadObject, head).await
     }
 }

@@ -1,6 +1,5 @@
 //! A refused upload: what of its headers it is refused for.
 
-use futures::future::join_all;
 use s3haul_s3::{HeaderPair, S3Error};
 
 use super::Probe;
@@ -71,8 +70,14 @@ impl Probe<'_> {
     ) -> Vec<Finding> {
         let mut left = self.settle(key, &error).await;
         let topic = &DESTINATION_WRITE;
-        let what = "an upload with the job's headers is refused under the destination prefix";
-        let finding = Finding::new(topic, self.outcome(&error), what);
+        let outcome = self.outcome(&error);
+        let what = match outcome {
+            Outcome::Unknown => {
+                "it cannot be told whether an upload with the job's headers can be begun under the destination prefix"
+            }
+            _ => "an upload with the job's headers is refused under the destination prefix",
+        };
+        let finding = Finding::new(topic, outcome, what);
         if error.status != Some(403) {
             let finding = finding.answered(&error);
             left.insert(
@@ -154,7 +159,9 @@ impl Probe<'_> {
         if groups.len() > 1 {
             tries.push(groups);
         }
-        let tried = tries.into_iter().map(|without| async move {
+        let (mut passed, mut left) = (Vec::new(), Vec::new());
+        // One after the other: where one cannot be aborted no more are begun.
+        for without in tries {
             let key = probe_key(&self.known.job.read.rename.prefix);
             let stripped = headers
                 .iter()
@@ -166,24 +173,15 @@ impl Probe<'_> {
             match self.create(&key, &stripped).await {
                 Ok(upload) => {
                     let aborted = self.abort(&upload).await;
-                    let left = aborted.is_err().then(|| self.aborted(&upload, aborted));
-                    (Some(without), left)
+                    left.extend(aborted.is_err().then(|| self.aborted(&upload, aborted)));
+                    // One alone says more than all together.
+                    passed = without;
                 }
-                Err(error) => {
-                    let left = self.settle(&key, &error).await;
-                    (None, left.into_iter().next())
-                }
+                Err(error) => left.extend(self.settle(&key, &error).await),
             }
-        });
-        let tried = join_all(tried.collect::<Vec<_>>()).await;
-        let mut passed = Vec::new();
-        let mut left = Vec::new();
-        for (without, finding) in tried {
-            // One alone says more than all together.
-            if passed.is_empty() {
-                passed = without.unwrap_or_default();
+            if !passed.is_empty() || !left.is_empty() {
+                break;
             }
-            left.extend(finding);
         }
         (passed, left)
     }

@@ -2,7 +2,8 @@
 
 use s3haul_s3::{HeaderPair, S3Error};
 
-use super::{Answers, Reader};
+use super::{Answers, Reader, is_archived};
+use crate::job::copy::settings::Archived;
 use crate::job::manifest::Row;
 use crate::job::manifest::key::Shown;
 use crate::preflight::denial::{Denial, Needed, explain};
@@ -51,6 +52,28 @@ impl Reader<'_> {
             }
             return finding;
         }
+        let archived = |a: &&Answers<'_>| matches!(&a.head, Ok(head) if is_archived(head));
+        let archived: Vec<_> = answers.iter().filter(archived).collect();
+        if let Some(first) = archived.first()
+            && self.known.job.copy.object.archived == Archived::Fail
+        {
+            let outcome = if archived.len() == all {
+                Outcome::Likely
+            } else {
+                Outcome::Warning
+            };
+            let what = format!(
+                "{} of {all} rows that were looked at are archived, such as {}",
+                archived.len(),
+                Shown(&first.row.key)
+            );
+            return Finding::new(&SOURCE_READ, outcome, what)
+                .evidence("HeadObject: 200, x-amz-storage-class or x-amz-archive-status")
+                .remedy(
+                    "such rows fail with InvalidObjectState: restore them first, or give --archived restore, \
+                     or skip",
+                );
+        }
         let what = format!("{all} of {all} rows that were looked at can be read");
         Finding::new(&SOURCE_READ, Outcome::Pass, what).evidence("HeadObject: 200")
     }
@@ -87,8 +110,16 @@ impl Reader<'_> {
         };
         let (actions, resource) = ([action], self.resource());
         let needed = self.needed(&actions, &resource);
-        if Denial::of(&error.message).is_some() {
-            return explain(finding, error, &self.known.who, &needed);
+        if let Some(denial) = Denial::of(&error.message) {
+            let mut finding = explain(finding, error, &self.known.who, &needed);
+            if denial.is_of_listing() {
+                finding.outcome = Outcome::Likely;
+                finding.what = format!(
+                    "{refused} of {all} rows that were looked at have no object, as far as may be known, such as {}",
+                    Shown(&row.key)
+                );
+            }
+            return finding;
         }
         if let Some(remedy) = self.differs(row, version).await {
             return finding
@@ -275,10 +306,16 @@ impl Reader<'_> {
             "{} lies under {key}, and may not be decrypted",
             Shown(&row.key)
         );
+        // Others are copied: under another key, or none.
         let read = asked
             .iter()
             .any(|(_, _, read)| matches!(read, Some(Ok(()))));
-        let outcome = if read { Outcome::Likely } else { Outcome::Fail };
+        let others = answers.iter().filter(|a| a.head.is_ok()).count() > asked.len();
+        let outcome = if read || others {
+            Outcome::Likely
+        } else {
+            Outcome::Fail
+        };
         let finding = Finding::new(&SOURCE_KMS, outcome, what);
         let (actions, resource) = (["kms:Decrypt"], *key);
         let needed = Needed {

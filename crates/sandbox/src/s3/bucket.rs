@@ -1,18 +1,19 @@
 //! Buckets and what is set on them.
 
 use s3s::dto::{
-    BucketVersioningStatus, CreateBucketInput, CreateBucketOutput, DeleteBucketInput,
-    DeleteBucketOutput, DeleteBucketOwnershipControlsInput, DeleteBucketOwnershipControlsOutput,
-    DeleteBucketPolicyInput, DeleteBucketPolicyOutput, GetBucketAclInput, GetBucketAclOutput,
-    GetBucketEncryptionInput, GetBucketEncryptionOutput, GetBucketLocationInput,
-    GetBucketLocationOutput, GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput,
-    GetBucketPolicyInput, GetBucketPolicyOutput, GetBucketRequestPaymentInput,
-    GetBucketRequestPaymentOutput, GetBucketVersioningInput, GetBucketVersioningOutput,
-    GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput, HeadBucketInput,
-    HeadBucketOutput, ObjectLockConfiguration, OwnershipControls, OwnershipControlsRule,
-    PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput, PutBucketPolicyInput,
-    PutBucketPolicyOutput, PutBucketVersioningInput, PutBucketVersioningOutput,
-    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    BucketVersioningStatus, CreateBucketInput, CreateBucketOutput, DefaultRetention,
+    DeleteBucketInput, DeleteBucketOutput, DeleteBucketOwnershipControlsInput,
+    DeleteBucketOwnershipControlsOutput, DeleteBucketPolicyInput, DeleteBucketPolicyOutput,
+    GetBucketAclInput, GetBucketAclOutput, GetBucketEncryptionInput, GetBucketEncryptionOutput,
+    GetBucketLocationInput, GetBucketLocationOutput, GetBucketOwnershipControlsInput,
+    GetBucketOwnershipControlsOutput, GetBucketPolicyInput, GetBucketPolicyOutput,
+    GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput, GetBucketVersioningInput,
+    GetBucketVersioningOutput, GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput,
+    HeadBucketInput, HeadBucketOutput, ObjectLockConfiguration, ObjectLockRule, OwnershipControls,
+    OwnershipControlsRule, PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput,
+    PutBucketPolicyInput, PutBucketPolicyOutput, PutBucketVersioningInput,
+    PutBucketVersioningOutput, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+    ServerSideEncryptionRule,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 
@@ -386,14 +387,21 @@ impl Service {
         request: &S3Request<GetObjectLockConfigurationInput>,
     ) -> S3Result<S3Response<GetObjectLockConfigurationOutput>> {
         let call = self.call(&request.extensions)?;
-        if !call.bucket.settings().object_lock {
+        let settings = call.bucket.settings();
+        if !settings.object_lock {
             let message = "Object Lock configuration does not exist for this bucket";
             let refused = error(404, "ObjectLockConfigurationNotFoundError", message);
             return Err(with_detail(refused, "BucketName", &call.bucket.name));
         }
         let configuration = ObjectLockConfiguration {
             object_lock_enabled: Some("Enabled".to_owned().into()),
-            rule: None,
+            rule: settings.default_retention_days.map(|days| ObjectLockRule {
+                default_retention: Some(DefaultRetention {
+                    days: Some(days),
+                    mode: Some("GOVERNANCE".to_owned().into()),
+                    years: None,
+                }),
+            }),
         };
         Ok(S3Response::new(GetObjectLockConfigurationOutput {
             object_lock_configuration: Some(configuration),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::store::object::Timestamp;
 use hyper::HeaderMap;
 use s3s::S3Error;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use super::customer_key::{KeyFor, customer_key};
 use crate::access::header;
@@ -281,7 +281,10 @@ fn lock(headers: &HeaderMap, bucket: &BucketSettings) -> Result<Lock, S3Error> {
         ));
     }
     let retention = match (mode, until) {
-        (None, None) => None,
+        (None, None) => bucket.default_retention_days.map(|days| {
+            let until = Timestamp::now().date() + Duration::days(days.into());
+            ("GOVERNANCE".to_owned(), until)
+        }),
         (Some(mode @ ("GOVERNANCE" | "COMPLIANCE")), Some(until)) => {
             let until = OffsetDateTime::parse(until, &Rfc3339).map_err(|_| {
                 invalid_argument(

@@ -92,6 +92,8 @@ pub struct BucketSettings {
     pub requester_pays: bool,
     /// Whether Object Lock is on; it needs versioning.
     pub object_lock: bool,
+    /// For how many days what says nothing of it is retained, by GOVERNANCE; none by default.
+    pub default_retention_days: Option<i32>,
     /// The key of SSE-KMS that objects without encryption headers get; SSE-S3 by default.
     pub kms_key_id: Option<String>,
     /// Whether SSE-KMS goes by a bucket key where a request does not say.
@@ -116,6 +118,7 @@ impl Default for BucketSettings {
             policy: None,
             requester_pays: false,
             object_lock: false,
+            default_retention_days: None,
             kms_key_id: None,
             bucket_key: false,
             lifecycle: Vec::new(),
