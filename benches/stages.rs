@@ -35,6 +35,7 @@ fn row(ordinal: u64) -> Row {
         is_latest: false,
         copied_before: None,
         behind_older: false,
+        doubted: false,
     }
 }
 
