@@ -481,7 +481,7 @@ fn delivery(parties: &Parties, inventory: &Bucket) -> Statement {
     }))
 }
 
-/// Statements for the policies of keys in other accounts than that of who copies.
+/// Statements for the policies of keys.
 fn keys(parties: &Parties, needs: &[Need]) -> Vec<Document> {
     let sides = [
         (Place::Source, &parties.source_keys),
@@ -490,8 +490,7 @@ fn keys(parties: &Parties, needs: &[Need]) -> Vec<Document> {
     let mut all = Vec::new();
     for (place, keys) in sides {
         let worker = &parties.worker;
-        let others = keys.iter().filter(|key| key.account != worker.account);
-        for (number, key) in others.enumerate() {
+        for (number, key) in keys.iter().enumerate() {
             let mut statements = statements(parties, needs, &[place], Some(worker));
             statements.retain(|statement| statement.sid == sid(place, On::Key));
             for statement in &mut statements {
@@ -508,9 +507,14 @@ fn keys(parties: &Parties, needs: &[Need]) -> Vec<Document> {
                 kind: Kind::KeyPolicy,
                 account: key.account.clone(),
                 on: key.text.clone(),
-                why: "goes into the key's policy beside what is there; objects under the key aws/s3 of \
-                      another account cannot be read at all"
-                    .into(),
+                why: if key.account == worker.account {
+                    "not needed where the key's policy leaves it to its account's own policies, as it does \
+                     at first"
+                } else {
+                    "goes into the key's policy beside what is there; objects under the key aws/s3 of \
+                     another account cannot be read at all"
+                }
+                .into(),
                 document: Body::Policy(Policy::new(statements)),
             });
         }

@@ -224,7 +224,10 @@ impl Case {
             }
             for arn in [SOURCE_KEY, DESTINATION_KEY] {
                 if self.setting == Setting::Keys && arn.contains(&account.id) {
-                    account.keys.push(key(arn, of("key-policy", arn)));
+                    // In its own account the role's policy is enough, and what is printed says so.
+                    let others = arn == SOURCE_KEY;
+                    let statements = of("key-policy", arn).unwrap();
+                    account.keys.push(key(arn, others.then_some(statements)));
                 }
             }
         }
