@@ -369,14 +369,12 @@ impl Bucket {
     /// # Errors
     /// One fails; nothing behind it is done.
     pub fn apply(&self, steps: &[Step]) -> Result<(), StoreError> {
-        for step in steps {
-            // On a thread of its own: what has been freed there goes back to the system when it ends, and
-            // a step may take several times the journal's size.
-            let apply = || self.folder.runtime.block_on(self.apply_one(step));
-            std::thread::scope(|scope| scope.spawn(apply).join())
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
-        Ok(())
+        self.folder.runtime.block_on(async {
+            for step in steps {
+                self.apply_one(step).await?;
+            }
+            Ok(())
+        })
     }
 
     async fn apply_one(&self, step: &Step) -> Result<(), StoreError> {
