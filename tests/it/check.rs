@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::given::Given;
 use crate::support::{DESTINATION, JOB, Run, SOURCE, World, source_policy};
+use crate::words::assert_said;
 
 /// What a check found, by the ID.
 struct Found {
@@ -1715,21 +1716,7 @@ async fn what_may_fail_stops_no_job() {
 
 /// What is printed for people.
 async fn printed(name: &str, given: Given<'_>) {
-    let run = given.set("--output", "text").run().await;
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("snapshots");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.add_filter(r"/[\w/.]*/\.tmp\w+", "[FOLDER]");
-    settings.add_filter(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[TIME]");
-    settings.add_filter(r"request ID [0-9A-Za-z-]+", "request ID [ID]");
-    settings.add_filter(r"in \d+\.\d s", "in [SECONDS] s");
-    settings.add_filter(r"s3haul-check-[0-9a-f]+", "s3haul-check-[RANDOM]");
-    settings.bind(|| {
-        let (code, stdout, stderr) = (run.code(), &run.stdout, &run.stderr);
-        let said = format!("exit code: {code}\n---- stdout\n{stdout}---- stderr\n{stderr}");
-        insta::assert_snapshot!(name, said);
-    });
+    assert_said(name, &given.set("--output", "text").run().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use crate::given::Given;
 use crate::support::{DESTINATION, Run, SOURCE, World, count};
 
 /// Compares what a run said with the snapshot of that name, less what no two runs have in common.
-fn assert_said(name: &str, run: &Run) {
+pub(crate) fn assert_said(name: &str, run: &Run) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -29,6 +29,7 @@ fn assert_said(name: &str, run: &Run) {
     settings.add_filter(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[TIME]");
     settings.add_filter(r"request ID [0-9A-Za-z-]+", "request ID [ID]");
     settings.add_filter(r"in \d+\.\d s", "in [SECONDS] s");
+    settings.add_filter(r"s3haul-check-[0-9a-f]+", "s3haul-check-[RANDOM]");
     settings.add_filter(
         r#""elapsed_seconds":[\d.]+"#,
         r#""elapsed_seconds":[SECONDS]"#,
