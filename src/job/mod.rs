@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod owner;
 pub mod plan;
 pub mod report;
+pub mod shard;
 pub mod spec;
 pub mod summary;
 pub mod versioned;

@@ -33,6 +33,7 @@ use super::report::previous::Matching;
 use super::report::read::{ResultsFile, results_files};
 use super::report::row::TaskStatus;
 use super::report::time_text;
+use super::shard::Shard;
 
 /// Where a row begins: a file of the source, by number, and a byte in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -606,6 +607,9 @@ pub struct ManifestOptions {
     pub report_rows: ReportRows,
     /// Bytes that the destination's prefix adds to a key, and the prefix that is removed first.
     pub rename: Rename,
+    /// Which part of the rows; all of them where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 /// How a source key becomes a destination key: plain concatenation, nothing trimmed.
