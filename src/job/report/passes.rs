@@ -215,7 +215,8 @@ struct Tally {
 /// The report as it stands: the last checkpoint and what the journal adds to it.
 #[derive(Debug, Clone)]
 pub struct State {
-    job_id: String,
+    /// The job's ID, with its shard.
+    id: String,
     list_all: bool,
     checkpoint: Checkpoint,
     journal_bytes: u64,
@@ -239,7 +240,7 @@ impl State {
     /// `files` are those that the folder begins with besides the checkpoint: `job.json`, and
     /// nothing else that needs more than a few kilobytes.
     pub fn start(
-        job_id: &str,
+        id: &str,
         list_all: bool,
         rows: u64,
         filtered: u64,
@@ -263,15 +264,15 @@ impl State {
                 ..Counts::default()
             },
         };
-        let state = Self::of(job_id, list_all, checkpoint);
+        let state = Self::of(id, list_all, checkpoint);
         files.push((CHECKPOINT.to_owned(), state.checkpoint_json()));
         (state, vec![Step::Create { files }])
     }
 
     /// The state that a checkpoint holds, before its journal is read.
-    pub fn of(job_id: &str, list_all: bool, checkpoint: Checkpoint) -> Self {
+    pub fn of(id: &str, list_all: bool, checkpoint: Checkpoint) -> Self {
         Self {
-            job_id: job_id.to_owned(),
+            id: id.to_owned(),
             list_all,
             checkpoint,
             journal_bytes: 0,
@@ -560,7 +561,7 @@ impl State {
     fn results_path(&self, file: &SealedFile) -> String {
         let name = format!(
             "{}/{}/{}/{}",
-            self.job_id,
+            self.id,
             file.pass,
             file.sequence,
             file.status.as_str()
