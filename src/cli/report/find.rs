@@ -10,7 +10,7 @@ use crate::job::report::array::{self, Array, ArrayError};
 use crate::job::report::passes::JOB;
 use crate::job::report::read_job;
 use crate::job::report::store::JobFolder;
-use crate::job::shard::Shard;
+use crate::job::shard::{Shard, session_name};
 use crate::job::spec::JobFile;
 
 /// What lies where a report was looked for.
@@ -38,13 +38,15 @@ pub(super) async fn find(args: &ReportArgs) -> Result<Found, Failed> {
     // Whoever reads the report is not always who writes it.
     let folder = match folder {
         JobFolder::Bucket(found) => {
-            let mut job = file.job.clone();
-            let of_job = format!("s3haul-{}", file.job_id);
-            if let Some(role) = &mut job.access.role
-                && role.session_name.starts_with(&format!("{of_job}-"))
+            let (mut job, own) = (file.job.clone(), file.own_session());
+            if let Some(role) = job
+                .access
+                .role
+                .as_mut()
+                .filter(|_| own && !shards.is_empty())
             {
                 // Each shard has a session of its own; whoever looks at all of them has that of the job.
-                role.session_name = of_job;
+                role.session_name = session_name(&file.job_id, None);
             }
             let reach = reach.for_job(&job);
             reach.job_folder(&found.address(), None).await?

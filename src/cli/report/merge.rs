@@ -71,13 +71,13 @@ impl From<MergeError> for Failed {
             }
             MergeError::Own { .. } => Self::new(error, Exit::Usage)
                 .hinted("give the array another --job-id than that job".to_owned()),
-            MergeError::Listed { .. } | MergeError::Counted { .. } => {
-                Self::new(error, Exit::Usage).hinted(
-                    "the report is damaged: put the shard's folder back from a copy, or remove it and \
+            MergeError::Listed { .. }
+            | MergeError::Counted { .. }
+            | MergeError::Unaccounted { .. } => Self::new(error, Exit::Usage).hinted(
+                "the report is damaged: put the shard's folder back from a copy, or remove it and \
                      run the shard again with --overwrite if-different"
-                        .to_owned(),
-                )
-            }
+                    .to_owned(),
+            ),
         }
     }
 }

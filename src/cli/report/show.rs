@@ -18,9 +18,10 @@ use crate::job::report::store::JobFolder;
 pub(super) async fn run(args: ReportArgs) -> Result<u8, Failed> {
     let overview = match Box::pin(find(&args)).await? {
         Found::Job(folder, file) => {
-            let at = read_state(&folder, &file.begun()).await?;
+            let begun = file.begun();
+            let at = read_state(&folder, &begun).await?;
             let summary = attempt::summary(&file, &at, &folder.address());
-            let files = files(&at, &file.job_id, "");
+            let files = files(&at, &begun.id, "");
             Overview::of_job(summary, Box::pin(look(&folder, &files)).await?)
         }
         Found::Array(array) => {

@@ -18,6 +18,7 @@ use super::store::bucket::Patience;
 use super::store::{JobFolder, StoreError};
 use super::{ReportError, ReportScope, file_error, read_state};
 use crate::job::blocking;
+use crate::job::manifest::{Form, Survey};
 use crate::job::shard::Shard;
 use crate::job::spec::JobFile;
 
@@ -91,6 +92,10 @@ pub fn ranges(numbers: &BTreeSet<u32>) -> String {
 pub struct ShardReport {
     /// Which one.
     pub shard: Shard,
+    /// By which its files are named.
+    pub id: String,
+    /// Selected rows of its part of the manifest, and those that the filters left out.
+    pub part: u64,
     /// Its checkpoint, and what its journal adds to it.
     pub at: Checkpoint,
 }
@@ -201,10 +206,9 @@ impl Array {
 
     /// The files of rows of all shards, in order.
     pub fn files(&self) -> Vec<RowsFile> {
-        let job_id = &self.first.job_id;
         let of_shard = |shard: &ShardReport| {
             let folder = format!("{}/", shard.shard.folder_name());
-            files(&shard.at, job_id, &folder)
+            files(&shard.at, &shard.id, &folder)
         };
         self.shards.iter().flat_map(of_shard).collect()
     }
@@ -227,8 +231,14 @@ async fn read_shard(
             what,
         });
     }
-    let at = read_state(&folder, &file.begun()).await?;
-    Ok(Some(ShardReport { shard, at }))
+    let begun = file.begun();
+    let at = read_state(&folder, &begun).await?;
+    Ok(Some(ShardReport {
+        shard,
+        id: begun.id,
+        part: file.survey.rows + file.survey.filtered,
+        at,
+    }))
 }
 
 fn first_folder(first: &JobFile) -> String {
@@ -250,12 +260,22 @@ fn differences(first: &JobFile, file: &JobFile, shard: Shard) -> Vec<&'static st
         ("--shard", file.job.read.shard != Some(shard)),
         (
             "the manifests",
-            (&a.e_tag, a.file_bytes, &a.bucket, &a.form)
-                != (&b.e_tag, b.file_bytes, &b.bucket, &b.form),
+            (&a.e_tag, a.file_bytes, &a.bucket, a.dealt)
+                != (&b.e_tag, b.file_bytes, &b.bucket, b.dealt)
+                || form(a) != form(b),
         ),
     ];
     let others = others.into_iter().filter(|(_, differ)| *differ);
     others.map(|(what, _)| what).chain(given).collect()
+}
+
+/// What the manifest is, less what is of the shard's own part of it.
+fn form(survey: &Survey) -> Form {
+    let mut form = survey.form.clone();
+    if let Form::Inventory(form) = &mut form {
+        form.data_e_tags.clear();
+    }
+    form
 }
 
 /// A file of rows of a report that lies in a folder, or in one below it.
@@ -271,9 +291,9 @@ pub struct RowsFile {
     pub rows: u64,
 }
 
-/// The files of rows that a report has so far; `folder` is where the report lies in the folder that they are
+/// The files of rows that a report has so far, which are named by `id`; `folder` is where the report lies in the folder that they are
 /// read from. Of failed rows those of the pass in hand.
-pub fn files(at: &Checkpoint, job_id: &str, folder: &str) -> Vec<RowsFile> {
+pub fn files(at: &Checkpoint, id: &str, folder: &str) -> Vec<RowsFile> {
     let ended = at.state == JobState::Complete;
     let failed = |file: &&SealedFile| file.status == TaskStatus::Failed;
     let files = at.sealed.iter();
@@ -281,7 +301,7 @@ pub fn files(at: &Checkpoint, job_id: &str, folder: &str) -> Vec<RowsFile> {
     files
         .map(|file| {
             let name = if ended {
-                file.results_path(job_id)
+                file.results_path(id)
             } else {
                 file.name.clone()
             };
@@ -370,22 +390,23 @@ async fn read_file<T: Default + Send + 'static>(
     }
 }
 
-/// Counts of listed rows by status, against those of a checkpoint.
-pub(super) fn are_counted(at: &Checkpoint, scope: ReportScope) -> bool {
-    let listed = |status| -> u64 {
-        let files = at.sealed.iter().filter(|file| file.status == status);
-        files.map(|file| file.rows).sum()
+/// Whether an ended shard's checkpoint counts the rows of its part of the manifest, and lists as many as it
+/// counts.
+pub(super) fn are_counted(shard: &ShardReport, scope: ReportScope) -> bool {
+    let (sealed, counts) = (&shard.at.sealed, &shard.at.counts);
+    let is_listed = |(status, count): (TaskStatus, u64)| {
+        let files = sealed.iter().filter(|file| file.status == status);
+        let listed: u64 = files.map(|file| file.rows).sum();
+        let counted_only = scope == ReportScope::Failed && status != TaskStatus::Failed;
+        listed == if counted_only { 0 } else { count }
     };
-    let counts = &at.counts;
     let all = [
         (TaskStatus::Succeeded, counts.succeeded),
         (TaskStatus::Skipped, counts.skipped),
         (TaskStatus::Failed, counts.failed),
     ];
-    let total = counts.succeeded + counts.skipped + counts.failed;
-    let are = |(status, count)| {
-        let counted_only = scope == ReportScope::Failed && status != TaskStatus::Failed;
-        listed(status) == if counted_only { 0 } else { count }
-    };
-    total == counts.rows && all.into_iter().all(are)
+    let ended = counts.succeeded + counts.skipped + counts.failed;
+    ended == counts.rows
+        && counts.rows + counts.filtered == shard.part
+        && all.into_iter().all(is_listed)
 }

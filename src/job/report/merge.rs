@@ -14,6 +14,7 @@ use super::passes::{
 use super::read::{ListedFile, ReportManifest};
 use super::store::StoreError;
 use super::{ReportError, file_error};
+use crate::job::manifest::Dealt;
 
 /// Lists of files that are read at once.
 const LISTS_AT_ONCE: usize = 16;
@@ -48,6 +49,16 @@ pub enum MergeError {
     Listed {
         /// The shard's `manifest.json`.
         path: PathBuf,
+    },
+    /// The shards' rows are not those of the manifest.
+    #[error("{rows} rows of the shards in {} are not the {of} rows of the manifest", path.display())]
+    Unaccounted {
+        /// The job's folder.
+        path: PathBuf,
+        /// Rows of the shards, those that the filters left out among them.
+        rows: u64,
+        /// Rows of the manifest.
+        of: u64,
     },
     /// A shard's checkpoint counts other rows than its files have.
     #[error("the rows that the checkpoint of {} counts are not those of its files", path.display())]
@@ -137,10 +148,19 @@ pub async fn merge(array: &Array) -> Result<FirstFailed, MergeError> {
     }
     let scope = array.first.job.run.report_scope;
     for shard in &array.shards {
-        if !are_counted(&shard.at, scope) {
+        if !are_counted(shard, scope) {
             let path = path.join(shard.shard.folder_name());
             return Err(MergeError::Counted { path });
         }
+    }
+    let rows_of_shards = array.shards.iter().map(|shard| shard.part).sum();
+    match array.first.survey.dealt {
+        Some(Dealt::Rows { of } | Dealt::Keys { of }) if of != rows_of_shards => {
+            let rows = rows_of_shards;
+            return Err(MergeError::Unaccounted { path, rows, of });
+        }
+        // Each data file is of one shard, and each shard is there.
+        _ => {}
     }
     let lists = stream::iter(&array.shards)
         .map(|shard| list(array, shard))
@@ -175,10 +195,7 @@ async fn list(array: &Array, shard: &ShardReport) -> Result<(String, Vec<ListedF
         status: file.status.as_str().to_owned(),
         bucket: bucket.to_owned(),
         md5: file.md5.clone(),
-        key: format!(
-            "{prefix}{folder}/{}",
-            file.results_path(&array.first.job_id)
-        ),
+        key: format!("{prefix}{folder}/{}", file.results_path(&shard.id)),
     };
     let files: Vec<_> = shard.at.sealed.iter().map(listed).collect();
     // A report that was moved lists its files under the keys that they had.

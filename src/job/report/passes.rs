@@ -84,11 +84,11 @@ pub struct SealedFile {
 }
 
 impl SealedFile {
-    /// Where its rows are in an ended report: `results/` and the SHA-1 of job ID, pass, sequence and
-    /// status, the same every time.
-    pub(super) fn results_path(&self, job_id: &str) -> String {
+    /// Where its rows are in an ended report: `results/` and the SHA-1 of the job's ID (with its shard),
+    /// pass, sequence and status, the same every time.
+    pub(super) fn results_path(&self, id: &str) -> String {
         let (pass, sequence) = (self.pass, self.sequence);
-        let name = format!("{job_id}/{pass}/{sequence}/{}", self.status.as_str());
+        let name = format!("{id}/{pass}/{sequence}/{}", self.status.as_str());
         format!("results/{}.csv", hex(&Sha1::digest(name)))
     }
 }
@@ -226,7 +226,8 @@ struct Tally {
 /// The report as it stands: the last checkpoint and what the journal adds to it.
 #[derive(Debug, Clone)]
 pub struct State {
-    job_id: String,
+    /// The job's ID, with its shard.
+    id: String,
     list_all: bool,
     checkpoint: Checkpoint,
     journal_bytes: u64,
@@ -250,7 +251,7 @@ impl State {
     /// `files` are those that the folder begins with besides the checkpoint: `job.json`, and
     /// nothing else that needs more than a few kilobytes.
     pub fn start(
-        job_id: &str,
+        id: &str,
         list_all: bool,
         rows: u64,
         filtered: u64,
@@ -274,15 +275,15 @@ impl State {
                 ..Counts::default()
             },
         };
-        let state = Self::of(job_id, list_all, checkpoint);
+        let state = Self::of(id, list_all, checkpoint);
         files.push((CHECKPOINT.to_owned(), state.checkpoint_json()));
         (state, vec![Step::Create { files }])
     }
 
     /// The state that a checkpoint holds, before its journal is read.
-    pub fn of(job_id: &str, list_all: bool, checkpoint: Checkpoint) -> Self {
+    pub fn of(id: &str, list_all: bool, checkpoint: Checkpoint) -> Self {
         Self {
-            job_id: job_id.to_owned(),
+            id: id.to_owned(),
             list_all,
             checkpoint,
             journal_bytes: 0,
@@ -567,7 +568,7 @@ impl State {
     }
 
     fn results_path(&self, file: &SealedFile) -> String {
-        file.results_path(&self.job_id)
+        file.results_path(&self.id)
     }
 
     fn manifest_json(&self, now: &str, bucket: &str, key_prefix: &str) -> Vec<u8> {

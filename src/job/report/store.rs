@@ -12,8 +12,9 @@ use s3haul_s3::S3Error;
 use self::bucket::{Alive, Bucket, BucketFolder, Patience};
 use self::folder::Folder;
 use super::journal::{self, JournalError};
-use super::passes::Step;
+use super::passes::{JOB, Step};
 use crate::job::StopSignals;
+use crate::job::shard::Shard;
 
 /// Why the report cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -328,6 +329,17 @@ impl JobFolder {
         }
     }
 
+    /// The first shard of the job that lies here, if it is one of several.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub async fn first_shard(&self) -> Result<Option<Shard>, StoreError> {
+        match self {
+            Self::Disk(folder) => Ok(first_shard(folder)),
+            Self::Bucket(folder) => folder.first_shard("").await,
+        }
+    }
+
     /// Hands the records of a journal to `each`; one that is not there is empty.
     ///
     /// # Errors
@@ -338,6 +350,15 @@ impl JobFolder {
             Self::Bucket(folder) => Journal::Bucket(folder.journal().await?),
         })
     }
+}
+
+/// The first shard of the job whose folder this is, if it is one of several.
+pub fn first_shard(job: &Path) -> Option<Shard> {
+    let entries = std::fs::read_dir(job).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Shard::of_folder(&entry.file_name().to_string_lossy()))
+        .filter(|shard| job.join(shard.folder_name()).join(JOB).is_file())
+        .min_by_key(|shard| (shard.index, shard.of))
 }
 
 /// A journal to look at, as it is.

@@ -24,6 +24,7 @@ use crate::job::access::{AccessError, Connection};
 use crate::job::manifest::ManifestFile;
 use crate::job::report::passes::JOB;
 use crate::job::report::store::StoreError;
+use crate::job::shard::Shard;
 use crate::job::spec::report_timeout_ms;
 
 /// What the proof is tried on.
@@ -276,22 +277,68 @@ impl BucketFolder {
         }
     }
 
-    /// Names of the jobs below this place.
+    /// Names of the jobs below this place, those of several shards among them.
     ///
     /// # Errors
     /// S3's answer.
     pub async fn jobs(&self) -> Result<Vec<String>, StoreError> {
         let mut found = Vec::new();
-        for job in self.folders("job-").await? {
+        let mut after = None;
+        while let Some(job) = self.folder_after("job-", after.as_deref()).await? {
             // One that did not come to be may have left what the store was tried on.
-            let there = self
-                .head(&format!("{job}/{JOB}"), &Patience::default())
-                .await?;
-            if there.is_some() {
-                found.push(job);
+            let is_one = self.has_job(&job).await?;
+            if is_one || self.first_shard(&format!("{job}/")).await?.is_some() {
+                found.push(job.clone());
             }
+            after = Some(job);
         }
         Ok(found)
+    }
+
+    /// The first shard of the job below `place`, which ends in `/` or is empty.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub async fn first_shard(&self, place: &str) -> Result<Option<Shard>, StoreError> {
+        let mut after = None;
+        let begin = format!("{place}shard-");
+        while let Some(name) = self.folder_after(&begin, after.as_deref()).await? {
+            let shard = Shard::of_folder(name.strip_prefix(place).unwrap_or(&name));
+            if shard.is_some() && self.has_job(&name).await? {
+                return Ok(shard);
+            }
+            after = Some(name);
+        }
+        Ok(None)
+    }
+
+    async fn has_job(&self, folder: &str) -> Result<bool, StoreError> {
+        let job = format!("{folder}/{JOB}");
+        Ok(self.head(&job, &Patience::default()).await?.is_some())
+    }
+
+    /// The first folder below this place whose name begins so, behind another one.
+    async fn folder_after(
+        &self,
+        begin: &str,
+        after: Option<&str>,
+    ) -> Result<Option<String>, StoreError> {
+        let (prefix, patience) = (self.key(begin), Patience::default());
+        // Behind all that begins with the folder's name and a slash.
+        let behind = |folder| ListFrom::After(self.key(&format!("{folder}/\u{10FFFF}")));
+        let mut from = after.map_or(ListFrom::Start, behind);
+        loop {
+            let page = self.page(&prefix, &from, &patience).await?;
+            let next = page.objects.iter().find_map(|object| {
+                let rest = object.key.strip_prefix(&prefix)?;
+                rest.split_once('/')
+                    .map(|(rest, _)| format!("{begin}{rest}"))
+            });
+            match (next, page.next) {
+                (None, Some(next)) => from = next,
+                (next, _) => return Ok(next),
+            }
+        }
     }
 
     /// Names of the folders in this one that begin so, in order. What lies in them is passed over a page at
