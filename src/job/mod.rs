@@ -13,6 +13,7 @@ mod disk_sort;
 mod hint;
 pub mod manifest;
 pub mod outcome;
+pub mod overview;
 pub mod owner;
 pub mod plan;
 pub mod report;

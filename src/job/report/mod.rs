@@ -4,8 +4,11 @@
 //! [`passes`] decides what is written, as steps; [`store`] applies them; [`record`] is the stage of
 //! the job that does both as outcomes come in.
 
+pub mod array;
 pub mod done;
 pub mod journal;
+pub mod merge;
+pub mod notable;
 pub mod passes;
 pub mod previous;
 pub mod read;

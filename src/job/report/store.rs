@@ -271,6 +271,64 @@ impl JobFolder {
         }
     }
 
+    /// A folder in this one.
+    #[must_use]
+    pub fn within(&self, name: &str) -> Self {
+        match self {
+            Self::Disk(folder) => Self::Disk(folder.join(name)),
+            Self::Bucket(folder) => Self::Bucket(Arc::new(folder.within(name))),
+        }
+    }
+
+    /// Names of the folders in this one that begin so, in order.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub async fn folders(&self, begin: &str) -> Result<Vec<String>, StoreError> {
+        let path = match self {
+            Self::Disk(path) => path,
+            Self::Bucket(folder) => return folder.folders(begin).await,
+        };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(io_error("list", path))? {
+            let entry = entry.map_err(io_error("list", path))?;
+            if let Some(name) = entry.file_name().to_str()
+                && name.starts_with(begin)
+                && entry.path().is_dir()
+            {
+                found.push(name.to_owned());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Replaces a file that has no one writer, since whoever writes it writes the same.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::Disk(folder) => folder::replace_alone(&folder.join(name), bytes),
+            Self::Bucket(folder) => folder.replace(name, bytes).await,
+        }
+    }
+
+    /// What `manifest.json` lists files of this folder under: the bucket, which is empty for a folder on
+    /// disk, and what is before their names.
+    pub fn listed_as(&self) -> (&str, String) {
+        match self {
+            Self::Disk(path) => {
+                let job = path.file_name().unwrap_or_default().to_string_lossy();
+                ("", format!("{job}/"))
+            }
+            Self::Bucket(folder) => {
+                let (bucket, prefix) = folder.place();
+                (bucket, prefix.to_owned())
+            }
+        }
+    }
+
     /// The first shard of the job that lies here, if it is one of several.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,7 +56,7 @@ pub struct BucketFolder {
     prefix: String,
     headers: Vec<HeaderPair>,
     /// For files that only this machine needs.
-    local: TempDir,
+    local: Arc<TempDir>,
 }
 
 /// How patient a writer is.
@@ -102,8 +103,25 @@ impl BucketFolder {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             headers: owner.into_iter().collect(),
-            local,
+            local: Arc::new(local),
         })
+    }
+
+    /// A folder in this one.
+    #[must_use]
+    pub fn within(&self, name: &str) -> Self {
+        Self {
+            connection: self.connection.clone(),
+            client: self.client.clone(),
+            requests: self.requests.clone(),
+            throttle: self.throttle.clone(),
+            retry: self.retry.clone(),
+            runtime: self.runtime.clone(),
+            bucket: self.bucket.clone(),
+            prefix: format!("{}{name}/", self.prefix),
+            headers: self.headers.clone(),
+            local: Arc::clone(&self.local),
+        }
     }
 
     /// How it is named to the user.
@@ -321,6 +339,70 @@ impl BucketFolder {
                 (next, _) => return Ok(next),
             }
         }
+    }
+
+    /// Names of the folders in this one that begin so, in order. What lies in them is passed over a page at
+    /// a time.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub async fn folders(&self, begin: &str) -> Result<Vec<String>, StoreError> {
+        let (prefix, patience) = (self.key(begin), Patience::default());
+        let mut found: Vec<String> = Vec::new();
+        let mut from = ListFrom::Start;
+        loop {
+            let page = self.page(&prefix, &from, &patience).await?;
+            for object in &page.objects {
+                let name = object.key.strip_prefix(&self.prefix);
+                if let Some((folder, _)) = name.and_then(|name| name.split_once('/'))
+                    && found.last().is_none_or(|last| last != folder)
+                {
+                    found.push(folder.to_owned());
+                }
+            }
+            let Some(next) = page.next else {
+                return Ok(found);
+            };
+            let last = page.objects.last();
+            let folder = last.and_then(|last| last.key.strip_prefix(&self.prefix)?.split_once('/'));
+            from = match folder {
+                // Behind all that begins with the folder's name and a slash.
+                Some((folder, _)) => ListFrom::After(self.key(&format!("{folder}/\u{10FFFF}"))),
+                None => next,
+            };
+        }
+    }
+
+    /// Replaces a file that has no one writer, since whoever writes it writes the same: only if it still is
+    /// what it was when it was looked at, and not at all where it is what is to be written.
+    ///
+    /// # Errors
+    /// S3's answer, or the file changes again and again.
+    pub async fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let patience = Patience::default();
+        let mut outage = Outage::new(&patience);
+        let mut refused = 0;
+        while refused < ROUNDS {
+            let there = self.get(name, &patience).await?;
+            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+                return Ok(());
+            }
+            let condition = there
+                .as_ref()
+                .map_or(Condition::Absent, |there| Condition::Is(&there.e_tag));
+            let put = self.put_once(name, &bytes, &condition, None, &patience);
+            match put.await {
+                Ok(_) => return Ok(()),
+                Err(Sent::Failed(error)) => return Err(self.failed("write", name, error)),
+                // Somebody else was faster: it is looked at again.
+                Err(Sent::Refused) => refused += 1,
+                Err(Sent::Again(error)) => outage.wait(self, name, Some(error)).await?,
+                Err(Sent::Unclear(error)) => outage.wait(self, name, error).await?,
+            }
+        }
+        let path = self.path(name);
+        Err(StoreError::Restless { path })
     }
 
     async fn page(
