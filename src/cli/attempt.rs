@@ -210,9 +210,7 @@ async fn refuse_others(new: &NewJob, folder: &JobFolder, reach: &Reach) -> Resul
     let Some(found) = found else {
         return Ok(());
     };
-    let sibling = reach
-        .job_folder(&path.join(found.folder_name()), None)
-        .await?;
+    let sibling = at.within(&found.folder_name());
     let file: JobFile = read_job(&sibling).await?;
     let mut job = file.job;
     job.read.shard = shard;
