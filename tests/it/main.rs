@@ -28,6 +28,7 @@ mod listing;
 #[cfg(target_os = "linux")]
 mod machine;
 mod made_up;
+mod merge;
 mod model;
 mod network;
 mod objects;
@@ -43,6 +44,7 @@ mod rich;
 mod same;
 mod settings;
 mod settle;
+mod shards;
 mod structure;
 mod support;
 mod throttle;
