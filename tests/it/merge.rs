@@ -305,7 +305,7 @@ async fn what_does_not_add_up_is_refused() {
     let path = first.join("manifest.json");
     let was = read(&path);
     change(&path, |json| {
-        drop(json["Results"].as_array_mut().unwrap().pop())
+        json["Results"].as_array_mut().unwrap().pop();
     });
     refused("does not list the files that the shard's checkpoint has").await;
     std::fs::write(&path, &was).unwrap();
@@ -339,7 +339,7 @@ async fn what_does_not_add_up_is_refused() {
     refused("the manifests differ").await;
     put_back();
     with(1, |json| {
-        json["job"]["destination_bucket"] = json!("elsewhere")
+        json["job"]["destination_bucket"] = json!("elsewhere");
     });
     refused("--to differ").await;
     put_back();
@@ -480,12 +480,12 @@ async fn in_a_bucket() {
     world.put("no\u{1b}[31msuch\nkey", "now it is");
     for index in 0..3 {
         let folder = format!("/job-{JOB}/shard-{index:05}-of-00003");
-        let mut resume = bucket::on_report(&world, &["resume"], &[]);
-        resume = readdressed(resume, &world, &folder);
+        let resume = bucket::on_report(&world, &["resume"], &[]);
+        let resume = readdressed(&resume, &world, &folder);
         Run::of(resume).await.expect(0);
     }
     let above = readdressed(
-        bucket::on_report(&world, &["report", "merge"], &[]),
+        &bucket::on_report(&world, &["report", "merge"], &[]),
         &world,
         "",
     );
@@ -519,7 +519,7 @@ async fn in_a_bucket() {
 }
 
 /// The same command on another place of the reports.
-fn readdressed(command: Command, world: &World, place: &str) -> Command {
+fn readdressed(command: &Command, world: &World, place: &str) -> Command {
     let old = bucket::address(&format!("/job-{JOB}"));
     let arguments = command.as_std().get_args().map(|a| a.to_str().unwrap());
     let arguments: Vec<_> = arguments
