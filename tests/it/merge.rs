@@ -353,11 +353,14 @@ async fn what_does_not_add_up_is_refused() {
     // Shards of another array; a job's own report.
     let stray = world.job().join("shard-00002-of-00003");
     std::fs::create_dir(&stray).unwrap();
+    std::fs::copy(&paths[0], stray.join("job.json")).unwrap();
     refused("of 2, of 3").await;
-    std::fs::remove_dir(&stray).unwrap();
+    std::fs::remove_dir_all(&stray).unwrap();
     std::fs::copy(&paths[0], world.job().join("job.json")).unwrap();
     refused("no array").await;
     std::fs::remove_file(world.job().join("job.json")).unwrap();
+    // One that has not begun.
+    std::fs::create_dir(&stray).unwrap();
     merge(&world).await.expect(1);
 }
 

@@ -105,12 +105,12 @@ fn inventory_of(world: &World, files: usize) -> PathBuf {
     std::fs::create_dir_all(&folder).unwrap();
     let mut listed = Vec::new();
     for file in 0..files {
-        let mut data = String::new();
-        for row in 0..3 {
+        let rows = [0, 1, 2].map(|row| {
             let key = format!("k{file:03}-{row}");
             world.put(&key, "content");
-            data += &format!("\"{SOURCE}\",\"{key}\",\"7\"\n");
-        }
+            format!("\"{SOURCE}\",\"{key}\",\"7\"\n")
+        });
+        let data = rows.concat();
         let path = folder.join(format!("{file}.csv"));
         std::fs::write(path, &data).unwrap();
         listed.push(json!({

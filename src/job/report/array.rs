@@ -149,6 +149,16 @@ async fn job_of<T: DeserializeOwned>(folder: &JobFolder) -> Result<Option<T>, Re
         .map_err(file_error(&path))
 }
 
+/// Those of the shards that have begun.
+async fn begun(folder: &JobFolder, shards: Vec<Shard>) -> Result<Vec<Shard>, StoreError> {
+    let looked = stream::iter(shards).map(|shard| async move {
+        let job = folder.within(&shard.folder_name()).read(JOB).await?;
+        Ok(job.map(|_| shard))
+    });
+    let found: Vec<_> = looked.buffered(SHARDS_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
 impl Array {
     /// Reads where each shard stands.
     ///
@@ -160,7 +170,13 @@ impl Array {
         shards: Vec<Shard>,
         first: JobFile,
     ) -> Result<Self, ArrayError> {
-        let of: BTreeSet<u32> = shards.iter().map(|shard| shard.of).collect();
+        let sizes = |shards: &[Shard]| -> BTreeSet<u32> { shards.iter().map(|s| s.of).collect() };
+        let (mut of, mut shards) = (sizes(&shards), shards);
+        if of.len() > 1 {
+            // Those that did not come to be may have left what the store was tried on.
+            shards = begun(&folder, shards).await?;
+            of = sizes(&shards);
+        }
         if of.len() > 1 {
             let (path, of) = (folder.address(), of.into_iter().collect());
             return Err(ArrayError::Several { path, of });

@@ -132,10 +132,9 @@ fn the_versions_of_a_key_are_of_one_shard_however_it_is_spelt() {
     let date = "2026-01-01T00:00:00Z";
     let row = |n: u32| {
         let key = format!("{}%20b", n / 3);
-        let key = if n % 2 == 0 {
-            key
-        } else {
-            key.replace("%20", "+")
+        let key = match n % 3 {
+            0 => key,
+            _ => key.replace("%20", "+"),
         };
         format!("b,{key},v{n},{date}\n")
     };
