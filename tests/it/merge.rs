@@ -476,6 +476,15 @@ async fn in_a_bucket() {
     shown.expect(1);
     assert_eq!(shown.summary("examples")["NoSuchKey"]["http_status"], 404);
 
+    // It is a manifest where it lies, of which each file is held to its MD5.
+    let manifest = format!("{}/manifest.json", bucket::address(&format!("/job-{JOB}")));
+    let verified = world.verifying().set("--manifest", &*manifest).run().await;
+    assert_eq!(verified.expect(0).summary("rows"), 23);
+    let given = world.given().set("--manifest", &*manifest);
+    let run = given.set("--job-id", "failed").run().await;
+    run.expect(1);
+    assert_eq!([run.summary("rows"), run.summary("failed")], [1, 1]);
+
     // The folder above it will do, and a report that was merged before is replaced.
     world.put("no\u{1b}[31msuch\nkey", "now it is");
     for index in 0..3 {
@@ -516,6 +525,10 @@ async fn in_a_bucket() {
         "{}",
         run.stderr
     );
+    let verifying = world.verifying().set("--job-id", "damaged");
+    let run = verifying.set("--manifest", manifest).run().await;
+    run.expect(2);
+    assert!(run.stderr.contains("MD5"), "{}", run.stderr);
 }
 
 /// The same command on another place of the reports.

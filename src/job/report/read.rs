@@ -382,15 +382,17 @@ fn listed(
 }
 
 /// The end of a file's key: its folder and its name. In the merged report of an array the shard's folder is
-/// before them, which lies beside `manifest.json` then.
+/// before them, which lies beside `manifest.json` then; a shard's own report may have been downloaded alone.
 fn name_in_report(key: &str, manifest: &Path) -> Option<String> {
     let mut parts = key.rsplit('/');
     let (name, folder) = (parts.next()?, parts.next()?);
     let plain = |part: &str| !matches!(part, "" | "." | "..");
+    let own = manifest.parent().and_then(Path::file_name);
+    let in_s3 = manifest.starts_with("s3:");
     let shard = parts
         .next()
-        .filter(|part| Shard::of_folder(part).is_some())
-        .filter(|part| manifest.with_file_name(part).is_dir())
+        .filter(|part| Shard::of_folder(part).is_some() && own != Some(part.as_ref()))
+        .filter(|part| in_s3 || manifest.with_file_name(part).is_dir())
         .map(|part| format!("{part}/"))
         .unwrap_or_default();
     (plain(name) && plain(folder)).then(|| format!("{shard}{folder}/{name}"))
