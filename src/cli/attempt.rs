@@ -18,7 +18,7 @@ use super::reach::{Reach, is_in_s3};
 use super::settings::over_https;
 use super::spool::{self, SPOOL};
 use super::values::bucket_kind;
-use super::{Output, previous, print_result};
+use super::{Output, previous, print_result, shard};
 use crate::job::access::{Access, AccessError, AccessOptions};
 use crate::job::copy::SourceChanged;
 use crate::job::copy::settings::CustomerKeys;
@@ -35,7 +35,6 @@ use crate::job::report::store::bucket::{Bucket, Patience};
 use crate::job::report::store::folder::Folder;
 use crate::job::report::store::{Home, JobFolder, Store, first_shard};
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
-use crate::job::shard::Shard;
 use crate::job::spec::{JobFile, JobSpec, RunOptions, SpeedOptions};
 use crate::job::summary::Summary;
 use crate::job::{
@@ -64,7 +63,7 @@ pub(super) struct NewJob {
 
 impl NewJob {
     /// The job's folder, whose own it is or that of all its shards.
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         self.report.join(folder_name(&self.job_id))
     }
 }
@@ -101,8 +100,8 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 
 /// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
 pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
-    let shard = new.job.read.shard;
-    let (reports, name) = match shard {
+    let part = new.job.read.shard;
+    let (reports, name) = match part {
         None => (new.report.clone(), folder_name(&new.job_id)),
         Some(shard) => (new.folder(), shard.folder_name()),
     };
@@ -120,7 +119,7 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     if exists {
         return Box::pin(again(new, folder, reach, listening)).await;
     }
-    let alone = Box::pin(refuse_others(&new, &folder, &reach));
+    let alone = Box::pin(shard::refuse_others(&new, &folder, &reach));
     listening.unless_stopped(alone).await?;
     enough_files(&new.job.speed)?;
     let store = match &folder {
@@ -149,7 +148,7 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
         Err(failed) => {
             previous::remove_of(&new.job, &new.job_id, &home.local);
             store.discard();
-            if shard.is_some() {
+            if part.is_some() {
                 // As far as the other shards have left it empty.
                 let _ = std::fs::remove_dir(&new.report);
             }
@@ -179,48 +178,8 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     .await
 }
 
-/// Refuses a job, or a shard of one, where another one of its ID lies: of another number of shards, or
-/// with another command line. Nothing is written yet.
-async fn refuse_others(new: &NewJob, folder: &JobFolder, reach: &Reach) -> Result<(), Failed> {
-    let (shard, path) = (new.job.read.shard, new.folder());
-    let of_job;
-    let at = match shard {
-        None => folder,
-        Some(_) => {
-            of_job = reach.job_folder(&path, None).await?;
-            &of_job
-        }
-    };
-    let whole = shard.is_some() && at.read(JOB).await?.is_some();
-    let found = at.first_shard().await?;
-    let number = |shard: Option<Shard>| match shard {
-        None => "of no shards".to_owned(),
-        Some(Shard { of, .. }) => format!("of {of} shards"),
-    };
-    let of = |shard: Option<Shard>| shard.map(|shard| shard.of);
-    if whole || found.is_some() && of(found) != of(shard) {
-        return Err(Failed::usage(format!(
-            "{} is the report of a job {}, and this is one {}",
-            path.display(),
-            number(found),
-            number(shard)
-        ))
-        .hinted("give this job another --job-id, or all its shards the same number".to_owned()));
-    }
-    let Some(found) = found else {
-        return Ok(());
-    };
-    let sibling = reach
-        .job_folder(&path.join(found.folder_name()), None)
-        .await?;
-    let file: JobFile = read_job(&sibling).await?;
-    let mut job = file.job;
-    job.read.shard = shard;
-    same_job(&new.job, &job, &sibling.address())
-}
-
 /// Refuses another job than the one whose report this is.
-fn same_job(new: &JobSpec, old: &JobSpec, report: &Path) -> Result<(), Failed> {
+pub(super) fn same_job(new: &JobSpec, old: &JobSpec, report: &Path) -> Result<(), Failed> {
     let differences = new.differences(old);
     if differences.is_empty() {
         return Ok(());

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{mfa_code_for, mfa_code_of_profile};
 use super::exit::Failed;
 use super::flags::{AgainArgs, REQUESTS_PER_SECOND, SpeedArgs};
+use super::shard::is_array;
 use super::values::{self, Location, location};
 use crate::job::access::{AccessError, AccessOptions, Base, Connection, Owner, Role};
 use crate::job::manifest::ManifestFile;
@@ -355,22 +356,6 @@ impl Reach {
         }
         Ok(folder)
     }
-}
-
-/// What a job of several shards is not: one report, which one process finishes.
-pub(super) fn is_array(job: &Path, shard: Shard) -> Failed {
-    let (of, job) = (shard.of, job.display());
-    let name = |index| Shard { index, of }.folder_name();
-    Failed::usage(format!(
-        "{job} is of a job of {of} shards, each with a report of its own: {} to {}",
-        name(0),
-        name(of - 1)
-    ))
-    .hinted(format!(
-        "run the command of each shard that has not ended again, and it goes on; or name one of them, as \
-         {job}/{}",
-        shard.folder_name()
-    ))
 }
 
 /// The one job of a report.

@@ -1,9 +1,17 @@
 //! Which part of a job this process is: as it is told, or by what the engine says that runs many of it.
 
+use std::path::Path;
+
 use clap::Args;
 
+use super::attempt::{self, NewJob};
 use super::exit::Failed;
+use super::reach::Reach;
+use crate::job::report::passes::JOB;
+use crate::job::report::read_job;
+use crate::job::report::store::JobFolder;
 use crate::job::shard::{MAX_SHARDS, Shard};
+use crate::job::spec::JobFile;
 
 /// The flags that make a process one of several.
 #[derive(Debug, Args)]
@@ -49,7 +57,7 @@ const ENGINES: [Engine; 3] = [
 
 impl ShardArgs {
     /// The shard that this process is, if it is one. `manifest` is what it reads.
-    pub(super) fn shard(&self, manifest: &std::path::Path) -> Result<Option<Shard>, Failed> {
+    pub(super) fn shard(&self, manifest: &Path) -> Result<Option<Shard>, Failed> {
         let (flag, shard) = match (self.shard, self.shards) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => {
@@ -138,4 +146,58 @@ fn number(variable: &str) -> Result<Option<u32>, Failed> {
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(Failed::usage(format!("{variable} is {text:?}, no number"))),
     }
+}
+
+/// Refuses a job, or a shard of one, where another one of its ID lies: of another number of shards, or
+/// with another command line. Nothing is written yet.
+pub(super) async fn refuse_others(
+    new: &NewJob,
+    folder: &JobFolder,
+    reach: &Reach,
+) -> Result<(), Failed> {
+    let (shard, path) = (new.job.read.shard, new.folder());
+    let job = if shard.is_some() {
+        reach.job_folder(&path, None).await?
+    } else {
+        folder.clone()
+    };
+    let whole = shard.is_some() && job.read(JOB).await?.is_some();
+    let found = job.first_shard().await?;
+    let number = |shard: Option<Shard>| match shard {
+        None => "of no shards".to_owned(),
+        Some(Shard { of, .. }) => format!("of {of} shards"),
+    };
+    let of = |shard: Option<Shard>| shard.map(|shard| shard.of);
+    if whole || found.is_some() && of(found) != of(shard) {
+        return Err(Failed::usage(format!(
+            "{} is the report of a job {}, and this is one {}",
+            path.display(),
+            number(found),
+            number(shard)
+        ))
+        .hinted("give this job another --job-id, or all its shards the same number".to_owned()));
+    }
+    let Some(found) = found else {
+        return Ok(());
+    };
+    let other = job.within(&found.folder_name());
+    let mut file: JobFile = read_job(&other).await?;
+    file.job.read.shard = shard;
+    attempt::same_job(&new.job, &file.job, &other.address())
+}
+
+/// What a job of several shards is not: one report, which one process finishes.
+pub(super) fn is_array(job: &Path, shard: Shard) -> Failed {
+    let (of, job) = (shard.of, job.display());
+    let name = |index| Shard { index, of }.folder_name();
+    Failed::usage(format!(
+        "{job} is of a job of {of} shards, each with a report of its own: {} to {}",
+        name(0),
+        name(of - 1)
+    ))
+    .hinted(format!(
+        "run the command of each shard that has not ended again, and it goes on; or name one of them, as \
+         {job}/{}",
+        shard.folder_name()
+    ))
 }

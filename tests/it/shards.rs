@@ -13,7 +13,9 @@ use crate::given::Given;
 use crate::inventory::{if_read, sample};
 use crate::objects::{IN_PARTS, LARGE, sized_manifest};
 use crate::resume::{hung, kill, logged, terminate};
-use crate::support::{DESTINATION, JOB, Run, SOURCE, World, count, md5, read_report_by};
+use crate::support::{
+    DESTINATION, JOB, Run, SOURCE, World, count, md5, read_report, read_report_by,
+};
 use crate::versions;
 
 fn name(index: u32, of: u32) -> String {
@@ -196,7 +198,7 @@ async fn the_shards_of_a_report_have_its_rows() {
         .to_owned();
     let given = world.verifying().set("--manifest", &manifest);
     given.clone().run().await.expect(0);
-    let whole = crate::support::read_report(&world.path("report/job-verifying"));
+    let whole = read_report(&world.path("report/job-verifying"));
     assert_eq!(whole.len(), 19);
     let dealt = assert_dealt(&world, &given, &whole, 3).await;
     assert_eq!(dealt, json!({"rows": {"of": 19}}));
@@ -709,6 +711,16 @@ async fn an_array_of_eight_two_of_which_are_killed_and_run_again() {
     {
         world.assert_copied(&row.key);
     }
+    let mut merge = world.command(&["report", "merge"]);
+    merge.arg(&job);
+    let merged = Run::of(merge).await;
+    merged.expect(1);
+    for word in ["k011-1", "AccessDenied", "119 succeeded"] {
+        assert!(merged.stdout.contains(word), "{word:?}: {merged:?}");
+    }
+    // As one process would have done it.
+    world.given().run().await.expect(1);
+    assert_eq!(told(&read_report(&job)), told(&world.rows()));
     // A results file has one name in all of them.
     let mut results: Vec<_> = (0..8)
         .flat_map(|index| std::fs::read_dir(job.join(name(index, 8)).join("results")).unwrap())
@@ -718,4 +730,28 @@ async fn an_array_of_eight_two_of_which_are_killed_and_run_again() {
     results.sort();
     results.dedup();
     assert_eq!(results.len(), files);
+}
+
+/// What a report says of its rows, less what no two runs have in common.
+fn told(rows: &[ReportRow]) -> Vec<(String, TaskStatus, Option<u16>, String, Value)> {
+    let mut told: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let mut message: Value = serde_json::from_str(&row.message).unwrap();
+            let members = message.as_object_mut().unwrap();
+            for member in [
+                "ended_at",
+                "elapsed_ms",
+                "attempts",
+                "request_id",
+                "extended_request_id",
+            ] {
+                members.remove(member);
+            }
+            let (key, code) = (row.key.clone(), row.error_code.clone());
+            (key, row.status, row.http_status, code, message)
+        })
+        .collect();
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    told
 }

@@ -137,7 +137,7 @@ class Copy:
             for bucket_of_row, key, version_id, status, http_status, code, message in csv.reader(lines, strict=True):
                 expect(status, file["TaskExecutionStatus"])
                 rows.append(Row(bucket_of_row, unquote_plus(key), version_id, status, http_status, code, json.loads(message)))
-        expect({name for name in files if name.startswith("results/")}, names)
+        expect({name for name in files if "/results/" in f"/{name}"}, names)
         return rows
 
     def rows_by_key(self):

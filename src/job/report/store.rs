@@ -336,7 +336,7 @@ impl JobFolder {
     pub async fn first_shard(&self) -> Result<Option<Shard>, StoreError> {
         match self {
             Self::Disk(folder) => Ok(first_shard(folder)),
-            Self::Bucket(folder) => folder.first_shard("").await,
+            Self::Bucket(folder) => folder.first_shard().await,
         }
     }
 

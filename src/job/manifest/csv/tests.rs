@@ -128,6 +128,42 @@ fn every_row_is_one_shards_and_reading_goes_on_at_each() {
 }
 
 #[test]
+fn the_versions_of_a_key_are_of_one_shard_however_it_is_spelt() {
+    let date = "2026-01-01T00:00:00Z";
+    let row = |n: u32| {
+        let key = format!("{}%20b", n / 3);
+        let key = if n % 2 == 0 {
+            key
+        } else {
+            key.replace("%20", "+")
+        };
+        format!("b,{key},v{n},{date}\n")
+    };
+    let text = (0..30).map(row).collect::<Vec<_>>().concat();
+    let mut rows_found = 0;
+    let mut keys = std::collections::BTreeSet::new();
+    for index in 0..4 {
+        let options = ManifestOptions {
+            versions: Some(Versions::All),
+            fields: Some(vec![
+                Field::Bucket,
+                Field::Key,
+                Field::VersionId,
+                Field::LastModifiedDate,
+            ]),
+            shard: Some(Shard { index, of: 4 }),
+            ..options()
+        };
+        let found = rows(&text, &options, Position::default());
+        rows_found += found.len();
+        let own: std::collections::BTreeSet<_> = found.into_iter().map(|row| row.key).collect();
+        assert!(keys.is_disjoint(&own));
+        keys.extend(own);
+    }
+    assert_eq!((rows_found, keys.len()), (30, 10));
+}
+
+#[test]
 fn all_shards_begin_or_none() {
     let shard = |index, of| ManifestOptions {
         shard: Some(Shard { index, of }),

@@ -242,7 +242,7 @@ fn every_row_is_one_shards() {
 
 /// An inventory of so many data files of three rows each.
 fn of_files(files: usize) -> (tempfile::TempDir, PathBuf) {
-    let data = |file| -> String { (0..3).map(|n| format!("source,k{file}-{n}\n")).collect() };
+    let data = |file| [0, 1, 2].map(|n| format!("source,k{file}-{n}\n")).concat();
     let (folder, path) = changed("csv-current", |manifest| {
         manifest["fileSchema"] = "Bucket, Key".into();
         let listed = (0..files).map(|file| {

@@ -222,6 +222,11 @@ impl Folder {
         for path in [folder.join("work"), folder.join("results")] {
             fs::create_dir_all(&path).map_err(io_error("make the folder", &path))?;
         }
+        // What the report lies in may be new too, and is to outlast a power cut as it does; a folder that may
+        // not be read is not.
+        for around in report.ancestors().skip(1).take(2) {
+            let _ = File::open(around).and_then(|around| around.sync_all());
+        }
         let lock = lock(&folder)?;
         // Another process may have made the job between the first look and the lock.
         if exists.exists() {

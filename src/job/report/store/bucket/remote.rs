@@ -283,27 +283,23 @@ impl BucketFolder {
     /// S3's answer.
     pub async fn jobs(&self) -> Result<Vec<String>, StoreError> {
         let mut found = Vec::new();
-        let mut after = None;
-        while let Some(job) = self.folder_after("job-", after.as_deref()).await? {
+        for job in self.folders("job-").await? {
             // One that did not come to be may have left what the store was tried on.
-            let is_one = self.has_job(&job).await?;
-            if is_one || self.first_shard(&format!("{job}/")).await?.is_some() {
-                found.push(job.clone());
+            if self.has_job(&job).await? || self.within(&job).first_shard().await?.is_some() {
+                found.push(job);
             }
-            after = Some(job);
         }
         Ok(found)
     }
 
-    /// The first shard of the job below `place`, which ends in `/` or is empty.
+    /// The first shard of the job that lies here, if it is one of several. The others are not asked for.
     ///
     /// # Errors
     /// S3's answer.
-    pub async fn first_shard(&self, place: &str) -> Result<Option<Shard>, StoreError> {
+    pub async fn first_shard(&self) -> Result<Option<Shard>, StoreError> {
         let mut after = None;
-        let begin = format!("{place}shard-");
-        while let Some(name) = self.folder_after(&begin, after.as_deref()).await? {
-            let shard = Shard::of_folder(name.strip_prefix(place).unwrap_or(&name));
+        while let Some(name) = self.folder_after("shard-", after.as_deref()).await? {
+            let shard = Shard::of_folder(&name);
             if shard.is_some() && self.has_job(&name).await? {
                 return Ok(shard);
             }
