@@ -45,6 +45,12 @@ pub enum ReadError {
         /// The place.
         path: PathBuf,
     },
+    /// There are those of an array's shards, and none of all.
+    #[error("{} holds reports of shards, which s3haul report merge makes one", path.display())]
+    Unmerged {
+        /// The place.
+        path: PathBuf,
+    },
     /// There are several.
     #[error("{} holds several reports", path.display())]
     Several {
@@ -312,6 +318,10 @@ fn find(given: &Path, own: &Path) -> Result<PathBuf, ReadError> {
     let is_report = |path: &Path| [JOB, MANIFEST].iter().any(|name| path.join(name).is_file());
     if is_report(given) {
         return Ok(given.to_owned());
+    }
+    if a_shard(given).is_some() {
+        let path = given.to_owned();
+        return Err(ReadError::Unmerged { path });
     }
     let entries = match std::fs::read_dir(given) {
         Ok(entries) => entries,
