@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::check as before;
 use super::exit::{Exit, Failed, print_cause};
-use super::progress::{self, ProgressMode};
+use super::flags::Show;
+use super::metrics::{Metrics, MetricsFormat};
+use super::progress;
 use super::reach::{Reach, is_in_s3};
 use super::settings::over_https;
 use super::spool::{self, SPOOL};
@@ -55,7 +57,7 @@ pub(super) struct NewJob {
     pub(super) job: JobSpec,
     pub(super) keys: CustomerKeys,
     pub(super) mfa_code: Option<String>,
-    pub(super) show: ProgressMode,
+    pub(super) show: Show,
     pub(super) output: Output,
     /// What it will meet is looked at first.
     pub(super) check: bool,
@@ -605,7 +607,7 @@ pub(super) struct OldJob {
 pub(super) async fn go_on(
     old: OldJob,
     mut listening: Listening,
-    show: ProgressMode,
+    show: Show,
     output: Output,
 ) -> Result<u8, Failed> {
     let OldJob {
@@ -729,7 +731,7 @@ async fn run(
     (folder, report): (JobFolder, Report),
     passes: Passes,
     listening: Listening,
-    (show, output): (ProgressMode, Output),
+    (show, output): (Show, Output),
 ) -> Result<u8, Failed> {
     let Listening {
         signals,
@@ -737,7 +739,13 @@ async fn run(
         _listener,
     } = listening;
     let progress = Arc::new(Progress::default());
-    services.spawn(progress::show(show, Arc::clone(&progress)));
+    services.spawn(progress::show(show.progress, Arc::clone(&progress)));
+    let metrics = show
+        .metrics
+        .map(|MetricsFormat::Emf| Arc::new(Metrics::new(&file, Arc::clone(&progress))));
+    if let Some(metrics) = &metrics {
+        services.spawn(Arc::clone(metrics).each_minute());
+    }
     tracing::info!(
         job_id = file.job_id,
         rows = file.survey.rows,
@@ -758,6 +766,9 @@ async fn run(
     };
     let ran = job::run(job, &signals).await;
     services.shutdown().await;
+    if let Some(metrics) = metrics {
+        metrics.write().await;
+    }
     let (report, cause) = match ran {
         Ok(ran) => ran,
         Err(error) => {

@@ -177,10 +177,13 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     args.run.words.start_log();
     let job_id = args.evidence.report.job_id()?;
     let (dry_run, check) = (args.evidence.dry_run, !args.skip_check);
-    let show = args.run.progress;
+    let show = args.run.show();
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
+    if !dry_run {
+        args.evidence.report.suits_container()?;
+    }
     let (job, keys) = args.spec(&job_id)?;
     if dry_run {
         return super::dry_run::run(job, mfa_code, output)
