@@ -20,7 +20,7 @@ use super::reach::{Reach, is_in_s3};
 use super::settings::over_https;
 use super::spool::{self, SPOOL};
 use super::values::bucket_kind;
-use super::{Output, previous, print_result};
+use super::{Output, log, previous, print_result};
 use crate::job::access::{Access, AccessError, AccessOptions};
 use crate::job::copy::SourceChanged;
 use crate::job::copy::settings::CustomerKeys;
@@ -309,12 +309,11 @@ async fn sort(
     let (survey, read) = (&file.survey, &file.job.read);
     let sorted = file.sorted_file(home, 0);
     let (rows, bytes) = (survey.rows, survey.sorted_bytes);
-    let _ = writeln!(
-        std::io::stderr(),
+    log::say(&format!(
         "sorting {rows} rows by key and version: takes about {} in {}",
         indicatif::BinaryBytes(sort::needed(bytes)),
         sorted.folder().display()
-    );
+    ));
     let source = Source::manifest(manifest.clone(), survey, read, Position::default());
     let (bucket, stop) = (survey.bucket.clone(), signals.drain.clone());
     let sorting = sort_rows(
@@ -807,7 +806,7 @@ async fn run(
         } else {
             format!("try the failed rows again with: s3haul resume {report}")
         };
-        let _ = writeln!(std::io::stderr(), "hint: {hint}");
+        log::say(&format!("hint: {hint}"));
     }
     debug_assert!(cause != Some(Cause::Signal) || summary.exit_code == Exit::Stopped as u8);
     Ok(summary.exit_code)
@@ -876,7 +875,7 @@ async fn stop_on_signals(mut interrupt: Signal, mut terminate: Signal, signals: 
         }
         if first {
             let words = "stopping: what is in flight ends first; once more to stop at once";
-            let _ = writeln!(std::io::stderr(), "{words}");
+            log::say(words);
             signals.drain.cancel();
         }
     }

@@ -45,8 +45,10 @@ pub(super) fn warn_of_report(report: &Path) {
     let Ok(mounts) = std::fs::read("/proc/self/mountinfo") else {
         return;
     };
-    let why = match kept(&place_of(report), &mounts) {
-        Kept::Yes => return,
+    let place = place_of(report);
+    let why = match kept(&place, &mounts) {
+        Kept::Yes if !place.starts_with(place_of(&std::env::temp_dir())) => return,
+        Kept::Yes => "it lies among temporary files",
         Kept::Root => "it lies in the container's own file system",
         Kept::Memory => "it lies in memory",
     };

@@ -119,7 +119,7 @@ async fn a_report_that_cannot_be_made_is_told_before_the_job() {
     clippy::print_stderr,
     reason = "a test that is skipped must not look like one that was run"
 )]
-async fn permitted(program: &str, arguments: &[&str]) -> bool {
+pub(crate) async fn permitted(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     let tried = command.output().await;
@@ -131,7 +131,7 @@ async fn permitted(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// What makes a process the root of namespaces of its own.
-fn unshare(kinds: &[&'static str]) -> Vec<&'static str> {
+pub(crate) fn unshare(kinds: &[&'static str]) -> Vec<&'static str> {
     let mut flags = kinds.to_vec();
     if !rustix::process::geteuid().is_root() {
         flags.extend(["--user", "--map-root-user"]);
@@ -140,7 +140,12 @@ fn unshare(kinds: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// The program's command line as arguments of another program.
-fn within(world: &World, program: &str, arguments: &[&str], command: &Command) -> Command {
+pub(crate) fn within(
+    world: &World,
+    program: &str,
+    arguments: &[&str],
+    command: &Command,
+) -> Command {
     let mut outer = Command::new(program);
     let inner = command.as_std();
     outer

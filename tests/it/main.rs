@@ -12,6 +12,8 @@ mod both;
 mod bucket;
 mod check;
 mod conditions;
+#[cfg(target_os = "linux")]
+mod container;
 mod corpus;
 mod encryption;
 mod evidence;
@@ -28,6 +30,7 @@ mod listing;
 #[cfg(target_os = "linux")]
 mod machine;
 mod made_up;
+mod metrics;
 mod model;
 mod network;
 mod objects;
