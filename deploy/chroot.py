@@ -110,13 +110,13 @@ def base(image, folder, work):
     expect(version, f"{image} is a base that this script can stand in for")
     found = run("rustc", "--version", cwd="/", capture_output=True, text=True, env={**os.environ, "RUSTUP_TOOLCHAIN": (TOP / "rust-toolchain.toml").read_text().split('"')[1]})
     expect(found.stdout.split()[1].startswith(version[1]), f"this machine's Rust is that of {image}")
-    debian = work.parent / "debian"
+    debian = work.parents[1] / "debian"
     if not debian.exists():
         format = ["--format", "$(SITE)", "Created-By: Packages", "Codename: bookworm"]
         sites = run("apt-get", "indextargets", *format, capture_output=True, text=True).stdout.split()
         # What the base image has besides a minimal Debian.
         packages = "--include=ca-certificates,gcc,libc6-dev"
-        half = work.parent / "debian.half"
+        half = work.parents[1] / "debian.half"
         shutil.rmtree(half, ignore_errors=True)
         run("debootstrap", "--variant=minbase", packages, "bookworm", half, *sites[:1], stdout=subprocess.DEVNULL)
         half.rename(debian)
@@ -306,10 +306,11 @@ class Sandbox:
             "S3HAUL_REPORT": f"s3://{reports}/jobs", "S3HAUL_METRICS": "emf", "S3HAUL_CONCURRENCY": "4"}
 
     def copied(self):
-        """The keys that were copied, one for each request that was answered so."""
+        """The keys that the job copied, one for each request that was answered so."""
         requests = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        return [request["key"] for request in requests
-                if request["operation"] == "CopyObject" and request["status"] == 200]
+        return [request["key"].removeprefix("chroot/") for request in requests
+                if request["operation"] == "CopyObject" and request["status"] == 200
+                and request["key"].startswith("chroot/")]
 
 
 def hold(stage, folder, built):
@@ -325,9 +326,7 @@ def hold(stage, folder, built):
 
     sandbox = Sandbox(folder)
     try:
-        manifest = folder / "manifest.csv"
-        manifest.write_text("".join(f"example-source,k{n:04}\n" for n in range(ROWS)))
-        # The role puts what it may read there: the list of the source is made inside, too.
+        # All that a job reads is made inside.
         listed = {**sandbox.job, "S3HAUL_OUTPUT_FILE": sandbox.job["S3HAUL_MANIFEST"]}
         code, _, said = container.run("manifest", "create", "s3://example-source", "--fields", "Bucket,Key", **listed)
         expect(code == 0, f"it lists a bucket into a manifest in S3 {said[-500:] if code else ''}")
@@ -341,15 +340,16 @@ def hold(stage, folder, built):
                "a report in its own file system is warned of, and refused")
         code, _, said = container.run("copy", **local | {"S3HAUL_REPORT": "/scratch/reports"})
         expect(code == 0 and "lies in memory" in said, f"a report in scratch is warned of {said[-500:] if code else ''}")
-        sandbox.log.write_text("")
 
-        job["S3HAUL_JOB_ID"] = "chroot"
+        job |= {"S3HAUL_JOB_ID": "chroot", "S3HAUL_TO": sandbox.job["S3HAUL_TO"] + "/chroot/"}
         outer = container.start(["copy"], job)
         first = first_process(outer)
         while len(sandbox.copied()) < ROWS // 8:
-            expect(outer.poll() is None, "it runs on") if outer.poll() is not None else time.sleep(0.01)
+            if outer.poll() is not None:
+                sys.exit(f"FAILED: it ended by itself: {outer.communicate()}")
+            time.sleep(0.05)
         status = pathlib.Path(f"/proc/{first}/status").read_text()
-        field = lambda name: re.search(rf"^{name}:\s*(.*)$", status, re.M)[1].split()
+        field = lambda name: re.search(rf"^{name}:[ \t]*(.*)$", status, re.M)[1].split()
         expect(field("NSpid")[-1] == "1", "it is the first process of its namespace")
         expect(set(field("Uid") + field("Gid")) == {"65532"} and not field("Groups"), "it runs as its user, in its group alone")
         expect({field(name)[0] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}, "it has no capability")

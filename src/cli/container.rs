@@ -24,7 +24,7 @@ const SIGNS: [&str; 3] = [
 /// Whether the program runs in a container.
 pub(super) fn is_container() -> bool {
     let given = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    SIGNS.iter().any(|name| given(name))
+    SIGNS.iter().any(given)
 }
 
 /// A report in S3 is found again only by its ID.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use s3haul_s3::{CODES, Class};
+use s3haul_s3::{CODES, Class, Requests};
 
 use super::code::Code;
 use super::report::journal::OutcomeRecord;
@@ -100,7 +100,7 @@ impl Progress {
     pub fn snapshot(&self) -> Snapshot {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let sent = self.requests.get();
-        let totals = sent.map(|sent| sent.totals()).unwrap_or_default();
+        let totals = sent.map(Requests::totals).unwrap_or_default();
         Snapshot {
             attempt: load(&self.attempt),
             pass: load(&self.pass),
