@@ -88,11 +88,14 @@ class Stage:
             folder.mkdir(parents=True)
             shutil.copy2(program, folder / "s3haul")
             arguments, mounts = behind, []
-        binds = [(place, inside) for place, inside in mounts + self.settings.get("binds", [])]
-        for _, inside in binds:
-            self.path(inside).mkdir(parents=True, exist_ok=True)
-        script = "".join(
-            f"mount --bind {shlex.quote(str(place))} {shlex.quote(str(self.path(inside)))}\n" for place, inside in binds)
+        script = ""
+        # What is this machine's is not the build's to change.
+        lent = [(place, inside, "ro") for place, inside in self.settings.get("binds", [])]
+        for place, inside, mode in [(place, inside, "rw") for place, inside in mounts] + lent:
+            point = self.path(inside)
+            point.mkdir(parents=True, exist_ok=True)
+            script += f"mount --bind {shlex.quote(str(place))} {shlex.quote(str(point))}\n"
+            script += f"mount -o remount,bind,{mode} {shlex.quote(str(point))}\n"
         inner = f"cd {shlex.quote(self.directory)} && {arguments}"
         script += f"mount -t proc proc {self.folder}/proc\n"
         script += f"exec chroot {self.folder} {shlex.join([*self.shell, inner])}\n"
@@ -108,8 +111,10 @@ def base(image, folder, work):
         return stage
     version = re.fullmatch(r"rust:([\d.]+)-slim-bookworm", image)
     expect(version, f"{image} is a base that this script can stand in for")
-    found = run("rustc", "--version", cwd="/", capture_output=True, text=True, env={**os.environ, "RUSTUP_TOOLCHAIN": (TOP / "rust-toolchain.toml").read_text().split('"')[1]})
-    expect(found.stdout.split()[1].startswith(version[1]), f"this machine's Rust is that of {image}")
+    asked = {"cwd": TOP, "capture_output": True, "text": True}
+    found = run("rustc", "--version", **asked).stdout.split()[1]
+    expect(found.startswith(version[1]), f"this machine's Rust, {found}, is that of {image}")
+    sysroot = pathlib.Path(run("rustc", "--print", "sysroot", **asked).stdout.strip()).resolve()
     debian = work.parents[1] / "debian"
     if not debian.exists():
         format = ["--format", "$(SITE)", "Created-By: Packages", "Codename: bookworm"]
@@ -125,14 +130,11 @@ def base(image, folder, work):
         (work / name).mkdir(parents=True)
     run("mount", "-t", "overlay", "overlay", folder, "-o",
         f"lowerdir={debian},upperdir={work / 'upper'},workdir={work / 'overlay'}")
-    home = pathlib.Path.home()
-    rustup = pathlib.Path(os.environ.get("RUSTUP_HOME", home / ".rustup"))
-    stage.settings["binds"] = [(rustup, "/usr/local/rustup"), (cargo_home() / "bin", "/usr/local/cargo/bin"), ("/dev", "/dev")]
+    stage.settings["binds"] = [(sysroot, "/usr/local/rust"), ("/dev", "/dev")]
+    # There is no network, nor need there be.
     stage.environment = {
-        "PATH": "/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "RUSTUP_HOME": "/usr/local/rustup", "CARGO_HOME": "/usr/local/cargo",
-        # This machine's way to have the one toolchain of the base image, and no network.
-        "RUSTUP_TOOLCHAIN": (TOP / "rust-toolchain.toml").read_text().split('"')[1], "CARGO_NET_OFFLINE": "true"}
+        "PATH": "/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "CARGO_HOME": "/usr/local/cargo", "CARGO_NET_OFFLINE": "true"}
     return stage
 
 
