@@ -30,6 +30,7 @@ mod listing;
 #[cfg(target_os = "linux")]
 mod machine;
 mod made_up;
+mod merge;
 mod metrics;
 mod model;
 mod network;
@@ -46,6 +47,7 @@ mod rich;
 mod same;
 mod settings;
 mod settle;
+mod shards;
 mod structure;
 mod support;
 mod throttle;
