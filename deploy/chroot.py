@@ -117,8 +117,8 @@ def base(image, folder, work):
     sysroot = pathlib.Path(run("rustc", "--print", "sysroot", **asked).stdout.strip()).resolve()
     debian = work.parents[1] / "debian"
     if not debian.exists():
-        format = ["--format", "$(SITE)", "Created-By: Packages", "Codename: bookworm"]
-        sites = run("apt-get", "indextargets", *format, capture_output=True, text=True).stdout.split()
+        asked_for = ["--format", "$(SITE)", "Created-By: Packages", "Codename: bookworm"]
+        sites = run("apt-get", "indextargets", *asked_for, capture_output=True, text=True).stdout.split()
         # What the base image has besides a minimal Debian.
         packages = "--include=ca-certificates,gcc,libc6-dev"
         half = work.parents[1] / "debian.half"
@@ -351,7 +351,10 @@ def hold(stage, folder, built):
                 sys.exit(f"FAILED: it ended by itself: {outer.communicate()}")
             time.sleep(0.05)
         status = pathlib.Path(f"/proc/{first}/status").read_text()
-        field = lambda name: re.search(rf"^{name}:[ \t]*(.*)$", status, re.M)[1].split()
+
+        def field(name):
+            return re.search(rf"^{name}:[ \t]*(.*)$", status, re.M)[1].split()
+
         expect(field("NSpid")[-1] == "1", "it is the first process of its namespace")
         expect(set(field("Uid") + field("Gid")) == {"65532"} and not field("Groups"), "it runs as its user, in its group alone")
         expect({field(name)[0] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}, "it has no capability")
