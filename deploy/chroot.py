@@ -7,7 +7,8 @@ Reads deploy/Dockerfile and does what it says, in clean folders below FOLDER (ta
 build is a Debian 12 by debootstrap, from the mirror that this machine's apt has, with this machine's Rust and the
 crates that it has fetched; caches of the build are this machine's own. Then runs what the last stage holds, and
 nothing else, as an engine would: read-only root, a scratch of memory, no privileges, no environment but the image's
-and the job's, as the first process of a PID namespace. With --program that file is taken for what cargo builds.
+and the job's, as the first process of a PID namespace. With --program that file is taken for what cargo builds (of the
+same features, if in the dev profile).
 
 Needs root, Linux with namespaces and overlayfs, debootstrap, and the sandbox (cargo build -p s3haul-sandbox).
 Python's standard library alone.
@@ -315,16 +316,15 @@ class Sandbox:
                 and request["key"].startswith("chroot/")]
 
 
-def hold(stage, folder, built):
-    """What must hold of the image at work; `built` by its Dockerfile, or a program that was given."""
+def hold(stage, folder):
+    """What must hold of the image at work."""
     container = Container(stage)
     tried = run(*container.inside(sys.executable, "-c", TRY, stage.folder), capture_output=True, text=True)
     expect(tried.stdout.split() == ["/scratch"], f"its user writes to scratch and nowhere else: {tried.stdout.split()}")
     code, version, _ = container.run("--version")
     expect(code == 0, f"it runs: {version.strip()}")
-    if built:
-        code, _, said = container.run("demo")
-        expect(code == 2 and "unrecognized subcommand" in said, "it has no demo")
+    code, _, said = container.run("demo")
+    expect(code == 2 and "unrecognized subcommand" in said, "it has no demo")
 
     sandbox = Sandbox(folder)
     try:
@@ -396,7 +396,7 @@ def main():
     try:
         stage = build(folder, given.program and given.program.resolve())
         look(stage)
-        hold(stage, folder, built=not given.program)
+        hold(stage, folder)
     finally:
         for number in range(2):
             subprocess.run(["umount", "--quiet", folder / f"stage-{number}"], stderr=subprocess.DEVNULL)
