@@ -4,6 +4,7 @@ mod abandon;
 mod access;
 mod attempt;
 mod check;
+mod container;
 mod copy;
 #[cfg(feature = "demo")]
 mod demo;
@@ -13,6 +14,7 @@ mod flags;
 mod inspection;
 mod log;
 mod manifest;
+mod metrics;
 mod policy;
 mod previous;
 mod progress;

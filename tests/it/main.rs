@@ -12,6 +12,8 @@ mod both;
 mod bucket;
 mod check;
 mod conditions;
+#[cfg(target_os = "linux")]
+mod container;
 mod corpus;
 mod encryption;
 mod evidence;
@@ -29,6 +31,7 @@ mod listing;
 mod machine;
 mod made_up;
 mod merge;
+mod metrics;
 mod model;
 mod network;
 mod objects;
