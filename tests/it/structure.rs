@@ -163,7 +163,7 @@ fn flags_in(text: &str) -> BTreeSet<String> {
     flags
 }
 
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["copy"],
     &["policy"],
     &["check"],
@@ -173,6 +173,7 @@ const COMMANDS: [&[&str]; 9] = [
     &["manifest", "create"],
     &["report", "show"],
     &["demo"],
+    &["man"],
 ];
 
 #[tokio::test(flavor = "multi_thread")]
