@@ -13,6 +13,7 @@ mod bucket;
 mod check;
 mod conditions;
 mod corpus;
+mod deploy;
 mod encryption;
 mod evidence;
 mod faults;
