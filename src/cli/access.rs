@@ -23,7 +23,7 @@ pub(super) struct AccessArgs {
         requires = "role_arn"
     )]
     external_id: Option<String>,
-    /// Name of the role's session [default: s3haul-JOBID]
+    /// Name of the role's session [default: s3haul-JOBID; of a shard s3haul-JOBID@I-of-N]
     #[arg(
         long,
         env = "S3HAUL_ROLE_SESSION_NAME",
@@ -75,11 +75,11 @@ pub(super) struct AccessArgs {
 }
 
 impl AccessArgs {
-    /// The access that the flags give. The role's session is named after `job_id` if it is not named.
+    /// The access that the flags give. `session_name` is the role's session's where the flags name none.
     pub(super) fn options(
         self,
         profile: Option<String>,
-        job_id: &str,
+        session_name: String,
     ) -> Result<AccessOptions, Failed> {
         // Not clap's to say: it takes S3HAUL_NO_ROLE=false for the flag.
         match (&self.role_arn, self.no_role) {
@@ -95,9 +95,7 @@ impl AccessArgs {
             }
             _ => {}
         }
-        let session_name = self
-            .role_session_name
-            .unwrap_or_else(|| format!("s3haul-{job_id}"));
+        let session_name = self.role_session_name.unwrap_or(session_name);
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
         if !(2..=64).contains(&session_name.len()) || !session_name.bytes().all(allowed) {
             return Err(Failed::usage(

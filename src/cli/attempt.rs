@@ -35,6 +35,7 @@ use crate::job::report::store::bucket::{Bucket, Patience};
 use crate::job::report::store::folder::Folder;
 use crate::job::report::store::{Home, JobFolder, Store};
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
+use crate::job::shard::Shard;
 use crate::job::spec::{JobFile, JobSpec, RunOptions, SpeedOptions};
 use crate::job::summary::Summary;
 use crate::job::{
@@ -59,6 +60,13 @@ pub(super) struct NewJob {
     pub(super) output: Output,
     /// What it will meet is looked at first.
     pub(super) check: bool,
+}
+
+impl NewJob {
+    /// The job's folder, whose own it is or that of all its shards.
+    fn folder(&self) -> PathBuf {
+        self.report.join(folder_name(&self.job_id))
+    }
 }
 
 /// Name of a job's folder.
@@ -93,9 +101,13 @@ pub(super) fn job_id_of_environment() -> Result<Option<String>, Failed> {
 
 /// Runs a new job; with the ID of a job that exists, goes on with it or says how it ended.
 pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
-    let name = folder_name(&new.job_id);
-    let address = new.report.join(&name);
-    previous::refuse_own(&new.job, &address)?;
+    let shard = new.job.read.shard;
+    let (reports, name) = match shard {
+        None => (new.report.clone(), folder_name(&new.job_id)),
+        Some(shard) => (new.folder(), shard.folder_name()),
+    };
+    let address = reports.join(&name);
+    previous::refuse_own(&new.job, &new.folder())?;
     let reach = Reach::new(&new.job.access, &new.job.speed, new.mfa_code.clone());
     let mut listening = Listening::start();
     let work_dir = new.job.run.work_dir.as_deref();
@@ -108,9 +120,11 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     if exists {
         return Box::pin(again(new, folder, reach, listening)).await;
     }
+    let alone = Box::pin(refuse_others(&new, &folder, &reach));
+    listening.unless_stopped(alone).await?;
     enough_files(&new.job.speed)?;
     let store = match &folder {
-        JobFolder::Disk(_) => Store::Folder(Folder::stage(&new.report, &name)?),
+        JobFolder::Disk(_) => Store::Folder(Folder::stage(&reports, &name)?),
         JobFolder::Bucket(folder) => {
             let patience = patience(&new.job, &listening);
             let staged = Bucket::stage(Arc::clone(folder), patience);
@@ -135,6 +149,10 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
         Err(failed) => {
             previous::remove_of(&new.job, &new.job_id, &home.local);
             store.discard();
+            if shard.is_some() {
+                // As far as the other shards have left it empty.
+                let _ = std::fs::remove_dir(&new.report);
+            }
             return Err(failed);
         }
     };
@@ -161,6 +179,60 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     .await
 }
 
+/// Refuses a job, or a shard of one, where another one of its ID lies: of another number of shards, or
+/// with another command line. Nothing is written yet.
+async fn refuse_others(new: &NewJob, folder: &JobFolder, reach: &Reach) -> Result<(), Failed> {
+    let (shard, path) = (new.job.read.shard, new.folder());
+    let of_job;
+    let at = match shard {
+        None => folder,
+        Some(_) => {
+            of_job = reach.job_folder(&path, None).await?;
+            &of_job
+        }
+    };
+    let whole = shard.is_some() && at.read(JOB).await?.is_some();
+    let found = at.first_shard().await?;
+    let number = |shard: Option<Shard>| match shard {
+        None => "of no shards".to_owned(),
+        Some(Shard { of, .. }) => format!("of {of} shards"),
+    };
+    let of = |shard: Option<Shard>| shard.map(|shard| shard.of);
+    if whole || found.is_some() && of(found) != of(shard) {
+        return Err(Failed::usage(format!(
+            "{} is the report of a job {}, and this is one {}",
+            path.display(),
+            number(found),
+            number(shard)
+        ))
+        .hinted("give this job another --job-id, or all its shards the same number".to_owned()));
+    }
+    let Some(found) = found else {
+        return Ok(());
+    };
+    let sibling = reach
+        .job_folder(&path.join(found.folder_name()), None)
+        .await?;
+    let file: JobFile = read_job(&sibling).await?;
+    let mut job = file.job;
+    job.read.shard = shard;
+    same_job(&new.job, &job, &sibling.address())
+}
+
+/// Refuses another job than the one whose report this is.
+fn same_job(new: &JobSpec, old: &JobSpec, report: &Path) -> Result<(), Failed> {
+    let differences = new.differences(old);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Failed::usage(format!(
+        "{} is the report of another job: {} differ",
+        report.display(),
+        differences.join(", ")
+    ))
+    .hinted("give this job another --job-id, or none".to_owned()))
+}
+
 /// Sorts what is to be sorted, and puts the manifest into a report in S3, all before the job is made.
 async fn keep(
     file: &JobFile,
@@ -173,7 +245,7 @@ async fn keep(
     if let (JobFolder::Bucket(report), ManifestFile::Disk(path), true) =
         (folder, manifest, file.spooled)
     {
-        let sent = spool::send(report, path.clone(), &file.survey);
+        let sent = spool::send(report, path.clone(), &file.survey, &file.job.read);
         listening.unless_stopped(Box::pin(sent)).await?;
     }
     Ok(())
@@ -245,7 +317,7 @@ async fn prepare(
     let indexing = previous::Indexing {
         job: new.job.clone(),
         bucket: survey.bucket.clone(),
-        own: new.report.join(folder_name(&new.job_id)),
+        own: new.folder(),
         index: previous::index_path(&new.job, &new.job_id, &home.local),
         stop: listening.signals.drain.clone(),
     };
@@ -501,15 +573,7 @@ async fn again(
 ) -> Result<u8, Failed> {
     let path = folder.address();
     let mut file: JobFile = read_job(&folder).await?;
-    let differences = new.job.differences(&file.job);
-    if !differences.is_empty() {
-        return Err(Failed::usage(format!(
-            "{} is the report of another job: {} differ",
-            path.display(),
-            differences.join(", ")
-        ))
-        .hinted("give this job another --job-id, or none".to_owned()));
-    }
+    same_job(&new.job, &file.job, &path)?;
     if let Some(expected) = &new.job.read.expected_e_tag
         && *expected != file.survey.e_tag
     {
@@ -668,10 +732,14 @@ async fn reach_again(
         manifest = listening.unless_stopped(Box::pin(found)).await?;
         let unchanged = unchanged(manifest.clone(), file);
         listening.unless_stopped(unchanged).await?;
+        let folder = match file.job.read.shard {
+            None => Some(home.address.as_path()),
+            Some(_) => home.address.parent(),
+        };
         let indexing = previous::Indexing {
             job: file.job.clone(),
             bucket: file.survey.bucket.clone(),
-            own: home.address.clone(),
+            own: folder.unwrap_or(&home.address).to_owned(),
             index: previous::index_path(&file.job, &file.job_id, &home.local),
             stop: listening.signals.drain.clone(),
         };
@@ -740,6 +808,7 @@ async fn run(
     services.spawn(progress::show(show, Arc::clone(&progress)));
     tracing::info!(
         job_id = file.job_id,
+        shard = file.job.read.shard.map(tracing::field::display),
         rows = file.survey.rows,
         "the job runs"
     );

@@ -15,12 +15,14 @@ use super::flags::{
 };
 use super::read::{ReadArgs, VersionsFlag, manifest_path};
 use super::settings::{self, SettingsArgs};
+use super::shard::ShardArgs;
 use super::values::{self, Location};
 use crate::job::copy::settings::{CustomerKeys, ObjectSettings, Verify};
 use crate::job::copy::{CopyOptions, Overwrite, SourceChanged};
 use crate::job::manifest::{ManifestOptions, Rename};
 use crate::job::plan::{DeleteMarkers, PartSize, PlanOptions};
 use crate::job::report::previous::{Matching, PreviousOptions};
+use crate::job::shard::{Shard, session_name};
 use crate::job::spec::JobSpec;
 
 /// The flags of `copy`.
@@ -44,6 +46,8 @@ pub(super) struct CopyArgs {
     pub(super) evidence: EvidenceArgs,
     #[command(flatten)]
     work: WorkArgs,
+    #[command(flatten)]
+    shard: ShardArgs,
     #[command(flatten)]
     pub(super) run: RunArgs,
     /// Begin without looking first at what the job will meet, as s3haul check does
@@ -175,8 +179,11 @@ enum MatchFlag {
 /// Runs `s3haul copy`.
 pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     args.run.words.start_log();
-    let job_id = args.evidence.report.job_id()?;
-    let (dry_run, check) = (args.evidence.dry_run, !args.skip_check);
+    let dry_run = args.evidence.dry_run;
+    let shard = args.shard.shard(&args.manifest.manifest)?;
+    // A dry run has no report, so that its ID is nobody's.
+    let job_id = args.evidence.report.job_id(shard.filter(|_| !dry_run))?;
+    let check = !args.skip_check && shard.is_none_or(Shard::is_first);
     let show = args.run.progress;
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
@@ -212,6 +219,7 @@ impl CopyArgs {
                 prefix: self.destination.to.prefix.clone(),
                 strip_prefix: self.destination.strip_prefix.clone(),
             },
+            shard: self.shard.shard(&manifest)?,
             ..self.manifest.read.options()?
         };
         let source_changed = match self.destination.source_changed {
@@ -224,7 +232,9 @@ impl CopyArgs {
         contradictions(&self)?;
         let previous = previous(&self.evidence)?;
         let requester_pays = self.access.requester_pays;
-        let mut access = self.access.options(self.again.profile, job_id)?;
+        let mut access = self
+            .access
+            .options(self.again.profile, session_name(job_id, read.shard))?;
         access.manifest_profile = self.manifest.read.manifest_profile;
         self.evidence.report.access(&mut access);
         let wanted = self.settings.settings()?;

@@ -13,6 +13,7 @@ use super::reach::{is_in_s3, no_other_scheme, report_location};
 use super::{Output, attempt, values};
 use crate::job::access::AccessOptions;
 use crate::job::report::ReportScope;
+use crate::job::shard::Shard;
 use crate::job::spec::{JobSpec, RunOptions, SpeedOptions};
 
 /// Requests a second that leave room for a bucket's other users: S3 promises 3,500 writes a second
@@ -30,7 +31,7 @@ pub(super) struct SpeedArgs {
     /// Requests in flight: a number, or auto (adaptive: from 16, up to 256)
     #[arg(long, env = "S3HAUL_CONCURRENCY", value_name = "N|auto", value_parser = concurrency)]
     concurrency: Option<Number>,
-    /// Requests a second, for the whole job [default: 3000; 1000 for copies with SSE-KMS and no bucket key]
+    /// Requests a second, for the whole job: a shard takes its share [default: 3000; 1000 for copies with SSE-KMS and no bucket key]
     #[arg(long, env = "S3HAUL_MAX_RPS", value_name = "N|none", value_parser = max_rps)]
     max_rps: Option<Number>,
     /// Attempts of a request [default: 10]
@@ -188,11 +189,18 @@ fn threshold(text: &str) -> Result<Threshold, String> {
 }
 
 impl ReportArgs {
-    /// The job's ID: the one given, the environment's, or a new one.
-    pub(super) fn job_id(&self) -> Result<String, Failed> {
-        match &self.job_id {
-            Some(id) => Ok(id.clone()),
-            None => Ok(attempt::job_id_of_environment()?.unwrap_or_else(attempt::new_job_id)),
+    /// The job's ID: the one given, the environment's, or a new one, which no other shard would have.
+    pub(super) fn job_id(&self, shard: Option<Shard>) -> Result<String, Failed> {
+        if let Some(id) = &self.job_id {
+            return Ok(id.clone());
+        }
+        match (attempt::job_id_of_environment()?, shard) {
+            (Some(id), _) => Ok(id),
+            (None, None) => Ok(attempt::new_job_id()),
+            (None, Some(_)) => Err(Failed::usage(
+                "the shards of a job have one ID: give each the same --job-id (AWS Batch and Slurm give \
+                 one by themselves)",
+            )),
         }
     }
 

@@ -23,6 +23,7 @@ mod read;
 mod report;
 mod resume;
 mod settings;
+mod shard;
 mod spool;
 mod values;
 mod verify;

@@ -17,7 +17,7 @@ const INDEX: &str = "work/previous-index";
 /// Where a job's index lies.
 pub(super) fn index_path(job: &JobSpec, job_id: &str, folder: &Path) -> PathBuf {
     match &job.run.work_dir {
-        Some(work) => work.join(format!("s3haul-{job_id}-previous-index")),
+        Some(work) => work.join(format!("s3haul-{job_id}{}-previous-index", job.of_shard())),
         None => folder.join(INDEX),
     }
 }
@@ -41,14 +41,14 @@ pub(super) fn remove_of(job: &JobSpec, job_id: &str, folder: &Path) {
     }
 }
 
-/// Refuses the report that the job itself writes.
+/// Refuses the report that the job itself writes, or its shards do.
 pub(super) fn refuse_own(job: &JobSpec, own: &Path) -> Result<(), Failed> {
     let Some(options) = &job.previous else {
         return Ok(());
     };
     let canonical = |path: &Path| std::fs::canonicalize(path);
     match (canonical(&options.report), canonical(own)) {
-        (Ok(previous), Ok(own)) if previous == own => Err(Failed::usage(
+        (Ok(previous), Ok(own)) if previous.starts_with(&own) => Err(Failed::usage(
             "--previous-report is the report that this job writes itself",
         )
         .hinted(
@@ -82,7 +82,7 @@ pub(super) struct Indexing {
     pub(super) job: JobSpec,
     /// The source bucket.
     pub(super) bucket: String,
-    /// The job's folder, once it has its name.
+    /// The job's folder, with all its shards, once it has its name.
     pub(super) own: PathBuf,
     /// Where the index goes.
     pub(super) index: PathBuf,

@@ -17,9 +17,11 @@ use super::flags::{AgainArgs, REQUESTS_PER_SECOND, SpeedArgs};
 use super::values::{self, Location, location};
 use crate::job::access::{AccessError, AccessOptions, Base, Connection, Owner, Role};
 use crate::job::manifest::ManifestFile;
+use crate::job::report::passes::JOB;
 use crate::job::report::read_job;
 use crate::job::report::store::JobFolder;
 use crate::job::report::store::bucket::BucketFolder;
+use crate::job::shard::{Shard, session_name};
 use crate::job::spec::{JobFile, JobSpec, SpeedOptions};
 use crate::job::{max_concurrency, retry_options};
 
@@ -70,8 +72,18 @@ impl ReachArgs {
     /// Who is to read the report at `given`.
     pub(super) fn options(&self, given: &Path, profile: Option<String>) -> AccessOptions {
         // The session that the job has, so that one code of an MFA device does for both.
-        let name = given.file_name().unwrap_or_default().to_string_lossy();
-        let job_id = name.strip_prefix("job-").unwrap_or("report");
+        let name = |path: &Path| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let shard = Shard::of_folder(&name(given));
+        let job = match shard {
+            Some(_) => given.parent().map(name).unwrap_or_default(),
+            None => name(given),
+        };
+        let job_id = job.strip_prefix("job-").unwrap_or("report");
         AccessOptions {
             profile,
             manifest_profile: None,
@@ -80,7 +92,7 @@ impl ReachArgs {
             role: self.role_arn.clone().map(|role_arn| Role {
                 role_arn,
                 external_id: self.external_id.clone(),
-                session_name: format!("s3haul-{job_id}"),
+                session_name: session_name(job_id, shard),
                 duration_seconds: 3600,
                 mfa_serial: self.mfa_serial.clone(),
             }),
@@ -326,13 +338,39 @@ impl Reach {
             return Ok(folder);
         };
         let name = given.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("job-") && folder.read("job.json").await?.is_some() {
+        let is_job = name.starts_with("job-") || Shard::of_folder(&name).is_some();
+        if is_job && folder.read(JOB).await?.is_some() {
             return Ok(folder);
+        }
+        if let Some(shard) = folder.first_shard().await? {
+            return Err(is_array(given, shard));
         }
         let jobs = bucket.jobs().await?;
         let jobs = jobs.into_iter().map(|name| given.join(name)).collect();
-        self.job_folder(&one_of(given, jobs)?, work_dir).await
+        let folder = self.job_folder(&one_of(given, jobs)?, work_dir).await?;
+        if folder.read(JOB).await?.is_none()
+            && let Some(shard) = folder.first_shard().await?
+        {
+            return Err(is_array(&folder.address(), shard));
+        }
+        Ok(folder)
     }
+}
+
+/// What a job of several shards is not: one report, which one process finishes.
+pub(super) fn is_array(job: &Path, shard: Shard) -> Failed {
+    let (of, job) = (shard.of, job.display());
+    let name = |index| Shard { index, of }.folder_name();
+    Failed::usage(format!(
+        "{job} is of a job of {of} shards, each with a report of its own: {} to {}",
+        name(0),
+        name(of - 1)
+    ))
+    .hinted(format!(
+        "run the command of each shard that has not ended again, and it goes on; or name one of them, as \
+         {job}/{}",
+        shard.folder_name()
+    ))
 }
 
 /// The one job of a report.

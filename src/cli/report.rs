@@ -1,25 +1,30 @@
-//! `s3haul report`: read completion reports.
+//! `s3haul report`: read completion reports, and make one of an array's.
+
+mod find;
+mod merge;
+mod show;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::Output;
 use super::exit::Failed;
-use super::flags::{AgainArgs, FORMS, SpeedArgs, forms};
+use super::flags::{AgainArgs, FORMS, forms};
 use super::reach::ReachArgs;
-use super::{Output, attempt, print_result};
-use crate::job::report::read_state;
 
 /// What is done with reports.
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportCommand {
-    /// Summarise a report; the exit code is the job's
-    Show(ShowArgs),
+    /// Summarise a report, of a job or an array; the exit code is the job's
+    Show(ReportArgs),
+    /// Make the reports of an array's shards one, and check that they are whole
+    Merge(ReportArgs),
 }
 
-/// The flags of `report show`.
+/// The flags of a command on reports.
 #[derive(Debug, Args)]
-pub(super) struct ShowArgs {
+pub(super) struct ReportArgs {
     /// The job's folder (REPORT/job-ID, here or in S3), or REPORT if it holds one job
     report: PathBuf,
     #[command(flatten)]
@@ -33,12 +38,8 @@ pub(super) struct ShowArgs {
 
 /// Runs `s3haul report`.
 pub(super) async fn run(command: ReportCommand) -> Result<u8, Failed> {
-    let ReportCommand::Show(args) = command;
-    let speed = SpeedArgs::default();
-    let found = args.reach.find(&args.report, &args.again, &speed, None);
-    let (folder, _, file) = Box::pin(found).await?;
-    let checkpoint = read_state(&folder, &file.begun()).await?;
-    let summary = attempt::summary(&file, &checkpoint, &folder.address());
-    print_result(args.output, &summary)?;
-    Ok(summary.exit_code)
+    match command {
+        ReportCommand::Show(args) => Box::pin(show::run(args)).await,
+        ReportCommand::Merge(args) => Box::pin(merge::run(args)).await,
+    }
 }

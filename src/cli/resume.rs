@@ -8,11 +8,12 @@ use super::attempt::{self, Listening, OldJob};
 use super::exit::Failed;
 use super::flags::{AgainArgs, RunArgs, SpeedArgs, WorkArgs};
 use super::print_result;
-use super::reach::{ReachArgs, one_of};
+use super::reach::{ReachArgs, is_array, one_of};
 use super::settings::customer_keys;
 use crate::job::Passes;
-use crate::job::report::passes::JobState;
+use crate::job::report::passes::{JOB, JobState};
 use crate::job::report::read_checkpoint;
+use crate::job::report::store::first_shard;
 
 /// The flags of `resume`. All else is as the job was given.
 #[derive(Debug, Args)]
@@ -83,9 +84,12 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
 
 /// The job's folder: the one given, or the one job in it.
 pub(super) fn job_folder(given: &Path) -> Result<PathBuf, Failed> {
-    if given.join("job.json").is_file() {
+    if given.join(JOB).is_file() {
         // A folder's name is needed, which `.` does not tell.
         return std::fs::canonicalize(given).map_err(|e| Failed::usage(e.to_string()));
+    }
+    if let Some(shard) = first_shard(given) {
+        return Err(is_array(given, shard));
     }
     let entries = std::fs::read_dir(given).map_err(|error| {
         Failed::usage(format!(
@@ -97,7 +101,11 @@ pub(super) fn job_folder(given: &Path) -> Result<PathBuf, Failed> {
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
         .map(|entry| entry.path())
-        .filter(|path| path.join("job.json").is_file())
+        .filter(|path| path.join(JOB).is_file() || first_shard(path).is_some())
         .collect();
-    one_of(given, jobs)
+    let job = one_of(given, jobs)?;
+    match first_shard(&job).filter(|_| !job.join(JOB).is_file()) {
+        Some(shard) => Err(is_array(&job, shard)),
+        None => Ok(job),
+    }
 }

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failed};
 use crate::job::blocking;
-use crate::job::manifest::{ManifestError, ManifestFile, Survey, digest_of, files_on_disk, md5_of};
+use crate::job::manifest::{
+    ManifestError, ManifestFile, ManifestOptions, Survey, digest_of, files_on_disk, md5_of,
+};
 use crate::job::report::store::bucket::{BucketFolder, Patience};
 use crate::job::spec::JobFile;
 
@@ -57,9 +59,10 @@ pub(super) async fn send(
     report: &BucketFolder,
     manifest: PathBuf,
     survey: &Survey,
+    options: &ManifestOptions,
 ) -> Result<(), Failed> {
-    let (path, surveyed) = (manifest.clone(), survey.clone());
-    let files = blocking(move || files_on_disk(&path, &surveyed)).await?;
+    let (path, surveyed, options) = (manifest.clone(), survey.clone(), options.clone());
+    let files = blocking(move || files_on_disk(&path, &surveyed, &options)).await?;
     let folder = folder_of(survey);
     for (name, path) in files {
         let of = path.clone();

@@ -13,6 +13,7 @@ use super::exit::Failed;
 use super::flags::{AgainArgs, REQUESTS_PER_SECOND, ReportArgs, RunArgs, SpeedArgs};
 use super::read::{ReadArgs, VersionsFlag, manifest_path};
 use super::settings::{over_https, read_key};
+use super::shard::ShardArgs;
 use super::values::{self, Location};
 use crate::job::copy::CopyOptions;
 use crate::job::copy::settings::{CustomerKeys, ObjectSettings, Verify};
@@ -20,6 +21,7 @@ use crate::job::copy::verify::VerifyOptions;
 use crate::job::copy::verify::acl::CannedAcl;
 use crate::job::manifest::{ManifestOptions, Rename, ReportRows};
 use crate::job::plan::PlanOptions;
+use crate::job::shard::session_name;
 use crate::job::spec::JobSpec;
 
 /// The flags of `verify`.
@@ -39,6 +41,8 @@ pub(super) struct VerifyArgs {
     speed: SpeedArgs,
     #[command(flatten)]
     evidence: EvidenceArgs,
+    #[command(flatten)]
+    shard: ShardArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -142,7 +146,8 @@ fn compared(text: &str) -> Result<Compared, String> {
 /// Runs `s3haul verify`.
 pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
     args.run.words.start_log();
-    let job_id = args.evidence.report.job_id()?;
+    let shard = args.shard.shard(&args.manifest.manifest)?;
+    let job_id = args.evidence.report.job_id(shard)?;
     let show = args.run.progress;
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
@@ -181,13 +186,16 @@ fn spec(args: VerifyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Faile
             strip_prefix: args.destination.strip_prefix.clone(),
         },
         report_rows: ReportRows::Done,
+        shard: args.shard.shard(&manifest)?,
         ..args.manifest.read.options()?
     };
     let mut run = args.evidence.report.options()?;
     args.run.apply(&mut run);
     let verify = args.evidence.options()?;
     let requester_pays = args.access.requester_pays;
-    let mut access = args.access.options(args.again.profile, job_id)?;
+    let mut access = args
+        .access
+        .options(args.again.profile, session_name(job_id, read.shard))?;
     access.manifest_profile = args.manifest.read.manifest_profile;
     args.evidence.report.access(&mut access);
     let (object, keys) = args.keys.read()?;

@@ -13,6 +13,7 @@ mod disk_sort;
 mod hint;
 pub mod manifest;
 pub mod outcome;
+pub mod overview;
 pub mod owner;
 pub mod plan;
 pub mod report;
@@ -263,7 +264,12 @@ struct Shared {
 impl Shared {
     fn of(job: &mut Job) -> Self {
         let speed = &job.file.job.speed;
-        let throttle = Throttle::new(&throttle_options(speed));
+        let mut options = throttle_options(speed);
+        if let Some(shard) = job.file.job.read.shard {
+            let all = options.requests_per_second;
+            options.requests_per_second = all.map(|all| shard.share(all));
+        }
+        let throttle = Throttle::new(&options);
         let retry = retry_options(speed);
         let credentials = job.access.credentials.clone();
         Self {

@@ -35,6 +35,23 @@ impl Shard {
         Ok(Self { index, of })
     }
 
+    /// Whether it is the one that does what is done once for all of them.
+    pub fn is_first(self) -> bool {
+        self.index == 0
+    }
+
+    /// Whether it has the `number`-th of what is dealt one by one.
+    pub fn has(self, number: u64) -> bool {
+        number % u64::from(self.of) == u64::from(self.index)
+    }
+
+    /// Its part of what a job may do in a second, 1 at least: together the shards do no more than the job
+    /// may, unless that is less than one each.
+    pub fn share(self, total: u32) -> u32 {
+        let more = u32::from(self.index < total % self.of);
+        (total / self.of + more).max(1)
+    }
+
     /// Name of the shard's folder in the job's.
     pub fn folder_name(self) -> String {
         format!("shard-{:05}-of-{:05}", self.index, self.of)
@@ -65,9 +82,36 @@ impl fmt::Display for Shard {
     }
 }
 
+/// Name of the session of a role that a job, or a shard of one, has to itself: by it a process knows which
+/// open uploads are its own. No job's ID has an `@`.
+pub fn session_name(job_id: &str, shard: Option<Shard>) -> String {
+    match shard {
+        None => format!("s3haul-{job_id}"),
+        Some(Shard { index, of }) => format!("s3haul-{job_id}@{index}-of-{of}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_add_up() {
+        for (total, of) in [(3000, 7), (10, 3), (8, 8), (9, 8), (1, 1)] {
+            let shares = (0..of).map(|index| Shard { index, of }.share(total));
+            assert_eq!(shares.sum::<u32>(), total);
+        }
+        assert_eq!(Shard { index: 7, of: 8 }.share(3), 1);
+    }
+
+    #[test]
+    fn a_session_is_one_shards() {
+        let last = Shard::new(MAX_SHARDS - 1, MAX_SHARDS).unwrap();
+        let name = session_name(&"j".repeat(40), Some(last));
+        assert!(name.len() <= 64, "{name}");
+        assert_eq!(session_name("j", None), "s3haul-j");
+        assert_ne!(name, session_name(&name["s3haul-".len()..], None));
+    }
 
     #[test]
     fn shards_are_numbered_from_zero() {

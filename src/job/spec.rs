@@ -16,6 +16,7 @@ use super::report::passes::hex;
 use super::report::previous::PreviousOptions;
 use super::report::store::Home;
 use super::report::{Begun, ReportScope};
+use super::shard::session_name;
 
 /// How fast a job may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +111,10 @@ impl JobFile {
     /// What the report says of the job from the first attempt on.
     pub fn begun(&self) -> Begun {
         Begun {
-            job_id: self.job_id.clone(),
+            id: match self.job.read.shard {
+                None => self.job_id.clone(),
+                Some(shard) => format!("{}/{}", self.job_id, shard.folder_name()),
+            },
             scope: self.job.run.report_scope,
             rows: self.survey.rows,
             filtered: self.survey.filtered,
@@ -140,11 +144,15 @@ impl JobFile {
         let report = hex(&Md5::digest(report.as_os_str().as_encoded_bytes()));
         let (id, began) = (&self.job_id, self.created_at);
         let (e_tag, rows) = (&self.survey.e_tag, self.survey.rows);
-        let owner = format!("{id} of {report}, begun {began}, {rows} rows of {e_tag}, pass {pass}");
+        let shard = self.job.of_shard();
+        let owner =
+            format!("{id}{shard} of {report}, begun {began}, {rows} rows of {e_tag}, pass {pass}");
         let path = match &self.job.run.work_dir {
             None => home.local.join(format!("work/sorted-{pass}.csv")),
             // Other jobs of the same ID have other reports.
-            Some(work_dir) => work_dir.join(format!("s3haul-{id}-{report}-sorted-{pass}.csv")),
+            Some(work_dir) => {
+                work_dir.join(format!("s3haul-{id}{shard}-{report}-sorted-{pass}.csv"))
+            }
         };
         SortedFile::at(path, owner)
     }
@@ -158,13 +166,19 @@ impl JobFile {
 
     /// Whether the role's session is this job's alone, so that what it began is known by its ARN.
     pub fn own_session(&self) -> bool {
-        let session = format!("s3haul-{}", self.job_id);
+        let session = session_name(&self.job_id, self.job.read.shard);
         let role = self.job.access.role.as_ref();
         role.is_some_and(|role| role.session_name == session)
     }
 }
 
 impl JobSpec {
+    /// What the names of files have that are a shard's alone where all shards' lie together.
+    pub fn of_shard(&self) -> String {
+        let shard = self.read.shard;
+        shard.map_or_else(String::new, |shard| format!("-{}", shard.folder_name()))
+    }
+
     /// Where the job as given differs from another of the same ID, by the parts that make it another
     /// job. Its speed, its time-outs, its profile and its exit code do not.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
@@ -190,6 +204,7 @@ impl JobSpec {
                 self.read.versions.unwrap_or(Versions::Listed)
                     != other.read.versions.unwrap_or(Versions::Listed),
             ),
+            ("--shard", self.read.shard != other.read.shard),
             ("the row filters", self.read.filters != other.read.filters),
             (
                 "--to",

@@ -50,16 +50,60 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The summary of a job that has done nothing, to which others are added.
+    pub fn nothing(job_id: &str, state: JobState, report: String) -> Self {
+        Self {
+            job_id: job_id.to_owned(),
+            state,
+            rows: 0,
+            succeeded: 0,
+            failed: 0,
+            skipped: 0,
+            filtered: 0,
+            in_doubt: 0,
+            bytes: 0,
+            requests: 0,
+            throttled: 0,
+            elapsed_seconds: 0.0,
+            errors: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+            uploads: 0,
+            report,
+            exit_code: exit_code(state, false, 0),
+            verified: false,
+        }
+    }
+
+    /// Adds what a shard of the job has done. Shards work side by side: the job has been at work for as long
+    /// as the longest of them.
+    pub fn add(&mut self, shard: &Self) {
+        self.rows += shard.rows;
+        self.succeeded += shard.succeeded;
+        self.failed += shard.failed;
+        self.skipped += shard.skipped;
+        self.filtered += shard.filtered;
+        self.in_doubt += shard.in_doubt;
+        self.bytes += shard.bytes;
+        self.requests += shard.requests;
+        self.throttled += shard.throttled;
+        self.elapsed_seconds = self.elapsed_seconds.max(shard.elapsed_seconds);
+        for (all, of_shard) in [
+            (&mut self.errors, &shard.errors),
+            (&mut self.evidence, &shard.evidence),
+        ] {
+            for (name, count) in of_shard {
+                *all.entry(name.clone()).or_default() += count;
+            }
+        }
+        self.uploads += shard.uploads;
+        self.exit_code = exit_code(self.state, self.failed > 0, 1);
+    }
+
     /// The summary of a checkpoint. `failed_rows_exit` is what a finished job with failed rows exits
     /// with.
     pub fn new(job_id: &str, at: &Checkpoint, report: String, failed_rows_exit: u8) -> Self {
         let counts = at.counts.clone();
-        let exit_code = match at.state {
-            JobState::Complete if counts.failed > 0 => failed_rows_exit,
-            JobState::Complete => 0,
-            JobState::Failed => 3,
-            JobState::Running | JobState::Interrupted | JobState::Abandoned => 4,
-        };
+        let exit_code = exit_code(at.state, counts.failed > 0, failed_rows_exit);
         // A pass over failed rows that is not done has rows that failed before and wait.
         let waiting = if at.pass > 0 {
             at.rows.saturating_sub(at.done.rows())
@@ -91,15 +135,31 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            JobState::Complete => "complete",
-            JobState::Interrupted => "interrupted",
-            JobState::Failed => "stopped",
-            JobState::Running => "not ended",
-            JobState::Abandoned => "abandoned",
-        };
+/// What the program exits with for a job that stands so.
+fn exit_code(state: JobState, failed_rows: bool, failed_rows_exit: u8) -> u8 {
+    match state {
+        JobState::Complete if failed_rows => failed_rows_exit,
+        JobState::Complete => 0,
+        JobState::Failed => 3,
+        JobState::Running | JobState::Interrupted | JobState::Abandoned => 4,
+    }
+}
+
+/// A job's state, as people are told.
+pub(super) fn state_word(state: JobState) -> &'static str {
+    match state {
+        JobState::Complete => "complete",
+        JobState::Interrupted => "interrupted",
+        JobState::Failed => "stopped",
+        JobState::Running => "not ended",
+        JobState::Abandoned => "abandoned",
+    }
+}
+
+impl Summary {
+    /// Writes how the rows ended, and what that took.
+    pub(super) fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = state_word(self.state);
         writeln!(
             f,
             "job {} {state} in {:.1} s",
@@ -130,10 +190,11 @@ impl fmt::Display for Summary {
             if self.verified { "verified" } else { "copied" },
             self.requests,
             self.throttled
-        )?;
-        for (code, count) in &self.errors {
-            writeln!(f, "  {count} failed with {code}")?;
-        }
+        )
+    }
+
+    /// Writes what is left behind, and where.
+    pub(super) fn write_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.uploads > 0 {
             writeln!(
                 f,
@@ -142,6 +203,16 @@ impl fmt::Display for Summary {
             )?;
         }
         write!(f, "  report: {}", self.report)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_counts(f)?;
+        for (code, count) in &self.errors {
+            writeln!(f, "  {count} failed with {code}")?;
+        }
+        self.write_end(f)
     }
 }
 

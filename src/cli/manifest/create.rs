@@ -23,6 +23,7 @@ use crate::cli::values::Location;
 use crate::cli::{print_result, progress};
 use crate::job::access::{AccessOptions, Connection};
 use crate::job::manifest::{Field, md5_of};
+use crate::job::shard::session_name;
 use crate::job::spec::SpeedOptions;
 use crate::job::summary::Size;
 use crate::job::{max_concurrency, retry_options, throttle_options};
@@ -184,7 +185,9 @@ impl Asked {
             prefixes,
             rows: RowOptions { selection, ..rows },
             headers,
-            access: args.access.options(args.again.profile, "manifest")?,
+            access: args
+                .access
+                .options(args.again.profile, session_name("manifest", None))?,
             mfa_code: args.again.mfa_code,
             speed: args.speed.options(REQUESTS_PER_SECOND),
         })

@@ -12,6 +12,7 @@ use crate::cli::read::manifest_path;
 use crate::job::blocking;
 use crate::job::copy::CopyOptions;
 use crate::job::manifest::{ManifestFile, ManifestOptions, Rename, inspect};
+use crate::job::shard::session_name;
 
 /// Reads a manifest, whatever is wrong with its rows, and prints what was counted.
 pub(super) async fn run(args: InspectArgs) -> Result<u8, Failed> {
@@ -20,7 +21,9 @@ pub(super) async fn run(args: InspectArgs) -> Result<u8, Failed> {
     let path = manifest_path(&args.manifest)?;
     let options = args.read.options()?;
     let manifest = if path.starts_with("s3://") {
-        let mut access = args.access.options(args.again.profile, "inspect")?;
+        let mut access = args
+            .access
+            .options(args.again.profile, session_name("inspect", None))?;
         access.manifest_profile = args.read.manifest_profile;
         let speed = args.speed.options(REQUESTS_PER_SECOND);
         let reach = Reach::new(&access, &speed, args.again.mfa_code);

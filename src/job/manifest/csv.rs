@@ -12,6 +12,7 @@ use s3haul_s3::quotas::MAX_KEY_BYTES;
 
 pub(super) use self::report::survey as survey_report;
 pub(super) use self::survey::survey;
+use super::deal::Deal;
 use super::file::Content;
 use super::key::{self, KeyEncoding, Shown};
 use super::{
@@ -40,6 +41,8 @@ pub struct Rows {
     base: Place,
     /// Number of the next file, and the byte at which to begin it.
     next: Place,
+    /// Number of the next row in the manifest, where shards are dealt by it.
+    row: u64,
     ordinal: u64,
     record: ByteRecord,
     parse: Parse,
@@ -52,6 +55,23 @@ enum Parse {
     /// The rows of a report, and what was known of it when the job began.
     Report(Box<RowParser>, Box<(ManifestFile, Survey, ReportForm)>),
     FailedRows,
+}
+
+impl Parse {
+    fn numbers_rows(&self) -> bool {
+        match self {
+            Self::Manifest(parser, _) | Self::Report(parser, _) => parser.deal.numbers_rows(),
+            Self::FailedRows => false,
+        }
+    }
+
+    /// Whether the row of that number is this shard's; failed rows of a shard all are.
+    fn is_ours(&self, record: &ByteRecord, number: u64) -> bool {
+        match self {
+            Self::Manifest(parser, _) | Self::Report(parser, _) => parser.is_ours(record, number),
+            Self::FailedRows => true,
+        }
+    }
 }
 
 impl Rows {
@@ -111,6 +131,7 @@ impl Rows {
             open: None,
             base: start.place,
             next: start.place,
+            row: start.place.row,
             ordinal: start.ordinal,
             record: ByteRecord::new(),
             parse,
@@ -153,10 +174,16 @@ impl Rows {
                 self.open = None;
                 continue;
             }
+            let number = self.row;
+            self.row += u64::from(self.parse.numbers_rows());
             let after = Place {
+                file: self.base.file,
                 byte: self.base.byte + reader.position().byte(),
-                ..self.base
+                row: self.row,
             };
+            if !self.parse.is_ours(&self.record, number) {
+                continue;
+            }
             let parsed = match &mut self.parse {
                 Parse::Manifest(parser, _) => parser.parse(&self.record),
                 Parse::Report(parser, _) => parser.parse(&self.record).map(|parsed| {
@@ -218,13 +245,10 @@ impl Rows {
             Parse::FailedRows => unwatched(&file, start)?,
         };
         let (reader, byte) = past_mark(content, start).map_err(io_error(&file.name()))?;
-        self.base = Place {
-            file: self.next.file,
-            byte,
-        };
+        self.base = Place { byte, ..self.next };
         self.next = Place {
             file: self.next.file + 1,
-            byte: 0,
+            ..Place::default()
         };
         self.open = Some((file, csv_reader(reader)));
         Ok(true)
@@ -309,6 +333,7 @@ struct RowParser {
     fields: Vec<Field>,
     key_encoding: KeyEncoding,
     options: ManifestOptions,
+    deal: Deal,
     bucket: Option<String>,
     versions: Option<bool>,
 }
@@ -319,9 +344,19 @@ impl RowParser {
             fields,
             key_encoding,
             options: options.clone(),
+            deal: Deal::of(options, 1),
             bucket: None,
             versions: None,
         }
+    }
+
+    /// Whether a row is this shard's, by its number in the manifest or by its key.
+    fn is_ours(&self, record: &ByteRecord, number: u64) -> bool {
+        self.deal.has_row(number, || {
+            let spelt = self.field(record, Field::Key)?;
+            let key = key::decode(spelt, self.key_encoding).ok()?;
+            Some(key.into_owned().into_bytes())
+        })
     }
 
     /// The row, `None` if the filters leave it out; what is wrong with it, unless bad rows are kept.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 pub(super) use self::rows::{Rows, survey};
+use super::deal::Deal;
 use super::file::{Pinned, Raw, same_md5};
 use super::key::{self, KeyEncoding, Shown};
 #[cfg(feature = "orc")]
@@ -176,6 +177,8 @@ struct Inventory {
     versions: Option<Versions>,
     /// How it spells keys: encoded in CSV alone.
     encoding: KeyEncoding,
+    /// What is read of it.
+    deal: Deal,
 }
 
 impl Inventory {
@@ -264,6 +267,7 @@ impl Inventory {
         };
         Ok(Self {
             file: file.clone(),
+            deal: Deal::of(options, manifest.files.len()),
             manifest,
             columns,
             has_versions,
@@ -357,6 +361,14 @@ impl Inventory {
                 })
             }
         }
+    }
+
+    /// Whether a record of a file that is read is this shard's, by its number in the manifest or by its key.
+    fn is_ours(&self, record: &Record<'_>, number: u64) -> bool {
+        self.deal.has_row(number, || {
+            let key = key::decode(record.key, self.encoding).ok()?;
+            Some(key.into_owned().into_bytes())
+        })
     }
 
     /// What a record says; `None` if it is not selected.
@@ -488,8 +500,11 @@ fn locate_on_disk(manifest: &Path, key: &str) -> Result<PathBuf, ManifestError> 
     })
 }
 
-/// Where the data files of an inventory on disk lie.
-pub(super) fn data_files(manifest: &Path) -> Result<Vec<PathBuf>, ManifestError> {
+/// Where the data files of an inventory on disk lie that are read.
+pub(super) fn data_files(
+    manifest: &Path,
+    options: &ManifestOptions,
+) -> Result<Vec<PathBuf>, ManifestError> {
     let json = std::fs::read(manifest).map_err(io_error(manifest))?;
     let inventory: Manifest = serde_json::from_slice(&json).map_err(|error| {
         let what = format!("is no manifest.json of S3 Inventory: {error}");
@@ -498,9 +513,11 @@ pub(super) fn data_files(manifest: &Path) -> Result<Vec<PathBuf>, ManifestError>
             what,
         }
     })?;
-    let files = inventory.files.iter();
+    let deal = Deal::of(options, inventory.files.len());
+    let files = inventory.files.iter().enumerate();
     files
-        .map(|listed| locate_on_disk(manifest, &listed.key))
+        .filter(|(number, _)| deal.has_file(*number))
+        .map(|(_, listed)| locate_on_disk(manifest, &listed.key))
         .collect()
 }
 

@@ -4,6 +4,7 @@
 //! row; [`Source`] then hands the rows to the job, from any [`Position`] that a report has recorded.
 
 mod csv;
+mod deal;
 mod error;
 mod file;
 mod inventory;
@@ -24,6 +25,7 @@ use s3haul_s3::quotas::MAX_KEY_BYTES;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::deal::Dealt;
 use self::error::io_error;
 pub use self::error::{BadRow, LISTED_BAD_ROWS, ManifestError};
 pub use self::file::ManifestFile;
@@ -42,6 +44,17 @@ pub struct Place {
     pub file: u32,
     /// Byte in the file, once it is decompressed; of an ORC or Parquet file the number of the row.
     pub byte: u64,
+    /// Its number in the manifest before any filter, where it takes that to tell which shard's it is; else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub row: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A place and the ordinal of the first selected row at or behind it.
@@ -351,13 +364,15 @@ fn look(
     }
 }
 
-/// The files of a surveyed manifest on disk, by names under which they are found beside it: itself first.
+/// The files of a surveyed manifest on disk that are read, by names under which they are found beside it:
+/// itself first.
 ///
 /// # Errors
 /// One is not there.
 pub fn files_on_disk(
     manifest: &Path,
     survey: &Survey,
+    options: &ManifestOptions,
 ) -> Result<Vec<(String, PathBuf)>, ManifestError> {
     let name = |path: &Path| {
         let name = path.file_name().unwrap_or_default();
@@ -371,7 +386,7 @@ pub fn files_on_disk(
             (listed.name.clone(), path)
         })),
         Form::Inventory(_) => {
-            let data = inventory::data_files(manifest)?;
+            let data = inventory::data_files(manifest, options)?;
             files.extend(data.into_iter().map(|path| (name(&path), path)));
             let sum = manifest.with_file_name(inventory::CHECKSUM);
             files.extend(sum.is_file().then(|| (inventory::CHECKSUM.to_owned(), sum)));
@@ -658,7 +673,7 @@ impl Rename {
 /// What [`survey`] found in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
-    /// Selected rows.
+    /// Selected rows; in a shard, as below, those of its part of the manifest.
     pub rows: u64,
     /// Rows that the filters left out.
     pub filtered: u64,
@@ -671,7 +686,8 @@ pub struct Survey {
     /// Delete markers among the selected rows.
     #[serde(default)]
     pub delete_markers: u64,
-    /// Of them, those that may be the latest version of their key.
+    /// Of them, those that may be the latest version of their key. In a shard those of the whole manifest:
+    /// what is to become of them is asked of all shards or of none.
     #[serde(default)]
     pub latest_delete_markers: u64,
     /// Bytes of the selected rows in the segments of a sort, about; counted with [`Versions::All`].
@@ -683,6 +699,9 @@ pub struct Survey {
     pub e_tag: String,
     /// Size of the manifest.
     pub file_bytes: u64,
+    /// How it was dealt, where this is a shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dealt: Option<Dealt>,
     /// The file as it was found; none in a later attempt.
     #[serde(skip)]
     pub(crate) stamp: Option<Stamp>,
@@ -732,7 +751,7 @@ pub struct InventoryForm {
     /// It has the column LastModifiedDate.
     #[serde(default)]
     pub dates: bool,
-    /// ETags of its data files, where they are objects in S3: they pin what is read.
+    /// ETags of the data files that are read, where they are objects in S3: they pin what is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_e_tags: Vec<String>,
 }

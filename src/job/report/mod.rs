@@ -4,8 +4,11 @@
 //! [`passes`] decides what is written, as steps; [`store`] applies them; [`record`] is the stage of
 //! the job that does both as outcomes come in.
 
+pub mod array;
 pub mod done;
 pub mod journal;
+pub mod merge;
+pub mod notable;
 pub mod passes;
 pub mod previous;
 pub mod read;
@@ -25,6 +28,7 @@ use self::passes::{Broken, CHECKPOINT, Checkpoint, JOB, JobState, State};
 use self::store::bucket::Alive;
 use self::store::{Home, JobFolder, Store, StoreError};
 use crate::job::manifest::ManifestFile;
+use crate::job::shard::Shard;
 
 /// How long events may gather before the recorder looks again.
 const GATHER_INTERVAL: Duration = Duration::from_millis(5);
@@ -133,8 +137,8 @@ pub struct Report {
 /// What a job's report says of it from the first attempt on.
 #[derive(Debug, Clone)]
 pub struct Begun {
-    /// The job's ID.
-    pub job_id: String,
+    /// The job's ID, with its shard: what tells its files from those of all others.
+    pub id: String,
     /// How the report is kept.
     pub scope: ReportScope,
     /// Selected rows of the manifest.
@@ -148,7 +152,7 @@ pub struct Begun {
 impl Begun {
     fn start(&self, files: Vec<(String, Vec<u8>)>) -> (State, Vec<passes::Step>) {
         let all = self.scope == ReportScope::All;
-        State::start(&self.job_id, all, self.rows, self.filtered, files)
+        State::start(&self.id, all, self.rows, self.filtered, files)
     }
 
     fn pace(&self, store: &Store) -> Pace {
@@ -258,8 +262,7 @@ impl Report {
         let (bucket, prefix) = match &self.store {
             Store::Folder(folder) => {
                 let path = folder.path();
-                let job = path.file_name().unwrap_or_default().to_string_lossy();
-                ("", format!("{job}/"))
+                ("", format!("{}/", below_report(&path).display()))
             }
             Store::Bucket(bucket) => {
                 let (bucket, prefix) = bucket.folder().place();
@@ -290,6 +293,16 @@ impl Report {
     }
 }
 
+/// The folder of a job, or of a shard in its job's, below that of reports.
+fn below_report(folder: &Path) -> PathBuf {
+    let name = folder.file_name().unwrap_or_default();
+    let job = folder.parent().and_then(Path::file_name);
+    match Shard::of_folder(&name.to_string_lossy()) {
+        Some(_) => Path::new(job.unwrap_or_default()).join(name),
+        None => name.into(),
+    }
+}
+
 /// Seals what the last attempt had made durable.
 fn recover(store: &mut Store, begun: &Begun) -> Result<State, ReportError> {
     let all = begun.scope == ReportScope::All;
@@ -306,7 +319,7 @@ fn recover(store: &mut Store, begun: &Begun) -> Result<State, ReportError> {
         },
     };
     let mut state = match checkpoint {
-        Some(checkpoint) => State::of(&begun.job_id, all, checkpoint),
+        Some(checkpoint) => State::of(&begun.id, all, checkpoint),
         // In S3 files are made one by one: whoever made the job died before the second.
         None => begun.start(Vec::new()).0,
     };

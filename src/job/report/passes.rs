@@ -12,13 +12,14 @@ use sha1::Sha1;
 
 use super::done::Done;
 use super::journal::{OpenUpload, OutcomeRecord, Record};
+use super::read::ListedFile;
 use super::row::TaskStatus;
 use crate::job::manifest::Position;
 
 /// Version of the files in `work/`.
 pub(super) const FORMAT: u32 = 1;
 /// Distinct error codes that are counted by name; S3 has far fewer.
-const COUNTED_CODES: usize = 200;
+pub(super) const COUNTED_CODES: usize = 200;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,16 @@ pub struct SealedFile {
     pub rows: u64,
     /// MD5 of its report rows, hex; for failed rows that is of the file cut from it at the end.
     pub md5: String,
+}
+
+impl SealedFile {
+    /// Where its rows are in an ended report: `results/` and the SHA-1 of the job's ID (with its shard),
+    /// pass, sequence and status, the same every time.
+    pub(super) fn results_path(&self, id: &str) -> String {
+        let (pass, sequence) = (self.pass, self.sequence);
+        let name = format!("{id}/{pass}/{sequence}/{}", self.status.as_str());
+        format!("results/{}.csv", hex(&Sha1::digest(name)))
+    }
 }
 
 /// `work/checkpoint.json`, replaced whole.
@@ -215,7 +226,8 @@ struct Tally {
 /// The report as it stands: the last checkpoint and what the journal adds to it.
 #[derive(Debug, Clone)]
 pub struct State {
-    job_id: String,
+    /// The job's ID, with its shard.
+    id: String,
     list_all: bool,
     checkpoint: Checkpoint,
     journal_bytes: u64,
@@ -228,7 +240,7 @@ pub const CHECKPOINT: &str = "work/checkpoint.json";
 pub const JOB: &str = "job.json";
 /// Path of the list of results files; an ended report has it.
 pub(super) const MANIFEST: &str = "manifest.json";
-const MANIFEST_MD5: &str = "manifest.json.md5";
+pub(super) const MANIFEST_MD5: &str = "manifest.json.md5";
 /// AWS's own string; the rows' real order is that of [`super::row`].
 const REPORT_SCHEMA: &str =
     "Bucket, Key, VersionId, TaskStatus, ErrorCode, HTTPStatusCode, ResultMessage";
@@ -239,7 +251,7 @@ impl State {
     /// `files` are those that the folder begins with besides the checkpoint: `job.json`, and
     /// nothing else that needs more than a few kilobytes.
     pub fn start(
-        job_id: &str,
+        id: &str,
         list_all: bool,
         rows: u64,
         filtered: u64,
@@ -263,15 +275,15 @@ impl State {
                 ..Counts::default()
             },
         };
-        let state = Self::of(job_id, list_all, checkpoint);
+        let state = Self::of(id, list_all, checkpoint);
         files.push((CHECKPOINT.to_owned(), state.checkpoint_json()));
         (state, vec![Step::Create { files }])
     }
 
     /// The state that a checkpoint holds, before its journal is read.
-    pub fn of(job_id: &str, list_all: bool, checkpoint: Checkpoint) -> Self {
+    pub fn of(id: &str, list_all: bool, checkpoint: Checkpoint) -> Self {
         Self {
-            job_id: job_id.to_owned(),
+            id: id.to_owned(),
             list_all,
             checkpoint,
             journal_bytes: 0,
@@ -490,10 +502,9 @@ impl State {
             })
             .collect();
         let manifest = self.manifest_json(now, bucket, key_prefix);
-        let sum = format!("{}\n", hex(&Md5::digest(&manifest)));
         steps.push(Step::Replace {
             path: MANIFEST_MD5.into(),
-            bytes: sum.into_bytes(),
+            bytes: manifest_md5(&manifest),
         });
         steps.push(Step::Replace {
             path: MANIFEST.into(),
@@ -556,39 +567,18 @@ impl State {
         file
     }
 
-    /// `results/` and the SHA-1 of job ID, pass, sequence and status: the same every time.
     fn results_path(&self, file: &SealedFile) -> String {
-        let name = format!(
-            "{}/{}/{}/{}",
-            self.job_id,
-            file.pass,
-            file.sequence,
-            file.status.as_str()
-        );
-        format!("results/{}.csv", hex(&Sha1::digest(name)))
+        file.results_path(&self.id)
     }
 
     fn manifest_json(&self, now: &str, bucket: &str, key_prefix: &str) -> Vec<u8> {
-        let results: Vec<_> = self
-            .checkpoint
-            .sealed
-            .iter()
-            .map(|file| {
-                serde_json::json!({
-                    "TaskExecutionStatus": file.status.as_str(),
-                    "Bucket": bucket,
-                    "MD5Checksum": file.md5,
-                    "Key": format!("{key_prefix}{}", self.results_path(file)),
-                })
-            })
-            .collect();
-        let manifest = serde_json::json!({
-            "Format": "Report_CSV_20180820",
-            "ReportCreationDate": now,
-            "Results": results,
-            "ReportSchema": REPORT_SCHEMA,
+        let results = self.checkpoint.sealed.iter().map(|file| ListedFile {
+            status: file.status.as_str().to_owned(),
+            bucket: bucket.to_owned(),
+            md5: file.md5.clone(),
+            key: format!("{key_prefix}{}", self.results_path(file)),
         });
-        format!("{manifest:#}\n").into_bytes()
+        manifest_json(now, &results.collect::<Vec<_>>())
     }
 
     fn checkpoint_json(&self) -> Vec<u8> {
@@ -604,6 +594,22 @@ impl State {
             bytes: self.checkpoint_json(),
         }
     }
+}
+
+/// What an ended report lists, as S3 Batch Operations writes it.
+pub(super) fn manifest_json(created: &str, results: &[ListedFile]) -> Vec<u8> {
+    let manifest = serde_json::json!({
+        "Format": "Report_CSV_20180820",
+        "ReportCreationDate": created,
+        "Results": results,
+        "ReportSchema": REPORT_SCHEMA,
+    });
+    format!("{manifest:#}\n").into_bytes()
+}
+
+/// What `manifest.json.md5` holds.
+pub(super) fn manifest_md5(manifest: &[u8]) -> Vec<u8> {
+    format!("{}\n", hex(&Md5::digest(manifest))).into_bytes()
 }
 
 fn journal_path(sequence: u64) -> String {

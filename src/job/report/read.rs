@@ -19,6 +19,7 @@ use super::passes::{CHECKPOINT, Checkpoint, JOB, MANIFEST, hex};
 use super::row::{COLUMNS, ReportRow, TaskStatus};
 use crate::job::manifest::key::Shown;
 use crate::job::manifest::{Rename, Versions};
+use crate::job::shard::Shard;
 
 /// Format of every completion report, S3 Batch Operations' and ours.
 const FORMAT: &str = "Report_CSV_20180820";
@@ -78,6 +79,18 @@ pub enum ReadError {
         /// The MD5 that it should have.
         listed: String,
     },
+    /// A file does not hold the rows that it should.
+    #[error("{} is damaged: it has {found} {} rows, and the checkpoint lists {listed}", path.display(), status.as_str())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// The status of its rows.
+        status: TaskStatus,
+        /// Its rows.
+        found: u64,
+        /// The rows that it should have.
+        listed: u64,
+    },
     /// It does not say which rows succeeded.
     #[error("the report {} lists failed rows alone (--report-scope failed): it does not say which rows succeeded", path.display())]
     FailedAlone {
@@ -99,18 +112,25 @@ fn file_error(
 /// What `manifest.json` says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct ReportManifest {
+pub(super) struct ReportManifest {
     format: String,
-    results: Vec<ListedFile>,
+    /// When the report was written, in reports that say so.
+    #[serde(default, rename = "ReportCreationDate")]
+    pub(super) created: String,
+    pub(super) results: Vec<ListedFile>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A file of rows, as `manifest.json` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct ListedFile {
-    task_execution_status: String,
+pub(super) struct ListedFile {
+    #[serde(rename = "TaskExecutionStatus")]
+    pub(super) status: String,
+    #[serde(default)]
+    pub(super) bucket: String,
     #[serde(rename = "MD5Checksum")]
-    md5: String,
-    key: String,
+    pub(super) md5: String,
+    pub(super) key: String,
 }
 
 /// What `job.json` says that matters to a reader of the report.
@@ -181,7 +201,13 @@ impl CompletionReport {
     /// There is no report or there are several, it cannot be read, or it lists failed rows alone.
     pub fn open(given: &Path, own: &Path) -> Result<Self, ReadError> {
         let folder = find(given, own)?;
-        let job: Option<GivenJob> = json(&folder.join(JOB))?;
+        let mut job: Option<GivenJob> = json(&folder.join(JOB))?;
+        if job.is_none()
+            && let Some(shard) = a_shard(&folder)
+        {
+            // Of an array the shards say it, each for all.
+            job = json(&shard.join(JOB))?;
+        }
         let scope = job.as_ref().map(|file| file.job.run.report_scope);
         if scope == Some(ReportScope::Failed) {
             return Err(ReadError::FailedAlone { path: folder });
@@ -239,6 +265,17 @@ impl CompletionReport {
             unreadable: 0,
         }
     }
+}
+
+/// The folder of a shard in an array's.
+fn a_shard(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let shards = entries.filter(|entry| {
+        let name = entry.file_name();
+        let shard = name.to_str().and_then(Shard::of_folder);
+        shard.is_some() && entry.path().join(JOB).is_file()
+    });
+    shards.map(|entry| entry.path()).min()
 }
 
 /// Opens a file of a report: the one place that does.
@@ -322,17 +359,19 @@ fn listed(
     path: &Path,
     take: impl Fn(&str) -> bool,
 ) -> Result<Vec<ResultsFile>, ReadError> {
-    let ReportManifest { format, results } = manifest;
+    let ReportManifest {
+        format, results, ..
+    } = manifest;
     if format != FORMAT {
         let path = path.to_owned();
         return Err(ReadError::Format { path, format });
     }
     let mut files = Vec::new();
     for file in results {
-        if !take(&file.task_execution_status) {
+        if !take(&file.status) {
             continue;
         }
-        let Some(name) = name_in_report(&file.key) else {
+        let Some(name) = name_in_report(&file.key, path) else {
             let (path, key) = (path.to_owned(), file.key);
             return Err(ReadError::Place { path, key });
         };
@@ -342,12 +381,19 @@ fn listed(
     Ok(files)
 }
 
-/// The end of a file's key: its folder and its name.
-fn name_in_report(key: &str) -> Option<String> {
+/// The end of a file's key: its folder and its name. In the merged report of an array the shard's folder is
+/// before them, which lies beside `manifest.json` then.
+fn name_in_report(key: &str, manifest: &Path) -> Option<String> {
     let mut parts = key.rsplit('/');
     let (name, folder) = (parts.next()?, parts.next()?);
     let plain = |part: &str| !matches!(part, "" | "." | "..");
-    (plain(name) && plain(folder)).then(|| format!("{folder}/{name}"))
+    let shard = parts
+        .next()
+        .filter(|part| Shard::of_folder(part).is_some())
+        .filter(|part| manifest.with_file_name(part).is_dir())
+        .map(|part| format!("{part}/"))
+        .unwrap_or_default();
+    (plain(name) && plain(folder)).then(|| format!("{shard}{folder}/{name}"))
 }
 
 /// The files of a job that has not ended.
@@ -415,6 +461,46 @@ impl Rows<'_> {
             }
         }
     }
+}
+
+/// What a file of rows was found to hold.
+#[derive(Debug)]
+pub(super) struct Sifted<T> {
+    /// What was taken of its rows.
+    pub(super) taken: T,
+    /// How many of its rows have the status that they should have.
+    pub(super) rows: u64,
+    /// Its MD5, hex.
+    pub(super) md5: String,
+}
+
+/// Reads a file of our own, whose rows have `status`, to its end; `take` sees them one by one.
+///
+/// # Errors
+/// Reading fails. What is no row is not one of its rows, and its MD5 is another.
+pub(super) fn sift<T: Default>(
+    from: impl Read,
+    status: TaskStatus,
+    take: fn(&mut T, ReportRow),
+) -> io::Result<Sifted<T>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        // The rows that a pass has failed have what the manifest knew behind them.
+        .flexible(true)
+        .buffer_capacity(256 << 10)
+        .from_reader(Digested::new(from));
+    let (mut taken, mut rows) = (T::default(), 0);
+    let mut record = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut record)? {
+        let text = csv::StringRecord::from_byte_record(record.clone()).ok();
+        let row = text.and_then(|record| ReportRow::parse(&record));
+        if let Some(row) = row.filter(|row| row.status == status) {
+            rows += 1;
+            take(&mut taken, row);
+        }
+    }
+    let md5 = reader.get_ref().md5();
+    Ok(Sifted { taken, rows, md5 })
 }
 
 /// A file whose MD5 is taken while it is read.

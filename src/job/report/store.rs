@@ -12,8 +12,9 @@ use s3haul_s3::S3Error;
 use self::bucket::{Alive, Bucket, BucketFolder, Patience};
 use self::folder::Folder;
 use super::journal::{self, JournalError};
-use super::passes::Step;
+use super::passes::{JOB, Step};
 use crate::job::StopSignals;
+use crate::job::shard::Shard;
 
 /// Why the report cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +271,75 @@ impl JobFolder {
         }
     }
 
+    /// A folder in this one.
+    #[must_use]
+    pub fn within(&self, name: &str) -> Self {
+        match self {
+            Self::Disk(folder) => Self::Disk(folder.join(name)),
+            Self::Bucket(folder) => Self::Bucket(Arc::new(folder.within(name))),
+        }
+    }
+
+    /// Names of the folders in this one that begin so, in order.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub async fn folders(&self, begin: &str) -> Result<Vec<String>, StoreError> {
+        let path = match self {
+            Self::Disk(path) => path,
+            Self::Bucket(folder) => return folder.folders(begin).await,
+        };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(io_error("list", path))? {
+            let entry = entry.map_err(io_error("list", path))?;
+            if let Some(name) = entry.file_name().to_str()
+                && name.starts_with(begin)
+                && entry.path().is_dir()
+            {
+                found.push(name.to_owned());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Replaces a file that has no one writer, since whoever writes it writes the same.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::Disk(folder) => folder::replace_alone(&folder.join(name), bytes),
+            Self::Bucket(folder) => folder.replace(name, bytes).await,
+        }
+    }
+
+    /// What `manifest.json` lists files of this folder under: the bucket, which is empty for a folder on
+    /// disk, and what is before their names.
+    pub fn listed_as(&self) -> (&str, String) {
+        match self {
+            Self::Disk(path) => {
+                let job = path.file_name().unwrap_or_default().to_string_lossy();
+                ("", format!("{job}/"))
+            }
+            Self::Bucket(folder) => {
+                let (bucket, prefix) = folder.place();
+                (bucket, prefix.to_owned())
+            }
+        }
+    }
+
+    /// The first shard of the job that lies here, if it is one of several.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub async fn first_shard(&self) -> Result<Option<Shard>, StoreError> {
+        match self {
+            Self::Disk(folder) => Ok(first_shard(folder)),
+            Self::Bucket(folder) => folder.first_shard("").await,
+        }
+    }
+
     /// Hands the records of a journal to `each`; one that is not there is empty.
     ///
     /// # Errors
@@ -280,6 +350,15 @@ impl JobFolder {
             Self::Bucket(folder) => Journal::Bucket(folder.journal().await?),
         })
     }
+}
+
+/// The first shard of the job whose folder this is, if it is one of several.
+pub fn first_shard(job: &Path) -> Option<Shard> {
+    let entries = std::fs::read_dir(job).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Shard::of_folder(&entry.file_name().to_string_lossy()))
+        .filter(|shard| job.join(shard.folder_name()).join(JOB).is_file())
+        .min_by_key(|shard| (shard.index, shard.of))
 }
 
 /// A journal to look at, as it is.

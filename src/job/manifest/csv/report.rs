@@ -62,7 +62,7 @@ pub(crate) fn survey(
     let manifest = file.name();
     check(&manifest, file, options)?;
     let mut parser = RowParser::new(FIELDS.to_vec(), KeyEncoding::Url, options);
-    let (mut rows, mut filtered, mut bad_rows) = (0, 0, 0);
+    let (mut number, mut rows, mut filtered, mut others, mut bad_rows) = (0, 0, 0, 0_u64, 0);
     // Of the first file that has some; the others are counted.
     let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
     for results in &files {
@@ -76,7 +76,13 @@ pub(crate) fn survey(
                 source,
             })?
         {
+            let ours = parser.is_ours(&record, number);
+            number += 1;
             let problem = match parser.parse(&record) {
+                Ok(parsed) if !ours => {
+                    others += u64::from(parsed.is_some());
+                    continue;
+                }
                 Ok(None) => {
                     filtered += 1;
                     continue;
@@ -106,7 +112,7 @@ pub(crate) fn survey(
                     rows,
                 })?;
         }
-        None if watching.inspects() || rows > 0 => {}
+        None if watching.inspects() || rows + others > 0 => {}
         None if filtered > 0 => {
             let path = manifest;
             return Err(ManifestError::Empty { path, filtered });
@@ -125,6 +131,7 @@ pub(crate) fn survey(
         form: Form::Report(ReportForm { files }),
         e_tag: pinned.e_tag().to_owned(),
         file_bytes: pinned.bytes(),
+        dealt: parser.deal.dealt(1, number),
         stamp: pinned.stamp(),
     })
 }

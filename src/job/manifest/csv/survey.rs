@@ -52,7 +52,9 @@ pub(crate) fn survey(
         path: path.clone(),
         filtered: found.filtered,
     };
-    let parser = found.parser.filter(|_| inspected || found.rows > 0);
+    // One that has rows for other shards is not empty.
+    let selected = found.rows + found.others;
+    let parser = found.parser.filter(|_| inspected || selected > 0);
     let parser = parser.ok_or_else(empty)?;
     Ok(Survey {
         rows: found.rows,
@@ -73,6 +75,7 @@ pub(crate) fn survey(
         }),
         e_tag: pinned.e_tag().to_owned(),
         file_bytes: pinned.bytes(),
+        dealt: parser.deal.dealt(1, found.number),
         stamp: pinned.stamp(),
     })
 }
@@ -121,8 +124,13 @@ struct Surveyor<'a, 'm> {
     start: u64,
     /// Where the last row was.
     last: Option<csv::Position>,
+    /// Number of the next row.
+    number: u64,
     rows: u64,
     filtered: u64,
+    /// Rows that are selected for other shards: bad ones are looked for among them too, as all shards
+    /// begin or none.
+    others: u64,
     bad_rows: u64,
     sorted_bytes: u64,
     listed: Vec<BadRow>,
@@ -146,8 +154,10 @@ impl<'a, 'm> Surveyor<'a, 'm> {
             probe,
             start,
             last: None,
+            number: 0,
             rows: 0,
             filtered: 0,
+            others: 0,
             bad_rows: 0,
             sorted_bytes: 0,
             listed: Vec::new(),
@@ -231,7 +241,10 @@ impl<'a, 'm> Surveyor<'a, 'm> {
         {
             return Err(self.doubted(doubt));
         }
+        let ours = parser.is_ours(record, self.number);
+        self.number += 1;
         match parser.parse(record) {
+            Ok(parsed) if !ours => self.others += u64::from(parsed.is_some()),
             Ok(None) => self.filtered += 1,
             Ok(Some(parsed)) => {
                 self.rows += 1;

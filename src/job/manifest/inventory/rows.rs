@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Column, Inventory, Open, Pinned, Purpose, Seen, parsed};
+use super::{Column, Deal, Inventory, Open, Pinned, Purpose, Seen, parsed};
 use crate::job::manifest::{
     BadRow, Form, InventoryForm, LISTED_BAD_ROWS, ManifestError, ManifestFile, ManifestOptions,
     Place, Position, Row, Survey, Versions, Watching, io_error,
@@ -13,6 +13,9 @@ use crate::job::report::time_text;
 enum Found<T> {
     Row(T),
     Filtered,
+    /// Of another shard; whether it is selected there, and a delete marker that may be its key's latest
+    /// version.
+    Others(bool, bool),
     Bad(PathBuf, BadRow),
 }
 
@@ -26,6 +29,8 @@ pub struct Rows {
     options: ManifestOptions,
     inventory: Option<Inventory>,
     open: Option<Open>,
+    /// Rows of other shards are looked at too, where they are read: all shards begin or none.
+    surveys: bool,
     /// Where reading goes on.
     next: Place,
     ordinal: u64,
@@ -47,6 +52,7 @@ impl Rows {
             options: options.clone(),
             inventory: None,
             open: None,
+            surveys: false,
             next: start.place,
             ordinal: start.ordinal,
         }
@@ -69,7 +75,7 @@ impl Rows {
         loop {
             match self.next(parsed)? {
                 None => return Ok(None),
-                Some(Found::Filtered) => {}
+                Some(Found::Filtered | Found::Others(..)) => {}
                 Some(Found::Bad(path, row)) => {
                     let rows = vec![row];
                     return Err(ManifestError::BadRows {
@@ -112,7 +118,11 @@ impl Rows {
                     if number >= inventory.manifest.files.len() {
                         return Ok(None);
                     }
-                    let e_tag = self.data_e_tags.get(number);
+                    if !inventory.deal.has_file(number) {
+                        self.next.file += 1;
+                        continue;
+                    }
+                    let e_tag = self.data_e_tags.get(inventory.deal.place_of_file(number));
                     let (open, pinned) = inventory.open_data(number, self.next.byte, e_tag)?;
                     if e_tag.is_none() && matches!(pinned, Pinned::Object(_)) {
                         self.data_e_tags.push(pinned.e_tag().to_owned());
@@ -120,19 +130,30 @@ impl Rows {
                     none.insert(open)
                 }
             };
-            let selected = match decoder.next() {
+            let found = match decoder.next() {
                 Ok(None) => {
                     at_end.check().map_err(io_error(path))?;
                     self.open = None;
                     self.next = Place {
                         file: self.next.file + 1,
                         byte: 0,
+                        row: self.next.row,
                     };
                     continue;
                 }
                 Ok(Some(record)) => {
-                    let selected = inventory.select(&record, &self.options);
-                    selected.map(|seen| seen.map(row))
+                    let ours = inventory.is_ours(&record, self.next.row);
+                    if ours || self.surveys {
+                        let selected = inventory.select(&record, &self.options);
+                        selected.map(|seen| match seen {
+                            Some(seen) if ours => Found::Row(row(seen)),
+                            None if ours => Found::Filtered,
+                            None => Found::Others(false, false),
+                            Some(seen) => Found::Others(true, seen.delete_marker && seen.is_latest),
+                        })
+                    } else {
+                        Ok(Found::Others(false, false))
+                    }
                 }
                 Err(source) => {
                     let path = path.clone();
@@ -141,9 +162,9 @@ impl Rows {
             };
             let (after, line, byte) = decoder.at();
             self.next.byte = after;
-            return Ok(Some(match selected {
-                Ok(None) => Found::Filtered,
-                Ok(Some(row)) => Found::Row(row),
+            self.next.row += u64::from(inventory.deal.numbers_rows());
+            return Ok(Some(match found {
+                Ok(found) => found,
                 Err(problem) => {
                     let row = BadRow {
                         line,
@@ -174,7 +195,7 @@ pub(crate) fn survey(
         Purpose::Copy
     };
     let inventory = Inventory::open(&file, pinned, options, purpose)?;
-    let versions = inventory.versions;
+    let (versions, deal) = (inventory.versions, inventory.deal);
     let created = inventory.manifest.creation_timestamp.as_deref();
     let created = created
         .and_then(|milliseconds| milliseconds.parse::<i128>().ok())
@@ -199,10 +220,12 @@ pub(crate) fn survey(
         form: Form::Inventory(form.clone()),
         e_tag: pinned.e_tag().to_owned(),
         file_bytes: pinned.bytes(),
+        dealt: None,
         stamp: None,
     };
     let mut rows = Rows::new(file, &survey, &form, options, Position::default());
-    rows.inventory = Some(inventory);
+    (rows.inventory, rows.surveys) = (Some(inventory), true);
+    let (mut number, mut others) = (0, 0);
     let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
     let sorted = versions == Some(Versions::All);
     let mut counted = |seen: Seen<'_>| {
@@ -216,8 +239,13 @@ pub(crate) fn survey(
         (marker, marker && latest, bytes)
     };
     while let Some(found) = rows.next(&mut counted)? {
+        number += 1;
         match found {
             Found::Filtered => survey.filtered += 1,
+            Found::Others(selected, latest_marker) => {
+                others += u64::from(selected);
+                survey.latest_delete_markers += u64::from(latest_marker);
+            }
             Found::Row((marker, latest_marker, sorted_bytes)) => {
                 survey.rows += 1;
                 survey.delete_markers += u64::from(marker);
@@ -234,6 +262,9 @@ pub(crate) fn survey(
             }
         }
     }
+    survey.dealt = deal.dealt(form.files, number);
+    // One that has rows for other shards is not empty; what other files have is not known.
+    let selects = survey.rows + others > 0 || matches!(deal, Deal::Files(_));
     form.data_e_tags = rows.data_e_tags;
     survey.form = Form::Inventory(form);
     match listed {
@@ -245,7 +276,7 @@ pub(crate) fn survey(
                 rows,
             }),
         },
-        None if survey.rows == 0 && !watching.inspects() => Err(ManifestError::Empty {
+        None if !selects && !watching.inspects() => Err(ManifestError::Empty {
             path,
             filtered: survey.filtered,
         }),

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{StoreError, io_error};
@@ -76,6 +76,23 @@ fn replace(path: &str, content: Content) -> Vec<Operation> {
         },
         Operation::SyncFolder { path: parent(path) },
     ]
+}
+
+/// Replaces a file that several processes may write at once.
+pub(super) fn replace_alone(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        let mut draft = tempfile::Builder::new()
+            .prefix(".s3haul-")
+            // As any file that is made, less what the umask takes.
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        draft.write_all(bytes)?;
+        draft.as_file().sync_all()?;
+        draft.persist(path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(io_error("write", path))
 }
 
 /// The operations that make `step` durable, for the job whose folder is `job`.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use crate::job::access::{AccessError, Connection};
 use crate::job::manifest::ManifestFile;
 use crate::job::report::passes::JOB;
 use crate::job::report::store::StoreError;
+use crate::job::shard::Shard;
 use crate::job::spec::report_timeout_ms;
 
 /// What the proof is tried on.
@@ -54,7 +56,7 @@ pub struct BucketFolder {
     prefix: String,
     headers: Vec<HeaderPair>,
     /// For files that only this machine needs.
-    local: TempDir,
+    local: Arc<TempDir>,
 }
 
 /// How patient a writer is.
@@ -101,8 +103,25 @@ impl BucketFolder {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             headers: owner.into_iter().collect(),
-            local,
+            local: Arc::new(local),
         })
+    }
+
+    /// A folder in this one.
+    #[must_use]
+    pub fn within(&self, name: &str) -> Self {
+        Self {
+            connection: self.connection.clone(),
+            client: self.client.clone(),
+            requests: self.requests.clone(),
+            throttle: self.throttle.clone(),
+            retry: self.retry.clone(),
+            runtime: self.runtime.clone(),
+            bucket: self.bucket.clone(),
+            prefix: format!("{}{name}/", self.prefix),
+            headers: self.headers.clone(),
+            local: Arc::clone(&self.local),
+        }
     }
 
     /// How it is named to the user.
@@ -258,37 +277,132 @@ impl BucketFolder {
         }
     }
 
-    /// Names of the jobs below this place.
+    /// Names of the jobs below this place, those of several shards among them.
     ///
     /// # Errors
     /// S3's answer.
     pub async fn jobs(&self) -> Result<Vec<String>, StoreError> {
-        let (prefix, patience) = (self.key("job-"), Patience::default());
         let mut found = Vec::new();
-        let mut from = ListFrom::Start;
+        let mut after = None;
+        while let Some(job) = self.folder_after("job-", after.as_deref()).await? {
+            // One that did not come to be may have left what the store was tried on.
+            let is_one = self.has_job(&job).await?;
+            if is_one || self.first_shard(&format!("{job}/")).await?.is_some() {
+                found.push(job.clone());
+            }
+            after = Some(job);
+        }
+        Ok(found)
+    }
+
+    /// The first shard of the job below `place`, which ends in `/` or is empty.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub async fn first_shard(&self, place: &str) -> Result<Option<Shard>, StoreError> {
+        let mut after = None;
+        let begin = format!("{place}shard-");
+        while let Some(name) = self.folder_after(&begin, after.as_deref()).await? {
+            let shard = Shard::of_folder(name.strip_prefix(place).unwrap_or(&name));
+            if shard.is_some() && self.has_job(&name).await? {
+                return Ok(shard);
+            }
+            after = Some(name);
+        }
+        Ok(None)
+    }
+
+    async fn has_job(&self, folder: &str) -> Result<bool, StoreError> {
+        let job = format!("{folder}/{JOB}");
+        Ok(self.head(&job, &Patience::default()).await?.is_some())
+    }
+
+    /// The first folder below this place whose name begins so, behind another one.
+    async fn folder_after(
+        &self,
+        begin: &str,
+        after: Option<&str>,
+    ) -> Result<Option<String>, StoreError> {
+        let (prefix, patience) = (self.key(begin), Patience::default());
+        // Behind all that begins with the folder's name and a slash.
+        let behind = |folder| ListFrom::After(self.key(&format!("{folder}/\u{10FFFF}")));
+        let mut from = after.map_or(ListFrom::Start, behind);
         loop {
             let page = self.page(&prefix, &from, &patience).await?;
             let next = page.objects.iter().find_map(|object| {
-                let name = object.key.strip_prefix(&self.prefix)?;
-                name.split_once('/').map(|(job, _)| job.to_owned())
+                let rest = object.key.strip_prefix(&prefix)?;
+                rest.split_once('/')
+                    .map(|(rest, _)| format!("{begin}{rest}"))
             });
             match (next, page.next) {
-                (Some(job), _) => {
-                    // Behind all that begins with the job's name and a slash.
-                    from = ListFrom::After(self.key(&format!("{job}/\u{10FFFF}")));
-                    // One that did not come to be may have left what the store was tried on.
-                    if self
-                        .head(&format!("{job}/{JOB}"), &patience)
-                        .await?
-                        .is_some()
-                    {
-                        found.push(job);
-                    }
-                }
                 (None, Some(next)) => from = next,
-                (None, None) => return Ok(found),
+                (next, _) => return Ok(next),
             }
         }
+    }
+
+    /// Names of the folders in this one that begin so, in order. What lies in them is passed over a page at
+    /// a time.
+    ///
+    /// # Errors
+    /// S3's answer.
+    pub async fn folders(&self, begin: &str) -> Result<Vec<String>, StoreError> {
+        let (prefix, patience) = (self.key(begin), Patience::default());
+        let mut found: Vec<String> = Vec::new();
+        let mut from = ListFrom::Start;
+        loop {
+            let page = self.page(&prefix, &from, &patience).await?;
+            for object in &page.objects {
+                let name = object.key.strip_prefix(&self.prefix);
+                if let Some((folder, _)) = name.and_then(|name| name.split_once('/'))
+                    && found.last().is_none_or(|last| last != folder)
+                {
+                    found.push(folder.to_owned());
+                }
+            }
+            let Some(next) = page.next else {
+                return Ok(found);
+            };
+            let last = page.objects.last();
+            let folder = last.and_then(|last| last.key.strip_prefix(&self.prefix)?.split_once('/'));
+            from = match folder {
+                // Behind all that begins with the folder's name and a slash.
+                Some((folder, _)) => ListFrom::After(self.key(&format!("{folder}/\u{10FFFF}"))),
+                None => next,
+            };
+        }
+    }
+
+    /// Replaces a file that has no one writer, since whoever writes it writes the same: only if it still is
+    /// what it was when it was looked at, and not at all where it is what is to be written.
+    ///
+    /// # Errors
+    /// S3's answer, or the file changes again and again.
+    pub async fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let patience = Patience::default();
+        let mut outage = Outage::new(&patience);
+        let mut refused = 0;
+        while refused < ROUNDS {
+            let there = self.get(name, &patience).await?;
+            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+                return Ok(());
+            }
+            let condition = there
+                .as_ref()
+                .map_or(Condition::Absent, |there| Condition::Is(&there.e_tag));
+            let put = self.put_once(name, &bytes, &condition, None, &patience);
+            match put.await {
+                Ok(_) => return Ok(()),
+                Err(Sent::Failed(error)) => return Err(self.failed("write", name, error)),
+                // Somebody else was faster: it is looked at again.
+                Err(Sent::Refused) => refused += 1,
+                Err(Sent::Again(error)) => outage.wait(self, name, Some(error)).await?,
+                Err(Sent::Unclear(error)) => outage.wait(self, name, error).await?,
+            }
+        }
+        let path = self.path(name);
+        Err(StoreError::Restless { path })
     }
 
     async fn page(
