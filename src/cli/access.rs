@@ -23,7 +23,7 @@ pub(super) struct AccessArgs {
         requires = "role_arn"
     )]
     external_id: Option<String>,
-    /// Name of the role's session [default: s3haul-JOBID; of a shard s3haul-JOBID@I-of-N]
+    /// Name of the role's session [default: s3haul-JOBID]
     #[arg(
         long,
         env = "S3HAUL_ROLE_SESSION_NAME",

@@ -33,7 +33,7 @@ use crate::job::report::passes::{Checkpoint, JOB, JobState};
 use crate::job::report::previous::CopiedBefore;
 use crate::job::report::store::bucket::{Bucket, Patience};
 use crate::job::report::store::folder::Folder;
-use crate::job::report::store::{Home, JobFolder, Store};
+use crate::job::report::store::{Home, JobFolder, Store, first_shard};
 use crate::job::report::{Report, read_checkpoint, read_job, read_state};
 use crate::job::shard::Shard;
 use crate::job::spec::{JobFile, JobSpec, RunOptions, SpeedOptions};
@@ -114,7 +114,7 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     let found = Box::pin(reach.job_folder(&address, work_dir));
     let folder = listening.unless_stopped(found).await?;
     let exists = match &folder {
-        JobFolder::Disk(path) => path.exists(),
+        JobFolder::Disk(path) => path.exists() && first_shard(path).is_none(),
         JobFolder::Bucket(_) => folder.read(JOB).await?.is_some(),
     };
     if exists {

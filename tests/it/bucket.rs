@@ -16,10 +16,10 @@ use tokio::process::{Child, Command};
 use crate::objects::{IN_PARTS, LARGE, sized_manifest};
 use crate::support::{DESTINATION, JOB, Run, SOURCE, World, count, read_report_by};
 
-const REPORTS: &str = "reports";
+pub(crate) const REPORTS: &str = "reports";
 
 /// A world with a bucket for reports, which the role may read, write and list, and delete nothing in.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::new();
     let policy = format!(
         r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow",
@@ -38,7 +38,7 @@ fn world() -> World {
     world
 }
 
-fn address(job: &str) -> String {
+pub(crate) fn address(job: &str) -> String {
     format!("s3://{REPORTS}/of/jobs{job}")
 }
 

@@ -13,18 +13,18 @@ const KEYS: [&str; 11] = [
     "plain", "a b", "a+b", "100%", "a%2Bb", "a,b", "q\"q", "ü/😀", "nl\nx", "/lead", "a//b",
 ];
 
-fn sample(name: &str) -> String {
+pub(crate) fn sample(name: &str) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     format!("{root}/sample-manifests/inventory/{name}/2026-01-01T01-00Z/manifest.json")
 }
 
 /// These samples in ORC, if this build reads them.
-fn if_read(orc: &'static [&'static str]) -> &'static [&'static str] {
+pub(crate) fn if_read(orc: &'static [&'static str]) -> &'static [&'static str] {
     if cfg!(feature = "orc") { orc } else { &[] }
 }
 
 /// A world that has what the samples list.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::with(SandboxOptions::default(), BucketSettings::default());
     let long = "k".repeat(300);
     for key in KEYS.into_iter().chain([long.as_str()]) {

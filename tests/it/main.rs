@@ -44,6 +44,7 @@ mod rich;
 mod same;
 mod settings;
 mod settle;
+mod shards;
 mod structure;
 mod support;
 mod throttle;

@@ -24,7 +24,7 @@ const SCHEMA: &str = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, La
 const DENIED: &str = "AccessDenied";
 
 /// A world whose buckets keep versions.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::with(SandboxOptions::default(), versioned());
     keep_versions(&world);
     world
@@ -122,7 +122,7 @@ fn all(world: &World) -> Given<'_> {
     world.given().set("--versions", "all")
 }
 
-fn replay(world: &World) -> Given<'_> {
+pub(crate) fn replay(world: &World) -> Given<'_> {
     all(world).set("--delete-markers", "replay")
 }
 
@@ -140,7 +140,7 @@ fn versions(world: &World, bucket: &str, markers: bool) -> BTreeMap<String, Vec<
 
 /// The destination has what the source has, in its order.
 #[track_caller]
-fn assert_same(world: &World, markers: bool) {
+pub(crate) fn assert_same(world: &World, markers: bool) {
     let source = versions(world, SOURCE, markers);
     assert_eq!(versions(world, DESTINATION, markers), source);
 }
@@ -163,7 +163,7 @@ fn codes(rows: &[ReportRow], key: &str) -> BTreeMap<String, String> {
 
 /// Odd keys of three versions, one of them older than the bucket's versioning; delete markers at the end
 /// and in the middle.
-fn fill(world: &World) -> usize {
+pub(crate) fn fill(world: &World) -> usize {
     let settings = world.store().settings(SOURCE).unwrap();
     let off = BucketSettings {
         versioning: Versioning::Unversioned,

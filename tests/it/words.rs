@@ -944,6 +944,9 @@ async fn flags_beat_variables() {
             "--help",
             // With all versions alone: `versions` has it.
             "--delete-markers",
+            // `shards` has these.
+            "--shard",
+            "--shards",
             // Of no job: `check` has it.
             "--skip-check",
         ])

@@ -113,6 +113,7 @@ mod tests {
         Place {
             file: 0,
             byte: (ordinal + 1) * 7,
+            row: 0,
         }
     }
 

@@ -263,6 +263,7 @@ mod tests {
             after: Place {
                 file: 0,
                 byte: ordinal * 10,
+                row: 0,
             },
             status,
             error_code: String::new(),

@@ -1,7 +1,8 @@
 use std::io::{Seek, SeekFrom};
 
 use super::*;
-use crate::job::manifest::{Filters, ManifestFormat, Rename, Source, survey};
+use crate::job::manifest::{Dealt, Filters, ManifestFormat, Rename, Source, survey};
+use crate::job::shard::Shard;
 
 fn options() -> ManifestOptions {
     ManifestOptions {
@@ -90,6 +91,63 @@ fn reading_goes_on_at_every_row() {
             assert_eq!(rows(text, &options, start), all[at + 1..]);
         }
     }
+}
+
+#[test]
+fn every_row_is_one_shards_and_reading_goes_on_at_each() {
+    let text = "\u{feff}b,k0\r\nb,x1\r\n\r\nb,\"k2\"\r\nb,k3\nb,x4\nb,k5\nb,k6";
+    for of in [1, 2, 3, 9] {
+        let mut keys = Vec::new();
+        let mut filtered = 0;
+        for index in 0..of {
+            let options = ManifestOptions {
+                filters: Filters {
+                    exclude_prefixes: vec!["x".into()],
+                    ..Filters::default()
+                },
+                shard: Some(Shard { index, of }),
+                ..options()
+            };
+            let file = manifest(text);
+            let survey = survey(file.path(), &options).unwrap();
+            assert_eq!(survey.dealt, Some(Dealt::Rows { of: 7 }));
+            let read_from = |start| read(Source::manifest(file.path(), &survey, &options, start));
+            let all = read_from(Position::default());
+            assert_eq!(survey.rows, all.len() as u64);
+            for (at, row) in all.iter().enumerate() {
+                let (place, ordinal) = (row.after, row.ordinal + 1);
+                assert_eq!(read_from(Position { place, ordinal }), all[at + 1..]);
+            }
+            filtered += survey.filtered;
+            keys.extend(all.into_iter().map(|row| row.key));
+        }
+        keys.sort();
+        assert_eq!(keys, ["k0", "k2", "k3", "k5", "k6"]);
+        assert_eq!(filtered, 2);
+    }
+}
+
+#[test]
+fn all_shards_begin_or_none() {
+    let shard = |index, of| ManifestOptions {
+        shard: Some(Shard { index, of }),
+        ..options()
+    };
+    for index in 0..2 {
+        // Another bucket than the first row's, which is the other shard's.
+        let bad = error("b,k\nc,k\nb,l\n", &shard(index, 2));
+        assert!(bad.contains("line 2 (byte 4): its bucket is c"), "{bad}");
+    }
+    let excluded = ManifestOptions {
+        filters: Filters {
+            exclude_prefixes: vec!["k".into()],
+            ..Filters::default()
+        },
+        ..shard(1, 2)
+    };
+    assert!(error("b,k\nb,k\n", &excluded).contains("no rows"));
+    // It has no row, and another one has.
+    assert!(rows("b,k\n", &shard(1, 2), Position::default()).is_empty());
 }
 
 #[test]

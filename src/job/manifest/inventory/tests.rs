@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::job::manifest::{Form, Place, Position, Row, Source, survey};
+use crate::job::manifest::{Dealt, Form, Place, Position, Row, Source, Survey, survey};
 use crate::job::report::time_text;
+use crate::job::shard::Shard;
 
 /// What `sample-manifests/inventory/make.py` has written by other software.
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sample-manifests/inventory");
@@ -158,6 +159,131 @@ fn reading_goes_on_from_any_row() {
             place = row.after;
         }
     }
+}
+
+/// The rows of each of `of` shards, one after another; each is read whole and from every row of it on.
+fn shards(path: &Path, options: &ManifestOptions, of: u32) -> Vec<(Survey, Vec<Row>)> {
+    let shard = |index| {
+        let mut options = options.clone();
+        options.shard = Some(Shard { index, of });
+        let survey = survey(path, &options).unwrap();
+        let read = |start| {
+            let mut source = Source::manifest(path, &survey, &options, start);
+            std::iter::from_fn(|| source.next_row().unwrap()).collect::<Vec<_>>()
+        };
+        let all = read(Position::default());
+        assert_eq!(survey.rows, all.len() as u64);
+        for (at, row) in all.iter().enumerate() {
+            let (place, ordinal) = (row.after, row.ordinal + 1);
+            assert_eq!(
+                read(Position { place, ordinal }),
+                all[at + 1..],
+                "{place:?}"
+            );
+        }
+        (survey, all)
+    };
+    (0..of).map(shard).collect()
+}
+
+fn names(rows: impl IntoIterator<Item = Row>) -> Vec<(String, Option<String>)> {
+    let mut names: Vec<_> = rows
+        .into_iter()
+        .map(|row| (row.key, row.version_id))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_row_is_one_shards() {
+    let some = |versions| {
+        let mut options = options(versions);
+        options.filters.exclude_prefixes = vec!["a".into()];
+        options
+    };
+    for versions in [Versions::Listed, Versions::Latest, Versions::All] {
+        let options = some(Some(versions));
+        let by_key = versions == Versions::All;
+        for (name, of) in all_versions()
+            .iter()
+            .flat_map(|name| [(name, 1), (name, 3), (name, 40)])
+        {
+            let found = shards(&sample(name), &options, of);
+            let rows = found
+                .iter()
+                .map(|(survey, _)| survey.rows + survey.filtered);
+            let dealt = found[0].0.dealt.unwrap();
+            assert_eq!(
+                dealt,
+                if by_key {
+                    Dealt::Keys { of: 26 }
+                } else {
+                    Dealt::Rows { of: 26 }
+                }
+            );
+            assert_eq!(rows.sum::<u64>(), 26, "{name} {of}");
+            assert!(found.iter().all(|(survey, _)| survey.dealt == Some(dealt)));
+            if by_key {
+                for (at, (_, rows)) in found.iter().enumerate() {
+                    let others = found[..at].iter().flat_map(|(_, rows)| rows);
+                    let keys: Vec<_> = others.map(|row| &row.key).collect();
+                    assert!(rows.iter().all(|row| !keys.contains(&&row.key)));
+                }
+            }
+            let all = found.into_iter().flat_map(|(_, rows)| rows);
+            assert_eq!(
+                names(all),
+                names(rows_from(&sample(name), &options, Position::default()))
+            );
+        }
+    }
+}
+
+/// An inventory of so many data files of three rows each.
+fn of_files(files: usize) -> (tempfile::TempDir, PathBuf) {
+    let data = |file| -> String { (0..3).map(|n| format!("source,k{file}-{n}\n")).collect() };
+    let (folder, path) = changed("csv-current", |manifest| {
+        manifest["fileSchema"] = "Bucket, Key".into();
+        let listed = (0..files).map(|file| {
+            let md5 = digest_of(data(file).as_bytes()).unwrap().0;
+            serde_json::json!({"key": format!("data/{file}.csv"), "MD5checksum": md5})
+        });
+        manifest["files"] = listed.collect();
+    });
+    for file in 0..files {
+        std::fs::write(folder.path().join(format!("data/{file}.csv")), data(file)).unwrap();
+    }
+    (folder, path)
+}
+
+#[test]
+fn whole_data_files_are_dealt_where_there_are_enough() {
+    let (folder, path) = of_files(13);
+    let mut options = options(None);
+    options.filters.exclude_prefixes = vec!["k1".into()];
+    for of in [1, 3] {
+        let found = shards(&path, &options, of);
+        let dealt = Some(Dealt::Files { of: 13 });
+        assert!(found.iter().all(|(survey, _)| survey.dealt == dealt));
+        let rows = found
+            .iter()
+            .map(|(survey, _)| survey.rows + survey.filtered);
+        assert_eq!(rows.sum::<u64>(), 39);
+        let all = found.into_iter().flat_map(|(_, rows)| rows);
+        assert_eq!(
+            names(all),
+            names(rows_from(&path, &options, Position::default()))
+        );
+    }
+    // A shard reads its own files alone.
+    std::fs::remove_file(folder.path().join("data/1.csv")).unwrap();
+    options.shard = Some(Shard { index: 2, of: 3 });
+    let found = survey(&path, &options).unwrap();
+    assert_eq!((found.rows, found.filtered), (9, 3));
+    assert_eq!(data_files(&path, &options).unwrap().len(), 4);
+    options.shard = Some(Shard { index: 1, of: 3 });
+    assert!(refused(&path, &options).contains("lies neither beside it nor above"));
 }
 
 #[test]

@@ -462,6 +462,7 @@ fn outcome(ordinal: u64, key: &str, status: TaskStatus) -> OutcomeRecord {
         after: Place {
             file: 0,
             byte: ordinal + 1,
+            row: 0,
         },
         status,
         error_code: if status == TaskStatus::Failed {
