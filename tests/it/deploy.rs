@@ -177,12 +177,13 @@ fn engines_wait_longer_than_a_stop_takes() {
     assert!(grace >= 20 + 10, "{grace}");
 }
 
-/// The names of `deploy/`'s files.
+/// The names of `deploy/`'s files that others are to use.
 fn files() -> Vec<String> {
     let entries = std::fs::read_dir(root().join("deploy")).unwrap();
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
     let names = entries.map(|entry| format!("deploy/{}", name(entry).to_string_lossy()));
-    names.collect()
+    // What tries the image out has variables of its own.
+    names.filter(|name| !name.ends_with(".py")).collect()
 }
 
 /// The variables of ours that a text names.
@@ -259,7 +260,7 @@ fn the_pages_name_files_that_there_are() {
                 paths.insert(word.trim_end_matches(['.', ':', ';']).into());
             }
         }
-        assert!(paths.len() > 3, "{page}: {paths:?}");
+        assert!(paths.len() > 1, "{page}: {paths:?}");
         for path in paths {
             assert!(root().join(&path).exists(), "{page}: {}", path.display());
         }
