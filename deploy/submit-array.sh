@@ -59,7 +59,8 @@ else
     # AWS Batch has no arrays of one.
     ((size >= 2 && size <= 10000)) || fail "an array has 2 to 10000 shards, not $size"
 fi
-[[ -z $job_id || $job_id =~ ^[A-Za-z0-9._-]{1,40}$ ]] || fail '--job-id takes 1 to 40 of A-Z a-z 0-9 . _ -'
+[[ -z $job_id || $job_id =~ ^[A-Za-z0-9_-][A-Za-z0-9._-]{0,39}$ ]] ||
+    fail '--job-id takes 1 to 40 of A-Z a-z 0-9 . _ -, no dot first'
 [ -z "$job_id" ] || variables+=("S3HAUL_JOB_ID=$job_id")
 
 # An output of the stack.

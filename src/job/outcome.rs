@@ -269,8 +269,11 @@ pub fn record(bucket: &str, row: Row, ended: &Ended, cost: &Cost) -> OutcomeReco
     let in_doubt = success.is_some_and(|success| {
         success.in_doubt || row.doubted || success.by == By::Copy && cost.tally.in_doubt
     });
+    // So may one that failed behind its copy, at its tags or at the look, and is written again.
     let untold = match ended {
-        Ended::Failed(failure) => row.doubted || failure.code == Code::DestinationConflict.as_str(),
+        Ended::Failed(failure) => {
+            row.doubted || cost.tally.landed || failure.code == Code::DestinationConflict.as_str()
+        }
         _ => false,
     };
     if let Ok(serde_json::Value::Object(members)) = &mut message {

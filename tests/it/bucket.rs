@@ -50,7 +50,7 @@ fn copy(world: &World, more: &[&str]) -> Command {
 }
 
 /// A command on the job's report, from a machine that knows no more than where it is.
-fn on_report(world: &World, command: &[&str], more: &[&str]) -> Command {
+pub(crate) fn on_report(world: &World, command: &[&str], more: &[&str]) -> Command {
     let mut on_report = world.command(command);
     let role = format!("arn:aws:iam::{DESTINATION_ACCOUNT}:role/{COPY_ROLE}");
     on_report
@@ -62,12 +62,12 @@ fn on_report(world: &World, command: &[&str], more: &[&str]) -> Command {
     on_report
 }
 
-fn prefix() -> String {
+pub(crate) fn prefix() -> String {
     format!("of/jobs/job-{JOB}/")
 }
 
 /// A file of the report; what is empty was removed.
-fn file(world: &World, name: &str) -> Option<Vec<u8>> {
+pub(crate) fn file(world: &World, name: &str) -> Option<Vec<u8>> {
     let object = world
         .store()
         .object(REPORTS, &format!("{}{name}", prefix()))?;

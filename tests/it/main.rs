@@ -29,6 +29,7 @@ mod listing;
 #[cfg(target_os = "linux")]
 mod machine;
 mod made_up;
+mod merge;
 mod model;
 mod network;
 mod objects;

@@ -88,9 +88,8 @@ struct Course {
     good: BTreeSet<String>,
     /// Versions written by an attempt that died before the row that would name them was durable.
     orphans: BTreeSet<(String, String)>,
-    /// Destination keys of rows that ended failed in some pass.
-    failed_once: BTreeSet<String>,
-    /// By destination key, writes that were done and whose answer did not say so.
+    /// By destination key, writes that were done and whose answer did not say so, and requests whose answer may
+    /// have failed a row behind its write.
     hidden: BTreeMap<String, usize>,
     /// All requests, attempt by attempt.
     history: Vec<(usize, LogEntry)>,
@@ -113,7 +112,6 @@ async fn case(seed: u64, size: Size, kills: usize) -> Figures {
         figures: Figures::default(),
         good: BTreeSet::new(),
         orphans: BTreeSet::new(),
-        failed_once: BTreeSet::new(),
         hidden: BTreeMap::new(),
         history: Vec::new(),
     };
@@ -359,19 +357,17 @@ impl Course {
                 .fault
                 .as_deref()
                 .is_some_and(|fault| HIDING.contains(&fault));
-            if hidden && LANDING.contains(&entry.operation) {
-                *self.hidden.entry(entry.key.clone()).or_default() += 1;
+            let lands = LANDING.contains(&entry.operation);
+            let behind = entry.fault.is_some() && !lands;
+            let key = match entry.bucket.as_str() {
+                SOURCE => self.plan.rename(&entry.key),
+                _ => Some(entry.key.clone()),
+            };
+            if let (true, Some(key)) = (hidden && lands || behind, key) {
+                *self.hidden.entry(key).or_default() += 1;
             }
         }
         let now = durable(&self.world);
-        for row in now
-            .iter()
-            .filter(|row| row.row.status == TaskStatus::Failed)
-        {
-            let listed = self.plan.rows.iter().find(|listed| listed.key == row.key());
-            let key = listed.and_then(|listed| self.plan.destination_key(listed));
-            self.failed_once.extend(key);
-        }
         let good: BTreeSet<_> = now
             .iter()
             .filter(|row| row.row.status != TaskStatus::Failed)

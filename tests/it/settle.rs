@@ -11,6 +11,7 @@ use s3haul_sandbox::{
 };
 use serde_json::json;
 
+use crate::guards::error;
 use crate::objects::{IN_PARTS, LARGE, PARTS, sent, sized_manifest};
 use crate::support::{DESTINATION, Run, SOURCE, World, message};
 
@@ -726,4 +727,52 @@ async fn leave_upload(world: &World) -> String {
     uploads.retain(|upload| !before.contains(upload));
     assert_eq!(uploads.len(), 1);
     uploads.remove(0).upload_id
+}
+
+/// Its version stands, and the next pass writes another: that is counted as what is in doubt is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_failed_behind_its_copy_is_counted_when_it_is_written_again() {
+    let tags: Vec<_> = (0..10)
+        .map(|i| (format!("{i}-{}", "k".repeat(120)), "é".repeat(250)))
+        .collect();
+    let properties = || ObjectProperties {
+        tags: tags.clone(),
+        ..ObjectProperties::default()
+    };
+    let (tagging, head) = (Operation::PutObjectTagging, Operation::HeadObject);
+    for (key, operation, flags) in [
+        ("large", tagging, &[][..]),
+        ("small", head, &["--verify", "head"][..]),
+    ] {
+        let world = world();
+        let store = world.store();
+        store
+            .declare_object(SOURCE, "large", LARGE, 7, properties())
+            .unwrap();
+        store
+            .put_object(SOURCE, "small", "content", properties())
+            .unwrap();
+        let refused = error(500, "InternalError");
+        let refused = Fault::on(operation, refused).key(key);
+        let refused = refused.when(When::First(4));
+        world.sandbox.faults().add(refused);
+        let run = copy(&world, "always", flags).await;
+        run.expect(1);
+        assert_eq!(run.summary("in_doubt"), 0);
+        let row = &world.rows_by_key()[key];
+        assert_eq!(message(row, "operation"), operation.as_str(), "{row:?}");
+        assert_eq!(message(row, "in_doubt"), true, "{row:?}");
+        assert_eq!(versions(&world, key), 1);
+
+        let run = world.resume(&[]).await;
+        run.expect(0);
+        assert_eq!(versions(&world, key), 2);
+        assert_eq!(run.summary("in_doubt"), 1);
+        let rows = world.rows_by_key();
+        for name in ["small", "large"] {
+            let counted = (name == key).then_some(true);
+            assert_eq!(message(&rows[name], "in_doubt"), json!(counted), "{name}");
+            world.assert_copied(name);
+        }
+    }
 }

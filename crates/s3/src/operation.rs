@@ -131,6 +131,14 @@ impl Operation {
                 | Self::AbortMultipartUpload
         )
     }
+
+    /// Whether it leaves an object, or a delete marker, under its key.
+    pub fn lands(self) -> bool {
+        matches!(
+            self,
+            Self::CopyObject | Self::CompleteMultipartUpload | Self::DeleteObject | Self::PutObject
+        )
+    }
 }
 
 /// How long one attempt may take, from its permit to the last byte of its answer.
@@ -217,6 +225,16 @@ mod tests {
             Operation::RestoreObject,
         ] {
             assert_eq!(operation.name(), format!("{operation:?}"));
+        }
+    }
+
+    #[test]
+    fn what_lands_writes() {
+        for operation in [Operation::CopyObject, Operation::CompleteMultipartUpload] {
+            assert!(operation.lands() && operation.is_write(), "{operation:?}");
+        }
+        for operation in [Operation::UploadPartCopy, Operation::PutObjectTagging] {
+            assert!(!operation.lands(), "{operation:?}");
         }
     }
 

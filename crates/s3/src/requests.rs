@@ -32,6 +32,8 @@ pub struct Tally {
     pub attempts: u32,
     /// Whether it was in doubt at some time if a write had been carried out.
     pub in_doubt: bool,
+    /// Whether one of its writes has put something under its key, or may have.
+    pub landed: bool,
 }
 
 /// What to do when a write may have been carried out although no answer says so.
@@ -246,6 +248,7 @@ impl Requests {
             let error = match answer {
                 Ok(result) => {
                     self.counters.successes.fetch_add(1, Ordering::Relaxed);
+                    tally.landed |= course.operation.lands();
                     return Ok(result);
                 }
                 Err(error) => error,
@@ -308,6 +311,7 @@ impl Requests {
         let class = class.unwrap_or(Class::Permanent);
         let in_doubt = course.operation.is_write() && error.is_in_doubt();
         tally.in_doubt |= in_doubt;
+        tally.landed |= in_doubt && course.operation.lands();
         if in_doubt && course.on_doubt == OnDoubt::Return {
             return Err(error);
         }
@@ -467,6 +471,7 @@ mod tests {
             throttled: 0,
             attempts: 4,
             in_doubt: true,
+            landed: true,
         };
         assert_eq!(tally, expected);
 

@@ -410,3 +410,20 @@ pub(super) fn are_counted(shard: &ShardReport, scope: ReportScope) -> bool {
         && counts.rows + counts.filtered == shard.part
         && all.into_iter().all(is_listed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_a_row_are_a_range() {
+        for (numbers, said) in [
+            (vec![], ""),
+            (vec![3], "3"),
+            (vec![0, 1], "0-1"),
+            (vec![0, 2, 3, 4, 7, 9998, 9999], "0, 2-4, 7, 9998-9999"),
+        ] {
+            assert_eq!(ranges(&numbers.into_iter().collect()), said);
+        }
+    }
+}

@@ -346,6 +346,7 @@ pub(in crate::job::copy) fn add(tally: &mut Tally, cost: &Tally) {
     tally.throttled += cost.throttled;
     tally.attempts = tally.attempts.max(cost.attempts);
     tally.in_doubt |= cost.in_doubt;
+    tally.landed |= cost.landed;
 }
 
 #[cfg(test)]

@@ -161,6 +161,42 @@ fn what_is_no_report_is_refused() {
     );
 }
 
+#[test]
+fn files_of_an_array_lie_in_the_folders_of_its_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let shard = "shard-00001-of-00003";
+    let key = format!("p/job-1/{shard}/results/x.csv");
+    let merged = folder.path().join(MANIFEST);
+    let own = folder.path().join(shard).join(MANIFEST);
+    std::fs::create_dir(folder.path().join(shard)).unwrap();
+    let in_shard = format!("{shard}/results/x.csv");
+    assert_eq!(name_in_report(&key, &merged).unwrap(), in_shard);
+    assert_eq!(name_in_report(&key, &own).unwrap(), "results/x.csv");
+    let other = "p/job-1/shard-00003-of-00003/results/x.csv";
+    assert_eq!(name_in_report(other, &merged).unwrap(), "results/x.csv");
+}
+
+#[test]
+fn a_file_of_our_own_is_counted_whatever_is_in_it() {
+    let row = |key: &str, status: &str| format!("b,{key},,{status},200,,\"{{\"\"m\"\":1}}\"\n");
+    let text = format!(
+        "{}{}{}short,row\nb,\u{fffd},,failed,403,AccessDenied,{{}},12,,,,,\n",
+        row("\"a\nb\"", "succeeded"),
+        row("c", "succeeded"),
+        row("d", "skipped")
+    );
+    let keys = |taken: &mut Vec<String>, row: ReportRow| taken.push(row.key);
+    let sifted = sift(text.as_bytes(), TaskStatus::Succeeded, keys).unwrap();
+    assert_eq!(
+        (sifted.rows, sifted.taken),
+        (2, vec!["a\nb".into(), "c".into()])
+    );
+    assert_eq!(sifted.md5, hex(&Md5::digest(&text)));
+    // What the manifest knew stands behind a row that a pass has failed.
+    let sifted = sift(text.as_bytes(), TaskStatus::Failed, keys).unwrap();
+    assert_eq!((sifted.rows, sifted.taken), (1, vec!["\u{fffd}".into()]));
+}
+
 fn rows_of(text: &[u8]) -> (Vec<ReportRow>, u64) {
     let mut reader = RowReader::new(text);
     let (mut rows, mut unreadable) = (Vec::new(), 0);
