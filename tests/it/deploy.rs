@@ -183,7 +183,8 @@ fn files() -> Vec<String> {
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
     let names = entries.map(|entry| format!("deploy/{}", name(entry).to_string_lossy()));
     // What tries the image out has variables of its own.
-    names.filter(|name| !name.ends_with(".py")).collect()
+    let others = |name: &String| Path::new(name).extension() != Some("py".as_ref());
+    names.filter(others).collect()
 }
 
 /// The variables of ours that a text names.
