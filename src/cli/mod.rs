@@ -5,6 +5,7 @@ mod access;
 mod attempt;
 mod check;
 mod completions;
+mod container;
 mod copy;
 #[cfg(feature = "demo")]
 mod demo;
@@ -15,6 +16,7 @@ mod inspection;
 mod log;
 mod man;
 mod manifest;
+mod metrics;
 mod policy;
 mod previous;
 mod progress;

@@ -720,13 +720,14 @@ const SHOWN: [(&str, &str, &str, &str); 64] = [
 ];
 
 /// Flags that `job.json` does not show: a good value, and one that is refused.
-const NOT_SHOWN: [(&str, &str, &str); 9] = [
+const NOT_SHOWN: [(&str, &str, &str); 10] = [
     ("--versions", "listed", "some"),
     // The other flags are nothing without these values.
     ("--metadata-directive", "replace", "merge"),
     ("--tags", "replace", "merge"),
     ("--archived", "restore", "wait"),
     ("--progress", "none", "loud"),
+    ("--metrics", "emf", "statsd"),
     ("--log-format", "json", "xml"),
     ("--log-level", "error", "chatty"),
     ("--output", "json", "xml"),
