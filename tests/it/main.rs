@@ -15,6 +15,7 @@ mod conditions;
 #[cfg(target_os = "linux")]
 mod container;
 mod corpus;
+mod deploy;
 mod encryption;
 mod evidence;
 mod faults;
