@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::check as before;
 use super::exit::{Exit, Failed, print_cause};
-use super::progress::{self, ProgressMode};
+use super::flags::Show;
+use super::metrics::{Metrics, MetricsFormat};
+use super::progress;
 use super::reach::{Reach, is_in_s3};
 use super::settings::over_https;
 use super::spool::{self, SPOOL};
 use super::values::bucket_kind;
-use super::{Output, previous, print_result, shard};
+use super::{Output, log, previous, print_result, shard};
 use crate::job::access::{Access, AccessError, AccessOptions};
 use crate::job::copy::SourceChanged;
 use crate::job::copy::settings::CustomerKeys;
@@ -55,7 +57,7 @@ pub(super) struct NewJob {
     pub(super) job: JobSpec,
     pub(super) keys: CustomerKeys,
     pub(super) mfa_code: Option<String>,
-    pub(super) show: ProgressMode,
+    pub(super) show: Show,
     pub(super) output: Output,
     /// What it will meet is looked at first.
     pub(super) check: bool,
@@ -338,12 +340,11 @@ async fn sort(
     let (survey, read) = (&file.survey, &file.job.read);
     let sorted = file.sorted_file(home, 0);
     let (rows, bytes) = (survey.rows, survey.sorted_bytes);
-    let _ = writeln!(
-        std::io::stderr(),
+    log::say(&format!(
         "sorting {rows} rows by key and version: takes about {} in {}",
         indicatif::BinaryBytes(sort::needed(bytes)),
         sorted.folder().display()
-    );
+    ));
     let source = Source::manifest(manifest.clone(), survey, read, Position::default());
     let (bucket, stop) = (survey.bucket.clone(), signals.drain.clone());
     let sorting = sort_rows(
@@ -628,7 +629,7 @@ pub(super) struct OldJob {
 pub(super) async fn go_on(
     old: OldJob,
     mut listening: Listening,
-    show: ProgressMode,
+    show: Show,
     output: Output,
 ) -> Result<u8, Failed> {
     let OldJob {
@@ -756,7 +757,7 @@ async fn run(
     (folder, report): (JobFolder, Report),
     passes: Passes,
     listening: Listening,
-    (show, output): (ProgressMode, Output),
+    (show, output): (Show, Output),
 ) -> Result<u8, Failed> {
     let Listening {
         signals,
@@ -764,7 +765,13 @@ async fn run(
         _listener,
     } = listening;
     let progress = Arc::new(Progress::default());
-    services.spawn(progress::show(show, Arc::clone(&progress)));
+    services.spawn(progress::show(show.progress, Arc::clone(&progress)));
+    let metrics = show
+        .metrics
+        .map(|MetricsFormat::Emf| Arc::new(Metrics::new(&file, Arc::clone(&progress))));
+    if let Some(metrics) = &metrics {
+        services.spawn(Arc::clone(metrics).each_minute());
+    }
     tracing::info!(
         job_id = file.job_id,
         shard = file.job.read.shard.map(tracing::field::display),
@@ -786,6 +793,9 @@ async fn run(
     };
     let ran = job::run(job, &signals).await;
     services.shutdown().await;
+    if let Some(metrics) = metrics {
+        metrics.write().await;
+    }
     let (report, cause) = match ran {
         Ok(ran) => ran,
         Err(error) => {
@@ -824,7 +834,7 @@ async fn run(
         } else {
             format!("try the failed rows again with: s3haul resume {report}")
         };
-        let _ = writeln!(std::io::stderr(), "hint: {hint}");
+        log::say(&format!("hint: {hint}"));
     }
     debug_assert!(cause != Some(Cause::Signal) || summary.exit_code == Exit::Stopped as u8);
     Ok(summary.exit_code)
@@ -893,7 +903,7 @@ async fn stop_on_signals(mut interrupt: Signal, mut terminate: Signal, signals: 
         }
         if first {
             let words = "stopping: what is in flight ends first; once more to stop at once";
-            let _ = writeln!(std::io::stderr(), "{words}");
+            log::say(words);
             signals.drain.cancel();
         }
     }

@@ -184,10 +184,13 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     // A dry run has no report, so that its ID is nobody's.
     let job_id = args.evidence.report.job_id(shard.filter(|_| !dry_run))?;
     let check = !args.skip_check && shard.is_none_or(Shard::is_first);
-    let show = args.run.progress;
+    let show = args.run.show();
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
+    if !dry_run {
+        args.evidence.report.suits_container()?;
+    }
     let (job, keys) = args.spec(&job_id)?;
     if dry_run {
         return super::dry_run::run(job, mfa_code, output)

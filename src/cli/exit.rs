@@ -1,10 +1,10 @@
 //! Exit codes, and how an error is shown.
 
 use std::error::Error;
-use std::io::Write;
 
 use s3haul_s3::{Class, ErrorKind};
 
+use super::log;
 use crate::job::access::AccessError;
 use crate::job::manifest::ManifestError;
 use crate::job::manifest::key::Shown;
@@ -65,7 +65,6 @@ impl Failed {
 
     /// Prints the error, its causes and the hint to stderr.
     pub(super) fn print(&self) -> u8 {
-        let mut stderr = std::io::stderr().lock();
         let mut causes = vec![self.error.to_string()];
         let mut error: &dyn Error = &*self.error;
         while let Some(source) = error.source() {
@@ -77,14 +76,15 @@ impl Failed {
             text.lines()
                 .map(|l| Shown(l).to_string())
                 .collect::<Vec<_>>()
+                .join("\n")
         };
-        for (at, cause) in causes.iter().enumerate() {
-            let word = if at == 0 { "error" } else { "  caused by" };
-            let _ = writeln!(stderr, "{word}: {}", lines(cause).join("\n"));
-        }
-        if let Some(hint) = &self.hint {
-            let _ = writeln!(stderr, "hint: {}", lines(hint).join("\n"));
-        }
+        let causes: Vec<_> = causes.iter().map(|cause| lines(cause)).collect();
+        let words = if log::is_json() {
+            causes.join(": ")
+        } else {
+            format!("error: {}", causes.join("\n  caused by: "))
+        };
+        log::fail(&words, self.hint.as_deref().map(lines).as_deref());
         self.exit as u8
     }
 }
@@ -298,7 +298,6 @@ impl From<JobError> for Failed {
 
 /// Says on stderr why a job stopped before its end.
 pub(super) fn print_cause(cause: &Cause, report: &str) {
-    let mut stderr = std::io::stderr().lock();
     let (what, hint) = match cause {
         Cause::Signal => ("stopped by a signal".to_owned(), "go on"),
         Cause::Credentials(why) => {
@@ -326,5 +325,10 @@ pub(super) fn print_cause(cause: &Cause, report: &str) {
             "once the cause is mended, go on",
         ),
     };
-    let _ = writeln!(stderr, "{what}\nhint: {hint} with: s3haul resume {report}");
+    let hint = format!("{hint} with: s3haul resume {report}");
+    if *cause == Cause::Signal {
+        log::say(&format!("{what}\nhint: {hint}"));
+    } else {
+        log::fail(&what, Some(&hint));
+    }
 }

@@ -8,9 +8,10 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Failed;
 use super::log::{self, LogFormat, LogLevel};
+use super::metrics::MetricsFormat;
 use super::progress::ProgressMode;
 use super::reach::{is_in_s3, no_other_scheme, report_location};
-use super::{Output, attempt, values};
+use super::{Output, attempt, container, values};
 use crate::job::access::AccessOptions;
 use crate::job::report::ReportScope;
 use crate::job::shard::Shard;
@@ -96,9 +97,19 @@ pub(super) struct RunArgs {
     failed_rows_exit: Option<u8>,
     /// How progress is shown on stderr
     #[arg(long, env = "S3HAUL_PROGRESS", value_enum, default_value_t = ProgressMode::Auto)]
-    pub(super) progress: ProgressMode,
+    progress: ProgressMode,
+    /// Metrics of the job on stderr, each minute and at its end, in CloudWatch's Embedded Metric Format
+    #[arg(long, env = "S3HAUL_METRICS", value_enum)]
+    metrics: Option<MetricsFormat>,
     #[command(flatten)]
     pub(super) words: WordsArgs,
+}
+
+/// What is seen of a running job on stderr.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Show {
+    pub(super) progress: ProgressMode,
+    pub(super) metrics: Option<MetricsFormat>,
 }
 
 impl RunArgs {
@@ -109,6 +120,13 @@ impl RunArgs {
         }
         if let Some(code) = self.failed_rows_exit {
             run.failed_rows_exit = code;
+        }
+    }
+
+    pub(super) fn show(&self) -> Show {
+        Show {
+            progress: self.progress,
+            metrics: self.metrics,
         }
     }
 }
@@ -202,6 +220,19 @@ impl ReportArgs {
                  one by themselves)",
             )),
         }
+    }
+
+    /// Refuses what ends badly in a container that is run again, and warns of what may.
+    pub(super) fn suits_container(&self) -> Result<(), Failed> {
+        if !container::is_container() {
+            return Ok(());
+        }
+        if !is_in_s3(&self.report) {
+            container::warn_of_report(&self.report);
+        } else if self.job_id.is_none() && attempt::job_id_of_environment()?.is_none() {
+            return Err(container::no_job_id());
+        }
+        Ok(())
     }
 
     /// How a job runs that is told nothing else.

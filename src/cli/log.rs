@@ -1,5 +1,8 @@
 //! Logs, on stderr: text for people, JSON for collectors.
 
+use std::io::Write;
+use std::sync::OnceLock;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::UtcTime;
@@ -28,6 +31,39 @@ pub(super) enum LogLevel {
     Trace,
 }
 
+/// The form that was asked for; text until then.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// What is said whatever is logged.
+const SAID: &str = "said";
+
+/// Whether a collector takes each line of stderr for a JSON object.
+pub(super) fn is_json() -> bool {
+    FORMAT.get() == Some(&LogFormat::Json)
+}
+
+/// Says something on stderr, as an event where log lines are JSON.
+pub(super) fn say(words: &str) {
+    if is_json() {
+        tracing::info!(target: SAID, "{words}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "{words}");
+    }
+}
+
+/// Says what has failed, and what to do.
+pub(super) fn fail(words: &str, hint: Option<&str>) {
+    if is_json() {
+        tracing::error!(target: SAID, hint, "{words}");
+        return;
+    }
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "{words}");
+    if let Some(hint) = hint {
+        let _ = writeln!(stderr, "hint: {hint}");
+    }
+}
+
 /// Starts logging. The SDK's own events stay out: they are about requests, which errors tell.
 pub(super) fn start(format: LogFormat, level: LogLevel) {
     let level = match level {
@@ -37,7 +73,8 @@ pub(super) fn start(format: LogFormat, level: LogLevel) {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    let filter = EnvFilter::new(format!("off,s3haul={level},s3haul_s3={level}"));
+    let filter = EnvFilter::new(format!("off,{SAID}=info,s3haul={level},s3haul_s3={level}"));
+    let _ = FORMAT.set(format);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

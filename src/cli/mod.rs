@@ -4,6 +4,8 @@ mod abandon;
 mod access;
 mod attempt;
 mod check;
+mod completions;
+mod container;
 mod copy;
 #[cfg(feature = "demo")]
 mod demo;
@@ -12,7 +14,9 @@ mod exit;
 mod flags;
 mod inspection;
 mod log;
+mod man;
 mod manifest;
+mod metrics;
 mod policy;
 mod previous;
 mod progress;
@@ -37,11 +41,14 @@ use self::exit::Failed;
 /// Copies what a manifest lists from an S3 bucket in one AWS account to a bucket in another, and
 /// writes a completion report from which a failed or interrupted job resumes.
 #[derive(Debug, Parser)]
-#[command(name = "s3haul", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "s3haul", version, long_version = LONG_VERSION, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// With commit and features; `build.rs` makes it.
+const LONG_VERSION: &str = env!("S3HAUL_LONG_VERSION");
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -74,6 +81,10 @@ enum Command {
     /// The whole job on an embedded two-account S3, with no account and no set-up
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
+    /// Print what a shell completes
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page of s3haul or of one of its commands
+    Man(man::ManArgs),
 }
 
 /// The form of what goes to stdout.
@@ -114,6 +125,8 @@ pub async fn run(arguments: Vec<OsString>) -> u8 {
         Command::Report(command) => Box::pin(report::run(*command)).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     ended.unwrap_or_else(|failed| failed.print())
 }
@@ -135,8 +148,13 @@ fn print_result<T: serde::Serialize + std::fmt::Display>(
         }
         _ => result.to_string(),
     };
+    print_text(format!("{text}\n").as_bytes())
+}
+
+/// Writes to stdout what is a result as it stands.
+fn print_text(text: &[u8]) -> Result<(), Failed> {
     let mut stdout = std::io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
         // Whoever reads has seen enough.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failed::new(error, Exit::Stopped))

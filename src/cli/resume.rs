@@ -80,7 +80,7 @@ pub(super) async fn run(args: ResumeArgs) -> Result<u8, Failed> {
         passes: Passes::AndFailed,
     };
     let listening = Listening::start();
-    Box::pin(attempt::go_on(job, listening, args.run.progress, output)).await
+    Box::pin(attempt::go_on(job, listening, args.run.show(), output)).await
 }
 
 /// The job's folder: the one given, or the one job in it.

@@ -147,8 +147,9 @@ fn compared(text: &str) -> Result<Compared, String> {
 pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
     args.run.words.start_log();
     let shard = args.shard.shard(&args.manifest.manifest)?;
+    args.evidence.report.suits_container()?;
     let job_id = args.evidence.report.job_id(shard)?;
-    let show = args.run.progress;
+    let show = args.run.show();
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();

@@ -12,6 +12,7 @@ pub mod copy;
 mod disk_sort;
 mod hint;
 pub mod manifest;
+pub mod metrics;
 pub mod outcome;
 pub mod overview;
 pub mod owner;
@@ -272,13 +273,16 @@ impl Shared {
         let throttle = Throttle::new(&options);
         let retry = retry_options(speed);
         let credentials = job.access.credentials.clone();
+        let requests = Requests::new(throttle.clone(), credentials, retry);
+        // Nobody else sets it: an attempt has one.
+        let _ = job.progress.requests.set(requests.clone());
         Self {
             file: job.file.clone(),
             manifest: job.manifest.clone(),
             copied_before: job.copied_before.take().map(Arc::new),
             access: job.access.clone(),
             keys: job.keys.clone(),
-            requests: Requests::new(throttle.clone(), credentials, retry),
+            requests,
             throttle,
             progress: Arc::clone(&job.progress),
         }

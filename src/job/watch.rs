@@ -4,8 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use s3haul_s3::Requests;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::EndedRows;
 use super::report::Report;
 use super::report::journal::OutcomeRecord;
 use super::report::passes::JobState;
@@ -64,6 +66,12 @@ pub struct Progress {
     pub pass: AtomicU64,
     /// Requests throttled in this attempt.
     pub throttled: AtomicU64,
+    /// The attempt's number.
+    pub attempt: AtomicU64,
+    /// How rows ended in this attempt.
+    pub ended: EndedRows,
+    /// What sends the job's requests, once it runs.
+    pub requests: OnceLock<Requests>,
 }
 
 /// Follows the outcomes of a pass.
@@ -103,6 +111,9 @@ impl Watch {
         progress.done.store(at.done.rows(), Ordering::Relaxed);
         progress.failed.store(at.counts.failed, Ordering::Relaxed);
         progress.pass.store(u64::from(at.pass), Ordering::Relaxed);
+        progress
+            .attempt
+            .store(u64::from(at.attempt), Ordering::Relaxed);
         Self {
             signals: signals.clone(),
             proved: CancellationToken::new(),
@@ -130,6 +141,7 @@ impl Watch {
     /// Takes note of a row's end.
     pub(super) fn ended(&self, outcome: &OutcomeRecord, access: bool) {
         self.progress.done.fetch_add(1, Ordering::Relaxed);
+        self.progress.ended.count(outcome, access);
         self.progress
             .throttled
             .fetch_add(outcome.throttled, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use s3haul::job::report::row::TaskStatus;
+use s3haul_sandbox::iam::{OPERATOR_ACCESS_KEY_ID, OPERATOR_SECRET_ACCESS_KEY};
 use s3haul_sandbox::{BucketSettings, Fault, FaultKind, LogEntry, Operation, SandboxOptions};
 use tokio::process::{Child, Command};
 
@@ -119,7 +120,7 @@ async fn a_report_that_cannot_be_made_is_told_before_the_job() {
     clippy::print_stderr,
     reason = "a test that is skipped must not look like one that was run"
 )]
-async fn permitted(program: &str, arguments: &[&str]) -> bool {
+pub(crate) async fn permitted(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     let tried = command.output().await;
@@ -131,7 +132,7 @@ async fn permitted(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// What makes a process the root of namespaces of its own.
-fn unshare(kinds: &[&'static str]) -> Vec<&'static str> {
+pub(crate) fn unshare(kinds: &[&'static str]) -> Vec<&'static str> {
     let mut flags = kinds.to_vec();
     if !rustix::process::geteuid().is_root() {
         flags.extend(["--user", "--map-root-user"]);
@@ -140,7 +141,12 @@ fn unshare(kinds: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// The program's command line as arguments of another program.
-fn within(world: &World, program: &str, arguments: &[&str], command: &Command) -> Command {
+pub(crate) fn within(
+    world: &World,
+    program: &str,
+    arguments: &[&str],
+    command: &Command,
+) -> Command {
     let mut outer = Command::new(program);
     let inner = command.as_std();
     outer
@@ -416,19 +422,14 @@ async fn child_of(parent: u32) -> Pid {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_process_of_a_container_drains() {
-    let namespace = unshare(&["--pid", "--fork"]);
-    let first = [&namespace[..], &["sh", "-c", "test $$ = 1"]].concat();
-    if !permitted("unshare", &first).await {
-        return;
-    }
     let world = World::new();
     world.small_objects(200);
     slow(&world, Operation::CopyObject, 100);
     let mut command = world.copy_command();
     command.args(["--concurrency", "4"]);
-    let outer = within(&world, "unshare", &namespace, &command).spawn();
-    let outer = outer.unwrap();
-    let first = child_of(outer.id().unwrap()).await;
+    let Some((outer, first)) = as_first_process(&world, &command).await else {
+        return;
+    };
     logged(&world, 20, copied).await;
     kill_process(first, Signal::TERM).unwrap();
     let run = Run::end_of(outer).await;
@@ -444,4 +445,105 @@ async fn the_first_process_of_a_container_drains() {
     world.resume(&[]).await.expect(0);
     assert_all_once(&world, 200);
     assert_eq!(world.sandbox.log().count(Operation::CopyObject), 200);
+}
+
+/// The program as the first process of a PID namespace; `None` where that is not permitted.
+async fn as_first_process(world: &World, command: &Command) -> Option<(Child, Pid)> {
+    let namespace = unshare(&["--pid", "--fork"]);
+    let first = [&namespace[..], &["sh", "-c", "test $$ = 1"]].concat();
+    if !permitted("unshare", &first).await {
+        return None;
+    }
+    let outer = within(world, "unshare", &namespace, command).spawn();
+    let outer = outer.unwrap();
+    let first = child_of(outer.id().unwrap()).await;
+    Some((outer, first))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_first_process_at_once() {
+    let world = World::new();
+    world.small_objects(40);
+    // Nothing in flight is answered while the test runs.
+    slow(&world, Operation::CopyObject, 3_600_000);
+    let mut command = world.copy_command();
+    command.args(["--drain-timeout", "1h", "--attempt-timeout", "1h"]);
+    let Some((mut outer, first)) = as_first_process(&world, &command).await else {
+        return;
+    };
+    while world.sandbox.log().in_flight() < 10 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Until it is gone: of two that come together a process may see one.
+    while outer.try_wait().unwrap().is_none() {
+        let _ = kill_process(first, Signal::TERM);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let run = Run::end_of(outer).await;
+    run.expect(4);
+    assert!(
+        run.stderr.contains("once more to stop at once"),
+        "{}",
+        run.stderr
+    );
+    world.sandbox.faults().clear();
+    world.resume(&[]).await.expect(0);
+    assert_all_once(&world, 40);
+}
+
+/// How many processes have ended whose parent, this one, has not asked how.
+fn zombies_of(parent: Pid) -> usize {
+    let parent = parent.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats =
+        processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    stats
+        .filter(|stat| {
+            let behind_name = stat.rsplit(')').next().unwrap_or_default();
+            let mut fields = behind_name.split_whitespace();
+            fields.next() == Some("Z") && fields.next() == Some(&parent)
+        })
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_process_collects_what_gives_credentials() {
+    let options = SandboxOptions {
+        min_session_seconds: 1,
+        ..SandboxOptions::default()
+    };
+    let world = World::with(options, BucketSettings::default());
+    world.small_objects(40);
+    slow(&world, Operation::CopyObject, 200);
+    // Asked for at each renewal of the role's session.
+    let asked = world.path("asked");
+    let script = format!(
+        r#"echo >>{}; echo '{{"Version": 1, "AccessKeyId": "{OPERATOR_ACCESS_KEY_ID}",
+        "SecretAccessKey": "{OPERATOR_SECRET_ACCESS_KEY}"}}'"#,
+        asked.display()
+    );
+    std::fs::write(world.path("keys.sh"), script).unwrap();
+    let profile = format!(
+        "[profile p]\ncredential_process = sh {}\n",
+        world.path("keys.sh").display()
+    );
+    std::fs::write(world.path("no-config"), profile).unwrap();
+    let mut command = world.copy_command();
+    command.args([
+        "--profile",
+        "p",
+        "--role-duration",
+        "3s",
+        "--concurrency",
+        "2",
+    ]);
+    let Some((outer, first)) = as_first_process(&world, &command).await else {
+        return;
+    };
+    logged(&world, 36, copied).await;
+    let times = std::fs::read_to_string(&asked).unwrap().lines().count();
+    assert!(times >= 1);
+    assert_eq!(zombies_of(first), 0);
+    Run::end_of(outer).await.expect(0);
+    assert_all_once(&world, 40);
 }

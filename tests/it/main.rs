@@ -12,7 +12,10 @@ mod both;
 mod bucket;
 mod check;
 mod conditions;
+#[cfg(target_os = "linux")]
+mod container;
 mod corpus;
+mod deploy;
 mod encryption;
 mod evidence;
 mod faults;
@@ -29,6 +32,7 @@ mod listing;
 mod machine;
 mod made_up;
 mod merge;
+mod metrics;
 mod model;
 mod network;
 mod objects;

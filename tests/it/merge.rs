@@ -245,7 +245,12 @@ async fn shards_that_have_not_ended_are_named() {
     run.expect(3);
     let words = "2 is missing, 0 is stopped for want of access or by the failure threshold";
     assert!(run.stderr.contains(words), "{}", run.stderr);
-    assert_eq!(show(&world).await.code(), 3);
+    // What a job that has not ended has sealed is shown.
+    let shown = show(&world).await;
+    shown.expect(3);
+    assert_eq!(shown.summary("state"), "failed");
+    let example = &shown.summary("examples")["AccessDenied"];
+    assert_eq!(example["operation"], "CopyObject", "{example}");
 
     Run::of(shard(&world, 0, 4)).await.expect(0);
     merge(&world).await.expect(4);
@@ -396,6 +401,13 @@ async fn a_merged_report_is_one_like_any_other() {
     let world = World::new();
     objects(&world);
     run_filtered(&world, 3).await;
+    let mut after = world.copy_command_into("after");
+    after.arg("--previous-report").arg(world.job());
+    after.args(["--previous-report-match", "key"]);
+    let run = Run::of(after).await;
+    run.expect(2);
+    let words = "reports of shards, which s3haul report merge makes one";
+    assert!(run.stderr.contains(words), "{}", run.stderr);
     merge(&world).await.expect(1);
     let manifest = world.job().join("manifest.json");
     let manifest = manifest.to_str().unwrap();
@@ -460,8 +472,10 @@ async fn in_a_bucket() {
         run.stderr
     );
     of_array(1).await.expect(0);
-    let merged = on_report("merge").await;
+    // Two at once write the same.
+    let (merged, other) = tokio::join!(on_report("merge"), on_report("merge"));
     merged.expect(1);
+    assert_eq!(other.expect(1).stdout, merged.stdout);
     assert_eq!([merged.summary("rows"), merged.summary("failed")], [24, 1]);
     assert_eq!(
         merged.summary("report"),
@@ -478,6 +492,15 @@ async fn in_a_bucket() {
     let shown = on_report("show").await;
     shown.expect(1);
     assert_eq!(shown.summary("examples")["NoSuchKey"]["http_status"], 404);
+
+    // It is a manifest where it lies, of which each file is held to its MD5.
+    let manifest = format!("{}/manifest.json", bucket::address(&format!("/job-{JOB}")));
+    let verified = world.verifying().set("--manifest", &*manifest).run().await;
+    assert_eq!(verified.expect(0).summary("rows"), 23);
+    let given = world.given().set("--manifest", &*manifest);
+    let run = given.set("--job-id", "failed").run().await;
+    run.expect(1);
+    assert_eq!([run.summary("rows"), run.summary("failed")], [1, 1]);
 
     // The folder above it will do, and a report that was merged before is replaced.
     world.put("no\u{1b}[31msuch\nkey", "now it is");
@@ -519,6 +542,10 @@ async fn in_a_bucket() {
         "{}",
         run.stderr
     );
+    let verifying = world.verifying().set("--job-id", "damaged");
+    let run = verifying.set("--manifest", manifest).run().await;
+    run.expect(2);
+    assert!(run.stderr.contains("MD5"), "{}", run.stderr);
 }
 
 /// The same command on another place of the reports.

@@ -8,11 +8,11 @@ use s3haul_s3::{CODES, ErrorKind, code_of_status};
 
 use crate::support::{Run, World};
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
@@ -146,7 +146,7 @@ async fn help(world: &World, command: &[&str]) -> String {
 }
 
 /// The long flags in a text.
-fn flags_in(text: &str) -> BTreeSet<String> {
+pub(crate) fn flags_in(text: &str) -> BTreeSet<String> {
     let mut flags = BTreeSet::new();
     let inside = |c: char| c.is_ascii_lowercase() || c == '-';
     for (at, _) in text.match_indices("--") {
@@ -163,7 +163,7 @@ fn flags_in(text: &str) -> BTreeSet<String> {
     flags
 }
 
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["copy"],
     &["policy"],
     &["check"],
@@ -173,6 +173,7 @@ const COMMANDS: [&[&str]; 9] = [
     &["manifest", "create"],
     &["report", "show"],
     &["demo"],
+    &["man"],
 ];
 
 #[tokio::test(flavor = "multi_thread")]

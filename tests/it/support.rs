@@ -211,11 +211,19 @@ impl World {
     }
 }
 
+/// What says that the program runs in a container.
+pub(crate) const CONTAINER_SIGNS: [&str; 3] = [
+    "ECS_CONTAINER_METADATA_URI_V4",
+    "KUBERNETES_SERVICE_HOST",
+    "container",
+];
+
 /// In this folder, as the operator of the destination account, and with nothing of this machine's own settings.
 pub(crate) fn hermetic(command: &mut Command, folder: &Path) {
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
         let ours = name.starts_with("AWS_") || name.starts_with("S3HAUL_");
+        let ours = ours || CONTAINER_SIGNS.contains(&&*name);
         if ours || name.to_ascii_uppercase().ends_with("_PROXY") {
             command.env_remove(&variable);
         }

@@ -15,6 +15,7 @@ use s3haul_sandbox::{
 };
 use serde_json::json;
 
+use crate::bucket::{self, REPORTS};
 use crate::given::{Given, VERIFYING};
 use crate::objects::sent;
 use crate::resume::{logged, terminate};
@@ -1041,7 +1042,13 @@ async fn a_report_of_s3_batch_operations_is_a_manifest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_read_on_from_where_a_job_stopped() {
-    let world = World::new();
+    for in_s3 in [false, true] {
+        read_on(in_s3).await;
+    }
+}
+
+async fn read_on(in_s3: bool) {
+    let world = bucket::world();
     let keys: Vec<_> = (0..40).map(|n| format!("k {n:02}")).collect();
     for key in &keys {
         world.put(key, key);
@@ -1053,7 +1060,21 @@ async fn a_report_is_read_on_from_where_a_job_stopped() {
     world.manifest_of(&keys);
     let copied = world.copy(&["--overwrite", "never"]).await;
     assert_eq!(copied.expect(0).summary("skipped"), 20);
-    let manifest = world.job().join("manifest.json");
+    let mut manifest = world.job().join("manifest.json");
+    if in_s3 {
+        let results = std::fs::read_dir(world.job().join("results")).unwrap();
+        let results = results.map(|entry| entry.unwrap().path());
+        for path in results.chain([manifest]) {
+            let key = path.strip_prefix(world.path("report")).unwrap();
+            let (key, content) = (format!("old/{}", key.display()), std::fs::read(&path));
+            let properties = ObjectProperties::default();
+            world
+                .store()
+                .put_object(REPORTS, &key, content.unwrap(), properties)
+                .unwrap();
+        }
+        manifest = format!("s3://{REPORTS}/old/job-{JOB}/manifest.json").into();
+    }
     let slow = Fault::on(Operation::HeadObject, FaultKind::Latency(50));
     world.sandbox.faults().add(slow);
     let given = world

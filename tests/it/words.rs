@@ -72,11 +72,112 @@ async fn help() {
     let create = ["help", "manifest", "create"];
     assert_said("help_manifest_create", &run(&world, &create).await);
     assert_said("nothing", &run(&world, &[]).await);
-    let version = run(&world, &["--version"]).await;
-    assert_eq!(
-        version.expect(0).stdout,
-        concat!("s3haul ", env!("CARGO_PKG_VERSION"), "\n")
+    let name = concat!("s3haul ", env!("CARGO_PKG_VERSION"));
+    let short = run(&world, &["-V"]).await;
+    assert_eq!(short.expect(0).stdout, format!("{name}\n"));
+    let long = run(&world, &["--version"]).await;
+    let long = &long.expect(0).stdout;
+    let built = long.strip_prefix(&format!("{name} (")).unwrap();
+    let (commit, features) = built.split_once(", features: ").unwrap();
+    // Of a checkout it is the commit with its day; whoever builds without git may have said anything.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if root.join(".git").exists() && commit != "unknown" {
+        let (hash, day) = commit.split_once(' ').unwrap();
+        assert!(hash.bytes().all(|b| b.is_ascii_hexdigit()), "{long}");
+        assert_eq!(day.split('-').map(str::len).collect::<Vec<_>>(), [4, 2, 2]);
+    }
+    let with = [
+        ("orc", cfg!(feature = "orc")),
+        ("demo", cfg!(feature = "demo")),
+    ];
+    for (feature, has) in with {
+        assert_eq!(features.contains(feature), has, "{long}");
+    }
+}
+
+/// The long flags of a command.
+async fn flag_names(world: &World, command: &[&str]) -> BTreeSet<String> {
+    let mut arguments = vec!["help"];
+    arguments.extend(command);
+    let help = run(world, &arguments).await;
+    let flags = flags_of(&help.expect(0).stdout).into_iter();
+    flags.map(|(name, _)| name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manual_has_a_page_of_each_command() {
+    let world = World::new();
+    let folder = world.path("man/pages");
+    let written = run(&world, &["man", "--folder", folder.to_str().unwrap()]).await;
+    assert_eq!(written.expect(0).stdout, "");
+    for command in [
+        &["copy"][..],
+        &["resume"],
+        &["manifest", "create"],
+        &["report", "show"],
+    ] {
+        let mut arguments = vec!["man"];
+        arguments.extend(command);
+        let page = run(&world, &arguments).await.expect(0).stdout.clone();
+        let file = format!("s3haul-{}.1", command.join("-"));
+        assert_eq!(
+            page,
+            std::fs::read_to_string(folder.join(file)).unwrap(),
+            "{command:?}"
+        );
+        let page = page.replace("\\-", "-");
+        let flags = flag_names(&world, command).await;
+        assert!(flags.len() > 5, "{flags:?}");
+        for flag in flags {
+            assert!(page.contains(&flag), "{flag} of {command:?}");
+        }
+        assert!(page.contains("S3HAUL_"), "{command:?}");
+    }
+    let whole = run(&world, &["man"]).await;
+    for word in ["s3haul\\-copy", "Exit codes:"] {
+        assert!(whole.expect(0).stdout.contains(word), "{word}");
+    }
+    let unknown = run(&world, &["man", "manifest", "burn"]).await;
+    let said = "error: s3haul manifest has no command burn\n";
+    assert_eq!((unknown.code(), unknown.stderr.as_str()), (2, said));
+    let file = world.manifest("not a folder");
+    let no_folder = run(&world, &["man", "--folder", file.to_str().unwrap()]).await;
+    assert_eq!(no_folder.code(), 2);
+    assert!(
+        no_folder.stderr.contains("--folder"),
+        "{}",
+        no_folder.stderr
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shells_complete_commands_and_flags() {
+    let world = World::new();
+    let flags = flag_names(&world, &["copy"]).await;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&world, &["completions", shell]).await;
+        let script = &script.expect(0).stdout;
+        for flag in &flags {
+            let named = match shell {
+                "fish" => format!("-l {}", &flag[2..]),
+                _ => flag.clone(),
+            };
+            assert!(script.contains(&named), "{shell}: {flag}");
+        }
+    }
+    // What bash itself makes of it.
+    let script = run(&world, &["completions", "bash"]).await.stdout;
+    let path = world.path("s3haul.bash");
+    std::fs::write(&path, script).unwrap();
+    let typed = ". ./s3haul.bash; COMP_WORDS=(s3haul copy --manifest-e); COMP_CWORD=2; \
+                 _s3haul s3haul --manifest-e copy; echo \"${COMPREPLY[*]}\"";
+    let bash = std::process::Command::new("bash")
+        .args(["--norc", "-c", typed])
+        .current_dir(path.parent().unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&bash.stdout), "--manifest-etag\n");
+    assert_eq!(run(&world, &["completions", "tcsh"]).await.code(), 2);
 }
 
 /// A job with two rows that succeed, one that fails and one that is skipped.
@@ -619,13 +720,14 @@ const SHOWN: [(&str, &str, &str, &str); 64] = [
 ];
 
 /// Flags that `job.json` does not show: a good value, and one that is refused.
-const NOT_SHOWN: [(&str, &str, &str); 9] = [
+const NOT_SHOWN: [(&str, &str, &str); 10] = [
     ("--versions", "listed", "some"),
     // The other flags are nothing without these values.
     ("--metadata-directive", "replace", "merge"),
     ("--tags", "replace", "merge"),
     ("--archived", "restore", "wait"),
     ("--progress", "none", "loud"),
+    ("--metrics", "emf", "statsd"),
     ("--log-format", "json", "xml"),
     ("--log-level", "error", "chatty"),
     ("--output", "json", "xml"),

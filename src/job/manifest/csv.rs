@@ -238,8 +238,8 @@ impl Rows {
                 let Some(listed) = form.files.get(self.next.file as usize) else {
                     return Ok(false);
                 };
-                let (found, content) = report::open(&manifest.name(), listed, start)?;
-                file = found.as_path().into();
+                let content;
+                (file, content) = report::open(manifest, listed, start)?;
                 content
             }
             Parse::FailedRows => unwatched(&file, start)?,

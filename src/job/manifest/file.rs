@@ -124,10 +124,10 @@ impl ManifestFile {
         }
     }
 
-    /// The file of that name in the same folder, if it is there and may be read.
-    pub(super) fn beside(&self, name: &str) -> Result<Option<Vec<u8>>, ManifestError> {
+    /// The file of that name in the same folder.
+    pub(super) fn sibling(&self, name: &str) -> Self {
         match self {
-            Self::Disk(path) => Ok(std::fs::read(path.with_file_name(name)).ok()),
+            Self::Disk(path) => Self::Disk(path.with_file_name(name)),
             Self::Object {
                 connection,
                 bucket,
@@ -135,22 +135,30 @@ impl ManifestFile {
                 stop,
             } => {
                 let folder = key.rfind('/').and_then(|end| key.get(..=end));
-                let beside = Self::Object {
+                Self::Object {
                     connection: connection.clone(),
                     bucket: bucket.clone(),
                     key: format!("{}{name}", folder.unwrap_or_default()),
                     stop: stop.clone(),
-                };
-                match beside.look() {
-                    // Who may not list a bucket is answered 403 for what is not there.
-                    Err(ManifestError::Object { source, .. })
-                        if matches!(source.status, Some(403 | 404)) =>
-                    {
-                        Ok(None)
-                    }
-                    looked => looked?.read().map(Some).map_err(io_error(&beside.name())),
                 }
             }
+        }
+    }
+
+    /// The file of that name in the same folder, if it is there and may be read.
+    pub(super) fn beside(&self, name: &str) -> Result<Option<Vec<u8>>, ManifestError> {
+        let beside = self.sibling(name);
+        if let Self::Disk(path) = &beside {
+            return Ok(std::fs::read(path).ok());
+        }
+        match beside.look() {
+            // Who may not list a bucket is answered 403 for what is not there.
+            Err(ManifestError::Object { source, .. })
+                if matches!(source.status, Some(403 | 404)) =>
+            {
+                Ok(None)
+            }
+            looked => looked?.read().map(Some).map_err(io_error(&beside.name())),
         }
     }
 }

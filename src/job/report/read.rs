@@ -45,6 +45,12 @@ pub enum ReadError {
         /// The place.
         path: PathBuf,
     },
+    /// There are those of an array's shards, and none of all.
+    #[error("{} holds reports of shards, which s3haul report merge makes one", path.display())]
+    Unmerged {
+        /// The place.
+        path: PathBuf,
+    },
     /// There are several.
     #[error("{} holds several reports", path.display())]
     Several {
@@ -313,6 +319,10 @@ fn find(given: &Path, own: &Path) -> Result<PathBuf, ReadError> {
     if is_report(given) {
         return Ok(given.to_owned());
     }
+    if a_shard(given).is_some() {
+        let path = given.to_owned();
+        return Err(ReadError::Unmerged { path });
+    }
     let entries = match std::fs::read_dir(given) {
         Ok(entries) => entries,
         Err(error) if is_missing(&error) && given.exists() => {
@@ -382,15 +392,17 @@ fn listed(
 }
 
 /// The end of a file's key: its folder and its name. In the merged report of an array the shard's folder is
-/// before them, which lies beside `manifest.json` then.
+/// before them, which lies beside `manifest.json` then; a shard's own report may have been downloaded alone.
 fn name_in_report(key: &str, manifest: &Path) -> Option<String> {
     let mut parts = key.rsplit('/');
     let (name, folder) = (parts.next()?, parts.next()?);
     let plain = |part: &str| !matches!(part, "" | "." | "..");
+    let own = manifest.parent().and_then(Path::file_name);
+    let in_s3 = manifest.starts_with("s3:");
     let shard = parts
         .next()
-        .filter(|part| Shard::of_folder(part).is_some())
-        .filter(|part| manifest.with_file_name(part).is_dir())
+        .filter(|part| Shard::of_folder(part).is_some() && own != Some(part.as_ref()))
+        .filter(|part| in_s3 || manifest.with_file_name(part).is_dir())
         .map(|part| format!("{part}/"))
         .unwrap_or_default();
     (plain(name) && plain(folder)).then(|| format!("{shard}{folder}/{name}"))

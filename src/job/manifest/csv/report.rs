@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 
-use super::{Content, RowParser, bad_row, csv_reader};
+use super::{Content, RowParser, bad_row, csv_reader, unwatched};
 use crate::job::code::Code;
+use crate::job::manifest::digest_of;
 use crate::job::manifest::file::{Pinned, same_md5};
 use crate::job::manifest::key::KeyEncoding;
 use crate::job::manifest::{
@@ -37,15 +38,24 @@ pub(super) fn is_row(record: &ByteRecord) -> bool {
 
 /// Opens a results file, which must be the one that the report lists.
 pub(super) fn open(
-    manifest: &Path,
+    manifest: &ManifestFile,
     listed: &ResultsFile,
     byte: u64,
-) -> Result<(PathBuf, Content), ManifestError> {
-    let path = manifest.with_file_name(&listed.name);
-    let pinned = ManifestFile::Disk(path.clone()).look()?;
-    same_md5(pinned.e_tag(), &listed.md5).map_err(io_error(&path))?;
-    let content = pinned.content(byte).map_err(io_error(&path))?;
-    Ok((path, content))
+) -> Result<(ManifestFile, Content), ManifestError> {
+    let file = manifest.sibling(&listed.name);
+    let pinned = file.look()?;
+    let content = match &pinned {
+        // An object's ETag need not be its MD5: it is verified as it is read, if that is from its beginning.
+        Pinned::Object(_) if byte == 0 => pinned.verified_content(&listed.md5),
+        Pinned::Object(_) => pinned
+            .raw(0)
+            .and_then(digest_of)
+            .and_then(|(md5, _)| same_md5(&md5, &listed.md5))
+            .and_then(|()| pinned.content(byte)),
+        Pinned::Disk { md5, .. } => same_md5(md5, &listed.md5).and_then(|()| pinned.content(byte)),
+    };
+    let content = content.map_err(io_error(&file.name()))?;
+    Ok((file, content))
 }
 
 /// Reads all `files` of a report that a job takes rows from: finds every bad row and counts the rows.
@@ -60,13 +70,14 @@ pub(crate) fn survey(
     mut watching: Watching<'_>,
 ) -> Result<Survey, ManifestError> {
     let manifest = file.name();
-    check(&manifest, file, options)?;
+    check(&manifest, options)?;
     let mut parser = RowParser::new(FIELDS.to_vec(), KeyEncoding::Url, options);
     let (mut number, mut rows, mut filtered, mut others, mut bad_rows) = (0, 0, 0, 0_u64, 0);
     // Of the first file that has some; the others are counted.
     let mut listed: Option<(PathBuf, Vec<BadRow>)> = None;
     for results in &files {
-        let (path, content) = open(&manifest, results, 0)?;
+        let (file, content) = open(file, results, 0)?;
+        let path = file.name();
         let mut reader = csv_reader(Cursor::new(Vec::new()).chain(content));
         let mut record = ByteRecord::new();
         while reader
@@ -97,7 +108,7 @@ pub(crate) fn survey(
             bad_rows += 1;
             let (first, listed) = listed.get_or_insert_with(|| (path.clone(), Vec::new()));
             if *first == path && listed.len() < LISTED_BAD_ROWS {
-                let content = |byte| Content::unwatched(&path, byte).map_err(io_error(&path));
+                let content = |byte| unwatched(&file, byte);
                 listed.push(bad_row(content, 0, record.position(), problem)?);
             }
         }
@@ -137,11 +148,7 @@ pub(crate) fn survey(
 }
 
 /// What a report as a manifest does not take.
-fn check(path: &Path, file: &ManifestFile, options: &ManifestOptions) -> Result<(), ManifestError> {
-    if matches!(file, ManifestFile::Object { .. }) {
-        let what = "lies in S3: download its folder, and give the manifest.json there";
-        return Err(bad(path, what));
-    }
+fn check(path: &Path, options: &ManifestOptions) -> Result<(), ManifestError> {
     if options.fields.is_some() || options.key_encoding.is_some() {
         let what = "has columns and keys as every report has them: leave out --manifest-fields and \
                     --key-encoding";
