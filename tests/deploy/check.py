@@ -1,5 +1,5 @@
 """Lints deploy/ (cfn-lint, kubernetes-validate, shellcheck), and holds that the role of the AWS Batch template may do
-what `s3haul policy` prints, no less and no more.
+what `s3haul policy` prints, no less and no more, and that the program takes each container's command and environment.
 
 Any finding is a failure.
 """
@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import yaml
 
@@ -105,10 +106,8 @@ def drift(template, prefixes, keys):
     return findings
 
 
-def jobs(path):
+def jobs(documents):
     """What the two Jobs say of each other."""
-    with open(path) as file:
-        documents = list(yaml.safe_load_all(file))
     config, copy, merge = (
         next(d for d in documents if (d["kind"], d["metadata"]["name"]) == name)
         for name in (("ConfigMap", "s3haul"), ("Job", "s3haul"), ("Job", "s3haul-merge"))
@@ -130,6 +129,47 @@ def jobs(path):
     return [f"kubernetes-job.yaml: not so: {name}" for name, holds in held.items() if not holds]
 
 
+def containers(batch, ecs, kubernetes):
+    """What each engine tells the program, as a dry run of shards that deal three rows among them."""
+    names = {
+        "AWS::AccountId": DESTINATION, "SourceAccount": SOURCE, "DestinationBucket": "archive", "DestinationPrefix": "",
+        "ReportBucket": "reports", "ReportPrefix": "s3haul", "DestinationAccount": DESTINATION, "To": "s3://archive",
+        "Report": "s3://reports/s3haul",
+    }
+
+    def environment(container):
+        return {each["Name"]: resolved(each["Value"], names, {}) for each in container["Environment"]}
+
+    of_batch = batch["Resources"]["Copy"]["Properties"]["ContainerProperties"]
+    of_ecs = ecs["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]
+    config = next(d for d in kubernetes if d["kind"] == "ConfigMap")["data"]
+    job = next(d for d in kubernetes if d["kind"] == "Job")
+    findings = []
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = os.path.join(folder, "manifest.csv")
+        with open(manifest, "w") as file:
+            file.write("photos,a\nphotos,b\nphotos,c\n")
+        shared = {"container": "oci", "S3HAUL_OUTPUT": "json", "S3HAUL_WORK_DIR": folder, "S3HAUL_MANIFEST": manifest}
+        command = [{"Ref::manifest": manifest, "Ref::shards": "2"}.get(word, word) for word in of_batch["Command"]]
+        index = {"AWS_BATCH_JOB_ID": "9f3c:1", "AWS_BATCH_JOB_ARRAY_INDEX": "1", "AWS_BATCH_JOB_ARRAY_SIZE": "2"}
+        runs = {
+            "aws-batch.yaml": (command, environment(of_batch) | index, 1),
+            "ecs-task.yaml": (of_ecs["Command"], environment(of_ecs) | {"S3HAUL_JOB_ID": "first"}, 3),
+            "kubernetes-job.yaml": (
+                job["spec"]["template"]["spec"]["containers"][0]["args"],
+                config | {"S3HAUL_JOB_ID": "s3haul", "JOB_COMPLETION_INDEX": "2"}, 1,
+            ),
+        }
+        for name, (command, variables, rows) in runs.items():
+            done = subprocess.run(
+                [PROGRAM, *command, "--dry-run"], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                env=variables | shared,
+            )
+            if done.returncode != 0 or json.loads(done.stdout)["rows"] != rows:
+                findings.append(f"{name}: the program says code {done.returncode}\n{done.stdout}{done.stderr}")
+    return findings
+
+
 def main():
     names = sorted(os.listdir(DEPLOY))
     paths = [os.path.join("deploy", name) for name in names]
@@ -145,16 +185,17 @@ def main():
         code, text = run(*command)
         if code != 0:
             findings.append(f"{os.path.basename(command[0])}: code {code}\n{text}")
-    with open(os.path.join(DEPLOY, "aws-batch.yaml")) as file:
-        template = yaml.load(file, Template)
+    batch, ecs = (yaml.load(open(os.path.join(DEPLOY, name)), Template) for name in ("aws-batch.yaml", "ecs-task.yaml"))
+    documents = list(yaml.safe_load_all(open(os.path.join(WORKSPACE, kubernetes))))
     parameters = [
         (prefixes, keys)
         for prefixes in (("", ""), ("in/", "copies/"))
         for keys in (("", ""), (KEYS[0], ""), ("", KEYS[1]), KEYS)
     ]
     for prefixes, keys in parameters:
-        findings += drift(template, prefixes, keys)
-    findings += jobs(os.path.join(WORKSPACE, kubernetes))
+        findings += drift(batch, prefixes, keys)
+    findings += jobs(documents)
+    findings += containers(batch, ecs, documents)
     for finding in findings:
         print(finding)
     assert len(templates) >= 2 and len(scripts) >= 4, "too few were linted"
