@@ -181,6 +181,8 @@ async fn text_names_failed_rows_and_escapes_them() {
     for index in 0..2 {
         let mut command = shard(&world, index, 2);
         command.args(["--key-encoding", "raw", "--failure-threshold", "none"]);
+        // Rows are reported as they end.
+        command.args(["--concurrency", "1"]);
         Run::of(command).await.expect(0);
     }
     let merged = report(&world, "merge", &[]).await;
