@@ -652,6 +652,40 @@ async fn a_key_of_two_shards_is_copied_by_both_and_no_upload_is_lost() {
     world.assert_copied("large");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_shard_takes_no_other_ones_upload_along() {
+    let world = World::new();
+    for key in ["one", "two"] {
+        world.declare(key, LARGE);
+    }
+    sized_manifest(&world, ["one", "two"]);
+    let given = IN_PARTS
+        .chunks(2)
+        .fold(world.given(), |given, flag| given.set(flag[0], flag[1]));
+    let hang = Fault::on(Operation::UploadPartCopy, FaultKind::Hang);
+    world.sandbox.faults().add(hang);
+    let shard = |index: u32| given.clone().set("--shard", format!("{index}/2"));
+    let children = [0, 1].map(|index| shard(index).command().spawn().unwrap());
+    for key in ["one", "two"] {
+        logged(&world, 1, |entry| hung(entry) && entry.key == key).await;
+    }
+    for child in children {
+        kill(child).await;
+    }
+    let kept = |keys: &[&str]| {
+        let uploads = world.store().uploads(DESTINATION);
+        let found: BTreeSet<_> = uploads.iter().map(|upload| upload.key.as_str()).collect();
+        assert_eq!(found, keys.iter().copied().collect());
+    };
+    kept(&["one", "two"]);
+    for (index, left) in [(0, &["two"][..]), (1, &[])] {
+        let mut abandon = world.command(&["abandon"]);
+        abandon.arg(world.job().join(name(index, 2)));
+        Run::of(abandon).await.expect(0);
+        kept(left);
+    }
+}
+
 /// As a job of AWS Batch runs it, whose children end with 0 where rows failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_array_of_eight_two_of_which_are_killed_and_run_again() {
