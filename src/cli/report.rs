@@ -8,9 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Output;
 use super::exit::Failed;
-use super::flags::{AgainArgs, FORMS, forms};
+use super::flags::{AgainArgs, WordsArgs};
 use super::reach::ReachArgs;
 
 /// What is done with reports.
@@ -31,9 +30,8 @@ pub(super) struct ReportArgs {
     again: AgainArgs,
     #[command(flatten)]
     reach: ReachArgs,
-    /// The form of the result on stdout
-    #[arg(long, env = "S3HAUL_OUTPUT", value_parser = forms(&FORMS), default_value = "text")]
-    output: Output,
+    #[command(flatten)]
+    words: WordsArgs,
 }
 
 /// Runs `s3haul report`.

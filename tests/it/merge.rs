@@ -195,6 +195,11 @@ async fn text_names_failed_rows_and_escapes_them() {
     assert_eq!(lines[at + 1], "    NoSuchKey source,none0%E2%80%AE");
     assert_eq!(lines[at + 6], "    and 2 more");
     assert!(lines.contains(&"  2 shards: 2 complete (0-1)"), "{lines:?}");
+    let logged = report(&world, "merge", &["--log-format", "json"]).await;
+    let lines = logged.stderr.lines();
+    let lines: Vec<Value> = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
+    let hint = lines.last().unwrap()["message"].as_str().unwrap();
+    assert!(hint.contains("s3haul resume"), "{}", logged.stderr);
     let shown = report(&world, "show", &[]).await;
     shown.expect(1);
     let example = "    source,none0%E2%80%AE: The specified key does not exist. (CopyObject, 404, request ID ";

@@ -1,18 +1,17 @@
 //! `s3haul report merge`: one report of an array's shards.
 
-use std::io::Write;
-
 use super::ReportArgs;
 use super::find::{Found, find};
 use crate::cli::attempt::Listening;
 use crate::cli::exit::{Exit, Failed};
-use crate::cli::print_result;
+use crate::cli::{log, print_result};
 use crate::job::overview::Overview;
 use crate::job::report::array::{Array, RowsError};
 use crate::job::report::merge::{MergeError, NotEnded, merge};
 
 /// Runs `s3haul report merge`.
 pub(super) async fn run(args: ReportArgs) -> Result<u8, Failed> {
+    args.words.start_log();
     let listening = Listening::start();
     let merging = Box::pin(async {
         let array = match Box::pin(find(&args)).await? {
@@ -29,7 +28,7 @@ pub(super) async fn run(args: ReportArgs) -> Result<u8, Failed> {
     });
     let (array, failed) = listening.unless_stopped(merging).await?;
     let overview = Overview::of_merged(&array, failed);
-    print_result(args.output, &overview)?;
+    print_result(args.words.output, &overview)?;
     let summary = overview.summary();
     if summary.failed > 0 {
         hint(&array);
@@ -52,11 +51,10 @@ fn hint(array: &Array) {
         1 => String::new(),
         _ => format!(" (and of {} more shards)", shards - 1),
     };
-    let _ = writeln!(
-        std::io::stderr(),
+    log::say(&format!(
         "hint: try the failed rows again with: s3haul resume {}{others}, then merge again",
         shard.display()
-    );
+    ));
 }
 
 impl From<MergeError> for Failed {

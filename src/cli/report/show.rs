@@ -1,13 +1,11 @@
 //! `s3haul report show`: what a report says, of a job or an array.
 
-use std::io::Write;
-
 use futures::StreamExt;
 
 use super::ReportArgs;
 use super::find::{Found, find};
 use crate::cli::exit::Failed;
-use crate::cli::{attempt, print_result};
+use crate::cli::{attempt, log, print_result};
 use crate::job::overview::Overview;
 use crate::job::report::array::{RowsError, RowsFile, files, rows};
 use crate::job::report::notable::Notable;
@@ -16,6 +14,7 @@ use crate::job::report::store::JobFolder;
 
 /// Runs `s3haul report show`.
 pub(super) async fn run(args: ReportArgs) -> Result<u8, Failed> {
+    args.words.start_log();
     let overview = match Box::pin(find(&args)).await? {
         Found::Job(folder, file) => {
             let begun = file.begun();
@@ -29,7 +28,7 @@ pub(super) async fn run(args: ReportArgs) -> Result<u8, Failed> {
             Overview::of_array(&array, notable)
         }
     };
-    print_result(args.output, &overview)?;
+    print_result(args.words.output, &overview)?;
     Ok(overview.summary().exit_code)
 }
 
@@ -43,7 +42,7 @@ async fn look(folder: &JobFolder, files: &[RowsFile]) -> Result<Notable, Failed>
             Err(RowsError::Store(error)) => return Err(error.into()),
             Err(RowsError::Read(error)) => {
                 let words = "warning: its rows are not looked at for examples and slowest objects";
-                let _ = writeln!(std::io::stderr(), "{words}: {error}");
+                log::say(&format!("{words}: {error}"));
             }
         }
     }
