@@ -7,11 +7,13 @@
 #SBATCH --open-mode=append
 # One copy as a Slurm array, and the merge of its reports behind it:
 #
-#     S3HAUL_REPORT=s3://BUCKET/PREFIX deploy/slurm.sh SHARDS --manifest … --to … --role-arn …
+#     S3HAUL_REPORT=s3://BUCKET/PREFIX S3HAUL_ROLE_ARN=… deploy/slurm.sh SHARDS --manifest … --to …
 #
-# Behind SHARDS stand flags of `s3haul copy`, or none where S3HAUL_… variables say them. The report lies where all
-# nodes reach it: in S3, or in a folder that they share. S3HAUL_PROGRAM is s3haul's path on the nodes. Partition,
-# account, time limit and so on are sbatch's own variables (SBATCH_PARTITION, SBATCH_TIMELIMIT).
+# Behind SHARDS stand flags of `s3haul copy`, or none where S3HAUL_… variables say them. What the merge needs too is
+# said by variables alone: where the report lies, and how it is reached if that is in S3 (S3HAUL_ROLE_ARN,
+# S3HAUL_EXTERNAL_ID, S3HAUL_PROFILE, S3HAUL_REPORT_PROFILE, S3HAUL_ENDPOINT_URL, …). It lies where all nodes reach
+# it: in S3, or in a folder that they share. S3HAUL_PROGRAM is s3haul's path on the nodes. Partition, account, time
+# limit and so on are sbatch's own variables (SBATCH_PARTITION, SBATCH_TIMELIMIT).
 # With S3HAUL_JOB_ID an earlier job goes on; else the ID is the array's.
 set -uo pipefail
 
@@ -25,6 +27,17 @@ submit() {
     local shards=$1 array merge report
     shift
     [[ $shards =~ ^[1-9][0-9]{0,4}$ ]] || { echo "slurm.sh: SHARDS is a number, not $shards" >&2; exit 2; }
+    local flag
+    for flag in "$@"; do
+        case ${flag%%=*} in
+            --report | --report-profile | --report-account | --job-id | --role-arn | --external-id | --profile | \
+                --region | --endpoint-url | --sts-endpoint-url | --force-path-style)
+                flag=${flag%%=*} flag=${flag#--} flag=${flag^^}
+                echo "slurm.sh: the merge needs it too: give S3HAUL_${flag//-/_} instead of the flag" >&2
+                exit 2
+                ;;
+        esac
+    done
     [ -n "${S3HAUL_REPORT-}" ] || { echo 'slurm.sh: S3HAUL_REPORT says where the reports lie' >&2; exit 2; }
     case $S3HAUL_REPORT in
         s3://* | /*) ;;
@@ -48,8 +61,11 @@ shard() {
     trap 'told=yes' TERM
     trap 'kill -TERM "$child"' USR1
     # A trap ends the wait, not the child.
-    while wait "$child"; code=$?; kill -0 "$child" 2>/dev/null; do :; done
+    while wait "$child"; kill -0 "$child" 2>/dev/null; do :; done
     trap - USR1
+    # It has ended, maybe in the middle of a trap: this is its own code.
+    wait "$child"
+    code=$?
     # Who was told to end by Slurm is requeued by Slurm, or is not to run again.
     if [ "$code" = "$RETRIED" ] && [ -z "$told" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$MOST_RESTARTS" ]; then
         echo "slurm.sh: code $code, shard ${SLURM_ARRAY_TASK_ID} is requeued" >&2

@@ -46,6 +46,9 @@ while [ $# -gt 0 ]; do
             esac
             shift
             ;;
+        S3HAUL_JOB_ID=*) fail 'say --job-id instead of S3HAUL_JOB_ID: the merge must know it' ;;
+        S3HAUL_REPORT=* | S3HAUL_SHARD=* | S3HAUL_SHARDS=* | S3HAUL_FAILED_ROWS_EXIT=*)
+            fail "${1%%=*} is the stack's and the array's: the merge would not find its shards" ;;
         S3HAUL_*=*) variables+=("$1") ;;
         *) usage ;;
     esac
@@ -66,7 +69,7 @@ fi
 # An output of the stack.
 output() {
     local value
-    value=$(aws "${region[@]}" cloudformation describe-stacks --stack-name "$stack" --output text \
+    value=$(aws ${region[@]+"${region[@]}"} cloudformation describe-stacks --stack-name "$stack" --output text \
         --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue | [0]")
     [ -n "$value" ] && [ "$value" != None ] || fail "stack $stack has no output $1: is it of aws-batch.yaml?"
     printf '%s' "$value"
@@ -74,7 +77,7 @@ output() {
 
 # submit ARGUMENT…: submits a job and prints its ID.
 submit() {
-    aws "${region[@]}" batch submit-job --output text --query jobId "$@"
+    aws ${region[@]+"${region[@]}"} batch submit-job --output text --query jobId "$@"
 }
 
 environment=

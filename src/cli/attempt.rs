@@ -122,7 +122,7 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
         return Box::pin(again(new, folder, reach, listening)).await;
     }
     let alone = Box::pin(shard::refuse_others(&new, &folder, &reach));
-    listening.unless_stopped(alone).await?;
+    let other = listening.unless_stopped(alone).await?;
     enough_files(&new.job.speed)?;
     let store = match &folder {
         JobFolder::Disk(_) => Store::Folder(Folder::stage(&reports, &name)?),
@@ -140,7 +140,10 @@ pub(super) async fn start(new: NewJob) -> Result<u8, Failed> {
     let prepared = Box::pin(prepare(&new, &home, &reach, &listening)).await;
     let prepared = match prepared {
         Ok((file, reached)) => {
-            let kept = keep(&file, &reached.manifest, &folder, &home, &listening).await;
+            let kept = match shard::same_manifest(&file, other.as_ref()) {
+                Ok(()) => keep(&file, &reached.manifest, &folder, &home, &listening).await,
+                Err(failed) => Err(failed),
+            };
             kept.map(|()| (file, reached))
         }
         Err(failed) => Err(failed),

@@ -65,7 +65,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<u8, Failed> {
     let mfa_code = args.copy.again.mfa_code.clone();
     let report = args.copy.evidence.report.report.clone();
     let job_id = args.copy.evidence.report.job_id(None)?;
-    let (job, keys) = args.copy.spec(&job_id)?;
+    let (job, keys) = args.copy.spec(&job_id, None)?;
     let given = Given {
         job,
         keys,

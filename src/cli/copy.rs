@@ -191,7 +191,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
     if !dry_run {
         args.evidence.report.suits_container()?;
     }
-    let (job, keys) = args.spec(&job_id)?;
+    let (job, keys) = args.spec(&job_id, shard)?;
     if dry_run {
         return super::dry_run::run(job, mfa_code, output)
             .boxed_local()
@@ -212,8 +212,12 @@ pub(super) async fn run(args: CopyArgs) -> Result<u8, Failed> {
 }
 
 impl CopyArgs {
-    /// The job that the flags give, and the keys that no job file has.
-    pub(super) fn spec(self, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed> {
+    /// The job that the flags give, of which this process does `shard`, and the keys that no job file has.
+    pub(super) fn spec(
+        self,
+        job_id: &str,
+        shard: Option<Shard>,
+    ) -> Result<(JobSpec, CustomerKeys), Failed> {
         let manifest = manifest_path(&self.manifest.manifest)?;
         let stream = manifest.as_os_str() == "-";
         let read = ManifestOptions {
@@ -222,7 +226,7 @@ impl CopyArgs {
                 prefix: self.destination.to.prefix.clone(),
                 strip_prefix: self.destination.strip_prefix.clone(),
             },
-            shard: self.shard.shard(&manifest)?,
+            shard,
             ..self.manifest.read.options()?
         };
         let source_changed = match self.destination.source_changed {
@@ -237,7 +241,7 @@ impl CopyArgs {
         let requester_pays = self.access.requester_pays;
         let mut access = self
             .access
-            .options(self.again.profile, session_name(job_id, read.shard))?;
+            .options(self.again.profile, session_name(job_id, shard))?;
         access.manifest_profile = self.manifest.read.manifest_profile;
         self.evidence.report.access(&mut access);
         let wanted = self.settings.settings()?;

@@ -149,7 +149,7 @@ pub(super) fn run(args: PolicyArgs) -> Result<u8, Failed> {
     let output = args.copy.run.words.output;
     let skip_check = args.copy.skip_check;
     let report = args.copy.evidence.report.report.clone();
-    let (job, _) = args.copy.spec("policy")?;
+    let (job, _) = args.copy.spec("policy", None)?;
     let about = args.about;
     let parties = parties(&job, &about, &report, output == Output::CloudFormation)?;
     let in_s3 = [

@@ -149,12 +149,12 @@ fn number(variable: &str) -> Result<Option<u32>, Failed> {
 }
 
 /// Refuses a job, or a shard of one, where another one of its ID lies: of another number of shards, or
-/// with another command line. Nothing is written yet.
+/// with another command line. Nothing is written yet. Gives a shard of the same job that has begun.
 pub(super) async fn refuse_others(
     new: &NewJob,
     folder: &JobFolder,
     reach: &Reach,
-) -> Result<(), Failed> {
+) -> Result<Option<JobFile>, Failed> {
     let (shard, path) = (new.job.read.shard, new.folder());
     let job = if shard.is_some() {
         reach.job_folder(&path, None).await?
@@ -178,12 +178,34 @@ pub(super) async fn refuse_others(
         .hinted("give this job another --job-id, or all its shards the same number".to_owned()));
     }
     let Some(found) = found else {
-        return Ok(());
+        return Ok(None);
     };
     let other = job.within(&found.folder_name());
-    let mut file: JobFile = read_job(&other).await?;
-    file.job.read.shard = shard;
-    attempt::same_job(&new.job, &file.job, &other.address())
+    let file: JobFile = read_job(&other).await?;
+    let mut same = file.job.clone();
+    same.read.shard = shard;
+    attempt::same_job(&new.job, &same, &other.address())?;
+    Ok(Some(file))
+}
+
+/// Refuses a manifest that is not the one that another shard was dealt its part of.
+pub(super) fn same_manifest(file: &JobFile, other: Option<&JobFile>) -> Result<(), Failed> {
+    let Some(other) = other.filter(|other| other.survey.e_tag != file.survey.e_tag) else {
+        return Ok(());
+    };
+    let shard = other.job.read.shard.map(Shard::folder_name);
+    Err(Failed::usage(format!(
+        "the manifest {} has the ETag {}, and {} is of the one with the ETag {}: it was written over",
+        file.job.manifest.display(),
+        file.survey.e_tag,
+        shard.unwrap_or_default(),
+        other.survey.e_tag
+    ))
+    .hinted(
+        "put back the manifest that the job began with, or begin again with another --job-id: part of one \
+         and part of the other would leave rows out"
+            .to_owned(),
+    ))
 }
 
 /// What a job of several shards is not: one report, which one process finishes.

@@ -21,7 +21,7 @@ use crate::job::copy::verify::VerifyOptions;
 use crate::job::copy::verify::acl::CannedAcl;
 use crate::job::manifest::{ManifestOptions, Rename, ReportRows};
 use crate::job::plan::PlanOptions;
-use crate::job::shard::session_name;
+use crate::job::shard::{Shard, session_name};
 use crate::job::spec::JobSpec;
 
 /// The flags of `verify`.
@@ -153,7 +153,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
     let output = args.run.words.output;
     let report = args.evidence.report.report.clone();
     let mfa_code = args.again.mfa_code.clone();
-    let (job, keys) = spec(args, &job_id)?;
+    let (job, keys) = spec(args, &job_id, shard)?;
     attempt::start(NewJob {
         job_id,
         report,
@@ -168,8 +168,12 @@ pub(super) async fn run(args: VerifyArgs) -> Result<u8, Failed> {
     .await
 }
 
-/// The job that the flags give, and the keys that no job file has.
-fn spec(args: VerifyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Failed> {
+/// The job that the flags give, of which this process does `shard`, and the keys that no job file has.
+fn spec(
+    args: VerifyArgs,
+    job_id: &str,
+    shard: Option<Shard>,
+) -> Result<(JobSpec, CustomerKeys), Failed> {
     if args.manifest.read.versions == Some(VersionsFlag::All) {
         return Err(Failed::usage(
             "--versions all is not for verify: the destination's current object is compared, and of a key \
@@ -187,7 +191,7 @@ fn spec(args: VerifyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Faile
             strip_prefix: args.destination.strip_prefix.clone(),
         },
         report_rows: ReportRows::Done,
-        shard: args.shard.shard(&manifest)?,
+        shard,
         ..args.manifest.read.options()?
     };
     let mut run = args.evidence.report.options()?;
@@ -196,7 +200,7 @@ fn spec(args: VerifyArgs, job_id: &str) -> Result<(JobSpec, CustomerKeys), Faile
     let requester_pays = args.access.requester_pays;
     let mut access = args
         .access
-        .options(args.again.profile, session_name(job_id, read.shard))?;
+        .options(args.again.profile, session_name(job_id, shard))?;
     access.manifest_profile = args.manifest.read.manifest_profile;
     args.evidence.report.access(&mut access);
     let (object, keys) = args.keys.read()?;

@@ -121,7 +121,7 @@ fn kubernetes_tries_again_what_was_stopped() {
     };
     let actions = [
         (FAILED_ROWS, "Count", "FailJob"),
-        (Exit::Usage as u8, "FailJob", "FailJob"),
+        (Exit::Usage as u8, "FailIndex", "FailJob"),
         (Exit::Access as u8, "FailIndex", "FailJob"),
         (Exit::Stopped as u8, "Count", "Count"),
     ];
@@ -224,7 +224,8 @@ async fn the_files_name_flags_and_variables_that_there_are() {
     flags.insert("--version".to_owned());
     let mut named = BTreeSet::new();
     for path in files() {
-        let text = read(&path);
+        // A command may go on in the next line.
+        let text = read(&path).replace("\\\n", " ");
         let unknown: Vec<_> = variables_in(&text)
             .difference(&variables)
             .cloned()

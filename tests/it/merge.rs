@@ -228,7 +228,7 @@ async fn shards_that_have_not_ended_are_named() {
 
     let run = merge(&world).await;
     run.expect(4);
-    let words = "of 4 shards 0, 2 are missing, 1 is still running or killed";
+    let words = "of 4 shards: shards 0, 2 are missing, shard 1 is still running or killed";
     assert!(run.stderr.contains(words), "{}", run.stderr);
     assert!(!world.job().join("manifest.json").exists());
     let shown = report(&world, "show", &[]).await;
@@ -250,7 +250,8 @@ async fn shards_that_have_not_ended_are_named() {
     refused.remove();
     let run = merge(&world).await;
     run.expect(3);
-    let words = "2 is missing, 0 is stopped for want of access or by the failure threshold";
+    let words =
+        "shard 2 is missing, shard 0 is stopped for want of access or by the failure threshold";
     assert!(run.stderr.contains(words), "{}", run.stderr);
     // What a job that has not ended has sealed is shown.
     let shown = show(&world).await;
@@ -454,6 +455,26 @@ async fn a_merged_report_is_one_like_any_other() {
         of_array.insert(index, verify.run().await.summary("rows"));
     }
     assert_eq!(of_array.values().filter_map(Value::as_u64).sum::<u64>(), 23);
+
+    // One of its shards is resumed: what it lists is not all any more.
+    for index in 0..3 {
+        let resumed = folder(&world, index, 3);
+        let mut resume = world.command(&["resume"]);
+        resume.arg(resumed);
+        Run::of(resume).await.expect(0);
+    }
+    let stale = world.verifying().set("--manifest", manifest);
+    let stale = stale.set("--job-id", "stale").run().await;
+    stale.expect(2);
+    for word in ["was resumed since", "s3haul report merge again"] {
+        assert!(stale.stderr.contains(word), "{}", stale.stderr);
+    }
+    let mut again = world.command(&["report", "merge"]);
+    again.arg(world.job());
+    Run::of(again).await.expect(0);
+    let whole = world.verifying().set("--manifest", manifest);
+    let whole = whole.set("--job-id", "stale").run().await;
+    assert_eq!(whole.expect(0).summary("rows"), 24);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -474,7 +495,7 @@ async fn in_a_bucket() {
     let run = on_report("merge").await;
     run.expect(4);
     assert!(
-        run.stderr.contains("of 3 shards 1 is missing"),
+        run.stderr.contains("of 3 shards: shard 1 is missing"),
         "{}",
         run.stderr
     );
@@ -517,6 +538,11 @@ async fn in_a_bucket() {
         let resume = readdressed(&resume, &world, &folder);
         Run::of(resume).await.expect(0);
     }
+    let stale = world.verifying().set("--job-id", "stale");
+    let stale = stale.set("--manifest", &*manifest).run().await;
+    stale.expect(2);
+    let word = "was resumed since";
+    assert!(stale.stderr.contains(word), "{}", stale.stderr);
     let above = readdressed(
         &bucket::on_report(&world, &["report", "merge"], &[]),
         &world,

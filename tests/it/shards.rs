@@ -463,6 +463,18 @@ async fn shards_of_another_number_are_another_job() {
     let own = world.job().join(name(1, 2)).to_str().unwrap().to_owned();
     let own = shard("0/2").set("--previous-report", own);
     refused(own, &["the report that this job writes itself"]).await;
+    // A manifest that was written over while the array waited.
+    let manifest = std::fs::read(world.path("manifest.csv")).unwrap();
+    world.manifest(format!("{SOURCE},one\n{SOURCE},two\n"));
+    refused(
+        shard("0/2"),
+        &[
+            "shard-00001-of-00002 is of the one with the ETag",
+            "written over",
+        ],
+    )
+    .await;
+    std::fs::write(world.path("manifest.csv"), manifest).unwrap();
     for (command, path) in [
         ("resume", world.job()),
         ("abandon", world.job()),
@@ -584,6 +596,18 @@ async fn the_first_shard_looks_before_the_copy_for_all() {
     };
     assert_eq!(probes(1).await, 0);
     assert!(probes(0).await > 0);
+}
+
+/// What the array's own environment says is no reason to refuse one process that looks for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_is_of_all_shards() {
+    let world = World::new();
+    world.small_objects(6);
+    let flags = world.copy_command_into("report");
+    let mut check = world.command(&["check"]);
+    let flags = flags.as_std().get_args().skip(1);
+    check.args(flags).env("S3HAUL_SHARDS", "8");
+    Run::of(check).await.expect(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

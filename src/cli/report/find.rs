@@ -109,7 +109,12 @@ impl From<ArrayError> for Failed {
                  another --job-id"
                     .to_owned(),
             ),
-            ArrayError::None { .. } | ArrayError::Other { .. } => Self::new(error, Exit::Usage),
+            ArrayError::Other { .. } => Self::new(error, Exit::Usage).hinted(
+                "what is one job is copied by shards of one command line and one manifest: copy again, with \
+                 --overwrite if-different and another --job-id"
+                    .to_owned(),
+            ),
+            ArrayError::None { .. } => Self::new(error, Exit::Usage),
         }
     }
 }

@@ -67,8 +67,6 @@ impl From<MergeError> for Failed {
                 let (exit, hint) = not_ended_means(not_ended);
                 Self::new(error, exit).hinted(hint.to_owned())
             }
-            MergeError::Own { .. } => Self::new(error, Exit::Usage)
-                .hinted("give the array another --job-id than that job".to_owned()),
             MergeError::Listed { .. }
             | MergeError::Counted { .. }
             | MergeError::Unaccounted { .. } => Self::new(error, Exit::Usage).hinted(

@@ -10,7 +10,7 @@ use std::path::Path;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use s3haul_s3::quotas::MAX_KEY_BYTES;
 
-pub(super) use self::report::survey as survey_report;
+pub(super) use self::report::{check_merged, survey as survey_report};
 pub(super) use self::survey::survey;
 use super::deal::Deal;
 use super::file::Content;

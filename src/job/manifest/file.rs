@@ -145,6 +145,20 @@ impl ManifestFile {
         }
     }
 
+    /// Whether it is not there; what a report in S3 has removed is empty.
+    pub(super) fn is_gone(&self) -> Result<bool, ManifestError> {
+        if let Self::Disk(path) = self {
+            return path
+                .try_exists()
+                .map(|there| !there)
+                .map_err(io_error(path));
+        }
+        match self.look() {
+            Err(ManifestError::Object { source, .. }) if source.status == Some(404) => Ok(true),
+            looked => Ok(looked?.bytes() == 0),
+        }
+    }
+
     /// The file of that name in the same folder, if it is there and may be read.
     pub(super) fn beside(&self, name: &str) -> Result<Option<Vec<u8>>, ManifestError> {
         let beside = self.sibling(name);

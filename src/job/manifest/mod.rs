@@ -353,6 +353,10 @@ fn look(
             let path = file.name();
             let json = pinned.read().map_err(io_error(&path))?;
             let take = |status: &str| options.report_rows.takes(status);
+            let failed = |status: &str| ReportRows::Failed.takes(status);
+            if let Some(files) = results_files(&json, &path, failed)? {
+                csv::check_merged(file, &files)?;
+            }
             if let Some(files) = results_files(&json, &path, take)? {
                 return csv::survey_report(file, &pinned, files, options, watching);
             }

@@ -9,7 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use serde::de::DeserializeOwned;
 
 use super::passes::{Checkpoint, JOB, JobState, SealedFile};
 use super::read::{ReadError, Sifted, sift};
@@ -139,7 +138,7 @@ pub async fn first_job(folder: &JobFolder, shards: &[Shard]) -> Result<JobFile, 
 }
 
 /// The job that a folder is of, if it has begun.
-async fn job_of<T: DeserializeOwned>(folder: &JobFolder) -> Result<Option<T>, ReportError> {
+async fn job_of(folder: &JobFolder) -> Result<Option<JobFile>, ReportError> {
     let Some(json) = folder.read(JOB).await? else {
         return Ok(None);
     };
@@ -236,7 +235,7 @@ async fn read_shard(
     first: &JobFile,
 ) -> Result<Option<ShardReport>, ArrayError> {
     let folder = array.within(&shard.folder_name());
-    let Some(file) = job_of::<JobFile>(&folder).await? else {
+    let Some(file) = job_of(&folder).await? else {
         return Ok(None);
     };
     let what = differences(first, &file, shard);
@@ -307,8 +306,8 @@ pub struct RowsFile {
     pub rows: u64,
 }
 
-/// The files of rows that a report has so far, which are named by `id`; `folder` is where the report lies in the folder that they are
-/// read from. Of failed rows those of the pass in hand.
+/// The files of rows that a report has so far, which are named by `id`; `folder` is where the report lies in
+/// the folder that they are read from. Of failed rows those of the pass in hand.
 pub fn files(at: &Checkpoint, id: &str, folder: &str) -> Vec<RowsFile> {
     let ended = at.state == JobState::Complete;
     let failed = |file: &&SealedFile| file.status == TaskStatus::Failed;

@@ -8,9 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::array::{Array, RowsError, ShardReport, are_counted, ranges, rows};
 use super::notable::FirstFailed;
-use super::passes::{
-    JOB, JobState, MANIFEST, MANIFEST_MD5, SealedFile, manifest_json, manifest_md5,
-};
+use super::passes::{JobState, MANIFEST, MANIFEST_MD5, SealedFile, manifest_json, manifest_md5};
 use super::read::{ListedFile, ReportManifest};
 use super::store::StoreError;
 use super::{ReportError, file_error};
@@ -28,14 +26,8 @@ pub enum MergeError {
     /// A file of rows cannot be read, or is not what its shard's checkpoint lists.
     #[error(transparent)]
     Rows(#[from] RowsError),
-    /// The folder is a job's own.
-    #[error("{} has the report of a job that is no array beside those of shards", path.display())]
-    Own {
-        /// The job's folder.
-        path: PathBuf,
-    },
     /// Not every shard has run to its end.
-    #[error("{} of {of} shards {not_ended}", path.display())]
+    #[error("{}, of {of} shards: {not_ended}", path.display())]
     NotEnded {
         /// The job's folder.
         path: PathBuf,
@@ -116,8 +108,11 @@ impl std::fmt::Display for NotEnded {
         let kinds = kinds.into_iter().filter(|(shards, _)| !shards.is_empty());
         for (at, (shards, what)) in kinds.enumerate() {
             let sep = if at == 0 { "" } else { ", " };
-            let is = if shards.len() == 1 { "is" } else { "are" };
-            write!(f, "{sep}{} {is} {what}", ranges(shards))?;
+            let (shard, is) = match shards.len() {
+                1 => ("shard", "is"),
+                _ => ("shards", "are"),
+            };
+            write!(f, "{sep}{shard} {} {is} {what}", ranges(shards))?;
         }
         Ok(())
     }
@@ -134,9 +129,6 @@ impl std::fmt::Display for NotEnded {
 /// It may be dropped at any point: each file is written whole or not at all.
 pub async fn merge(array: &Array) -> Result<FirstFailed, MergeError> {
     let path = array.folder.address();
-    if array.folder.read(JOB).await?.is_some() {
-        return Err(MergeError::Own { path });
-    }
     let not_ended = NotEnded::of(array);
     if not_ended != NotEnded::default() {
         let of = array.of;

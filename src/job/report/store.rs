@@ -309,7 +309,13 @@ impl JobFolder {
     /// It cannot be written.
     pub async fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         match self {
-            Self::Disk(folder) => folder::replace_alone(&folder.join(name), bytes),
+            Self::Disk(folder) => {
+                let path = folder.join(name);
+                if std::fs::read(&path).is_ok_and(|there| there == bytes) {
+                    return Ok(());
+                }
+                folder::replace_alone(&path, bytes)
+            }
             Self::Bucket(folder) => folder.replace(name, bytes).await,
         }
     }

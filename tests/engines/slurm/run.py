@@ -223,11 +223,10 @@ def main():
             "AWS_ACCESS_KEY_ID": operator["access_key_id"], "AWS_SECRET_ACCESS_KEY": operator["secret_access_key"],
             "AWS_EC2_METADATA_DISABLED": "true", "S3HAUL_PROGRAM": s3haul, "S3HAUL_REPORT": report,
             "S3HAUL_CONCURRENCY": "2", "S3HAUL_OVERWRITE": "never", "SBATCH_PARTITION": "io",
+            "S3HAUL_ROLE_ARN": said["role_arn"], "S3HAUL_EXTERNAL_ID": said["external_id"],
+            "S3HAUL_ENDPOINT_URL": said["endpoint"],
         }
-        flags = [
-            "--manifest", manifest, "--to", "s3://destination", "--role-arn", said["role_arn"],
-            "--external-id", said["external_id"], "--endpoint-url", said["endpoint"],
-        ]
+        flags = ["--manifest", manifest, "--to", "s3://destination"]
 
         def submit(*more, **variables):
             done = subprocess.run(

@@ -16,6 +16,7 @@ use crate::job::manifest::{
 };
 use crate::job::report::read::ResultsFile;
 use crate::job::report::row::{COLUMNS, TaskStatus};
+use crate::job::shard::Shard;
 
 /// What a manifest takes of a report's columns.
 pub(super) const FIELDS: [Field; COLUMNS] = [
@@ -56,6 +57,34 @@ pub(super) fn open(
     };
     let content = content.map_err(io_error(&file.name()))?;
     Ok((file, content))
+}
+
+/// Refuses the merged report of an array of which a shard has been resumed since: its failed rows have gone
+/// from the file that is listed, and the others are listed nowhere.
+///
+/// # Errors
+/// One of the files of failed rows is gone, or it cannot be told.
+pub(crate) fn check_merged(
+    manifest: &ManifestFile,
+    failed: &[ResultsFile],
+) -> Result<(), ManifestError> {
+    let of_shard = |name: &str| {
+        let (folder, _) = name.split_once('/')?;
+        Shard::of_folder(folder).map(|_| folder.to_owned())
+    };
+    for (listed, folder) in failed
+        .iter()
+        .filter_map(|listed| Some((listed, of_shard(&listed.name)?)))
+    {
+        if manifest.sibling(&listed.name).is_gone()? {
+            let what = format!(
+                "is not of its shards any more: {folder} was resumed since they were merged; run s3haul \
+                 report merge again"
+            );
+            return Err(bad(&manifest.name(), &what));
+        }
+    }
+    Ok(())
 }
 
 /// Reads all `files` of a report that a job takes rows from: finds every bad row and counts the rows.
