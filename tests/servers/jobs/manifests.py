@@ -150,8 +150,9 @@ def manifest_over_a_bad_network(world, check):
     path = quote(manifest.removeprefix("s3:/"))
     for fault in ("reset", "torn", "share"):
         before = len(world.server.seen(fault))
-        copy = world.copy(fault, None, fields=PADDED, manifest=manifest, prefix=f"{fault}/",
-                          endpoint=world.server.through(fault))
+        # A copy of unknown size is waited for for minutes, where it is not answered at all.
+        copy = world.copy(fault, None, "--attempt-timeout", "20s", fields=PADDED, manifest=manifest,
+                          prefix=f"{fault}/", endpoint=world.server.through(fault))
         run = copy.run()
         with check(f"{fault}: every row succeeds"):
             expect((run.code, run.summary.get("errors"), run.summary.get("succeeded")), (0, {}, len(keys)), run.stderr[:400])

@@ -69,7 +69,10 @@ def report_in_a_bucket(world, check):
         expect({row[6] for row in told(copy)}, {None, "copy", "multipart"})
     shown = copy.ended(copy.start(copy.on_report("report", "show")))
     with check("report show has the job's summary and code"):
-        expect((shown.code, shown.summary), (run.code, run.summary), shown.stderr)
+        # And more, of what it reads in the files of rows.
+        same = {member: shown.summary.get(member) for member in run.summary}
+        expect((shown.code, same), (run.code, run.summary), shown.stderr)
+        expect(list(shown.summary["examples"]), ["NoSuchKey"])
     again = copy.run()
     with check("the same command line again prints how it ended"):
         expect((again.code, again.summary), (run.code, run.summary), again.stderr)
