@@ -30,6 +30,10 @@ submit() {
     local flag
     for flag in "$@"; do
         case ${flag%%=*} in
+            --shard | --shards | --failed-rows-exit | --progress)
+                echo "slurm.sh: ${flag%%=*} is said by this script" >&2
+                exit 2
+                ;;
             --report | --report-profile | --report-account | --job-id | --role-arn | --external-id | --profile | \
                 --region | --endpoint-url | --sts-endpoint-url | --force-path-style)
                 flag=${flag%%=*} flag=${flag#--} flag=${flag^^}
@@ -43,6 +47,7 @@ submit() {
         s3://* | /*) ;;
         *) export S3HAUL_REPORT=$PWD/$S3HAUL_REPORT ;;
     esac
+    while [[ $S3HAUL_REPORT == ?*/ ]]; do S3HAUL_REPORT=${S3HAUL_REPORT%/}; done
     # USR1 comes to this script alone, two minutes before the time limit.
     array=$(sbatch --parsable --array="0-$((shards - 1))" --signal=B:USR1@120 "$0" shard "$shards" "$@") || exit
     array=${array%%;*}

@@ -45,6 +45,8 @@ use crate::job::{
 };
 use crate::preflight::sample::Samples;
 
+/// How long the last line of metrics may take: the job has ended, and its result is to be said.
+const LAST_LINE: Duration = Duration::from_secs(5);
 /// How long a report is looked at that could not be written: the summary is only words.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
@@ -797,7 +799,8 @@ async fn run(
     let ran = job::run(job, &signals).await;
     services.shutdown().await;
     if let Some(metrics) = metrics {
-        metrics.write().await;
+        // Nobody may read the log any more.
+        let _ = tokio::time::timeout(LAST_LINE, metrics.write()).await;
     }
     let (report, cause) = match ran {
         Ok(ran) => ran,

@@ -149,7 +149,7 @@ fn slurm_tries_again_what_was_stopped() {
         value(&script, "\nRETRIED="),
         (Exit::Stopped as u8).to_string()
     );
-    assert_eq!(value(&script, "--failed-rows-exit "), "0");
+    assert_eq!(value(&script, "\"$shards\" --failed-rows-exit "), "0");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `--metrics emf`: lines that CloudWatch reads, with the numbers of the summary.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::Stdio;
 
 use s3haul_sandbox::{Fault, FaultKind, Operation, When};
 use serde_json::Value;
@@ -211,4 +213,22 @@ async fn the_page_has_each_metric_with_its_unit() {
         })
         .collect();
     assert_eq!(described, declared);
+}
+
+/// Whoever gathers the log may have stopped: the last line is no reason not to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_ends_though_nobody_reads_its_last_line() {
+    let world = World::new();
+    world.small_objects(3);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 64]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let mut command = world.copy_command();
+    command.args(["--metrics", "emf"]).stderr(writer);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    assert_eq!(world.rows().len(), 3);
+    drop(reader);
 }
