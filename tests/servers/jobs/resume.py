@@ -48,7 +48,8 @@ def killed_among_parts(world, check):
     # Few attempts: a server whose list of parts cannot be read would keep it waiting.
     run = copy.resume("--max-attempts", "3")
     with check("no part that is there is sent again"):
-        # HEAD, tags, ListParts, Complete, at most seven of the eight parts, and HEAD if Complete left it in doubt.
+        # HEAD, tags, annotations, ListParts, Complete, at most seven of the eight parts, and HEAD if Complete left it
+        # in doubt.
         requests, in_doubt = run.summary["requests"], run.summary["in_doubt"]
-        assert requests <= 4 + 7 + in_doubt, f"{requests} requests, {in_doubt} rows in doubt"
+        assert requests <= 5 + 7 + in_doubt, f"{requests} requests, {in_doubt} rows in doubt"
     finished(world, copy, run, check)
